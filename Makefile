@@ -1,0 +1,83 @@
+# taskws.h is one header and needs no building. This builds the programs around it, and tests it.
+# Needs GNU make and a C compiler; `make help` says what there is.
+
+CFLAGS = -O2 -g
+PREFIX = /usr/local
+WARNINGS = -Wall -Wextra -Wpedantic -Wconversion -Wshadow
+MAKEFLAGS += -j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+
+PROGRAMS = server token watch publish doctor echo minimal
+EXAMPLES = codec_only own_loop custom_routes
+
+ifdef TLS
+TLS_FLAGS = -DTASKWS_OPENSSL
+TLS_LIBS = -lssl -lcrypto
+endif
+
+all: $(PROGRAMS:%=build/%)
+examples: all $(EXAMPLES:%=build/%)
+
+build/%: examples/%.c taskws.h $(wildcard examples/*.h)
+	@mkdir -p build
+	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) $(TLS_FLAGS) -I. -Ibuild -o $@ $< -pthread $(TLS_LIBS)
+
+build/server: build/web.h
+build/web.h: examples/embed.sh $(wildcard examples/web/*)
+	@mkdir -p build
+	sh examples/embed.sh $(filter-out %.sh,$^) > $@.new
+	@mv $@.new $@
+
+run: build/server
+	build/server --demo
+
+test:
+	@sh tests/run.sh $(SUITES)
+
+install: all
+	mkdir -p $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
+	cp taskws.h $(DESTDIR)$(PREFIX)/include/taskws.h
+	for p in $(PROGRAMS); do cp build/$$p $(DESTDIR)$(PREFIX)/bin/taskws-$$p || exit 1; done
+
+clean:
+	rm -rf build
+
+help:
+	@echo 'make                      the programs: $(PROGRAMS:%=build/%)'
+	@echo 'make TLS=1                the same with TLS (OpenSSL)'
+	@echo 'make run                  the server with made-up tasks; prints where the dashboard is'
+	@echo 'make examples             also $(EXAMPLES:%=build/%)'
+	@echo 'make install              to $$(DESTDIR)$$(PREFIX), which is $(PREFIX)'
+	@echo 'make test [SUITES=word]   every test, or those whose name contains the word'
+	@echo 'make fuzz [SECONDS=60] [TARGET=json]'
+	@echo 'make coverage             of sections 4 to 17, by their own tests'
+	@echo 'make clean'
+
+# -- the tests' own programs: build/test/KIND/NAME from tests/NAME.c ------------------------
+
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
+TEST_FLAGS = -std=c99 -g -O1 $(WARNINGS) -Werror -I. -Itests
+
+define kind
+build/test/$(1)/%: tests/%.c taskws.h tests/test.h
+	@mkdir -p $$(@D)
+	$(2) $$(TEST_FLAGS) $(3) -o $$@ $(4) $$< -pthread
+endef
+$(eval $(call kind,gcc,gcc,$(SANITIZE)))
+$(eval $(call kind,clang,clang,$(SANITIZE)))
+$(eval $(call kind,poll,clang,$(SANITIZE) -DTASKWS_POLL))
+$(eval $(call kind,tsan,clang,-fsanitize=thread))
+$(eval $(call kind,replay,$(CC),$(SANITIZE),tests/fuzz_main.c))
+$(eval $(call kind,fuzz,clang,$(SANITIZE) -fsanitize=fuzzer))
+
+SECONDS = 60
+fuzz: $(patsubst tests/%.c,fuzz/%,$(if $(TARGET),tests/fuzz_$(TARGET).c,\
+        $(filter-out tests/fuzz_main.c,$(wildcard tests/fuzz_*.c))))
+fuzz/%: build/test/fuzz/%
+	sh tests/fuzz.sh $* $(SECONDS)
+
+coverage:
+	/usr/bin/python3 tests/coverage.py
+
+.PHONY: all examples run test install clean help fuzz coverage
+.DELETE_ON_ERROR:
+.SECONDARY:

@@ -1,0 +1,340 @@
+/* common.h: what token, watch, publish and doctor have in common: a command line that says where
+ * the server is, whose tasks, and which token or secret; and a look into the server's JSON. */
+#ifndef TASKWS_COMMON_H
+#define TASKWS_COMMON_H
+
+#include "client.h"
+
+#define OPTIONS_SERVER_HELP                                                              \
+    "  --url URL           http://HOST[:PORT][/PREFIX], or ws://; the default is\n"       \
+    "                      http://127.0.0.1:8000/api/v1/ws\n"                             \
+    "  --host HOST  --port PORT  --prefix PREFIX    the same in parts\n"                  \
+    "  --user ID           whose tasks\n"
+
+#define OPTIONS_TOKEN_HELP                                                               \
+    "  --token TOKEN       the token to show; or $TASKWS_TOKEN\n"                         \
+    "  --token-file FILE   where it stands; read again for each connection\n"
+
+#define OPTIONS_SECRET_HELP                                                              \
+    "  --secret SECRET     the key to make tokens with; better $TASKWS_SECRET, since a\n" \
+    "                      command line can be seen by others\n"                          \
+    "  --secret-file FILE  where it stands\n"
+
+typedef struct options {
+    char host[256];
+    char port[8];
+    char prefix[256];
+    const char *user;
+    const char *token;
+    const char *token_file;
+    const char *secret;
+    const char *secret_file;
+} options;
+
+/* -- reading a command line -- */
+
+typedef struct arguments {
+    int count;
+    char **values;
+    int at;
+} arguments;
+
+static inline void usage_error(const char *what, const char *which)
+{
+    fprintf(stderr, "%s: %s (--help says more)\n", which, what);
+    exit(2);
+}
+
+static inline bool flag(const arguments *a, const char *name, bool *value)
+{
+    if (strcmp(a->values[a->at], name) != 0) {
+        return false;
+    }
+    *value = true;
+    return true;
+}
+
+/* `--name value` or `--name=value`; what is not that leaves *value alone. */
+static inline bool option(arguments *a, const char *name, const char **value)
+{
+    const char *arg = a->values[a->at];
+    const size_t n = strlen(name);
+    if (strncmp(arg, name, n) != 0 || (arg[n] != '\0' && arg[n] != '=')) {
+        return false;
+    }
+    if (arg[n] == '\0' && a->at + 1 == a->count) {
+        usage_error("wants a value", name);
+    }
+    *value = arg[n] == '=' ? arg + n + 1 : a->values[++a->at];
+    return true;
+}
+
+static inline bool option_number(arguments *a, const char *name, int64_t *value)
+{
+    const char *text;
+    char *end;
+    if (!option(a, name, &text)) {
+        return false;
+    }
+    *value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0') {
+        usage_error("wants a number", name);
+    }
+    return true;
+}
+
+/* Part of an address: nothing in it may end the line of a request. */
+static inline void option_copy(char *out, size_t cap, tws_str s, const char *name)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if ((unsigned char)s.ptr[i] <= ' ' || s.ptr[i] == 0x7f) {
+            usage_error("has a blank or a control character", name);
+        }
+    }
+    if (s.len >= cap) {
+        usage_error("is too long", name);
+    }
+    memcpy(out, s.ptr, s.len);
+    out[s.len] = '\0';
+}
+
+static inline void option_url(options *o, const char *url)
+{
+    const char *scheme = strstr(url, "://");
+    tws_str rest = tws_str_c(url);
+    if (tws_str_starts(rest, "https://") || tws_str_starts(rest, "wss://")) {
+        usage_error("no TLS here; give the address behind the proxy", "--url");
+    }
+    if (!tws_str_starts(rest, "http://") && !tws_str_starts(rest, "ws://")) {
+        usage_error("wants http://HOST:PORT", "--url");
+    }
+    rest = tws_str_c(scheme + 3);
+    tws_str host = tws_str_of(rest.ptr, tws_str_find(rest, '/'));
+    tws_str prefix = tws_str_from(rest, host.len);
+    const bool v6 = tws_str_starts(host, "["); /* RFC 3986 3.2.2 */
+    tws_str port = v6 ? tws_str_from(host, tws_str_find(host, ']') + 1)
+                      : tws_str_from(host, tws_str_find(host, ':'));
+    host.len -= port.len;
+    if (v6 && host.len > 2) {
+        host = tws_str_of(host.ptr + 1, host.len - 2);
+    }
+    while (prefix.len > 0 && prefix.ptr[prefix.len - 1] == '/') {
+        prefix.len--;
+    }
+    option_copy(o->host, sizeof o->host, host, "--url");
+    option_copy(o->port, sizeof o->port, port.len > 1 ? tws_str_from(port, 1) : tws_str_c("80"),
+                "--url");
+    if (prefix.len > 0) {
+        option_copy(o->prefix, sizeof o->prefix, prefix, "--url");
+    }
+}
+
+static inline void options_init(options *o)
+{
+    memset(o, 0, sizeof *o);
+    option_url(o, "http://127.0.0.1:8000/api/v1/ws");
+}
+
+static inline bool option_of_server(arguments *a, options *o)
+{
+    const char *value;
+    if (option(a, "--url", &value)) {
+        option_url(o, value);
+    } else if (option(a, "--host", &value)) {
+        option_copy(o->host, sizeof o->host, tws_str_c(value), "--host");
+    } else if (option(a, "--port", &value)) {
+        option_copy(o->port, sizeof o->port, tws_str_c(value), "--port");
+    } else if (option(a, "--prefix", &value)) {
+        option_copy(o->prefix, sizeof o->prefix, tws_str_c(value), "--prefix");
+    } else {
+        return option(a, "--user", &o->user);
+    }
+    return true;
+}
+
+static inline bool option_of_token(arguments *a, options *o)
+{
+    return option(a, "--token", &o->token) || option(a, "--token-file", &o->token_file);
+}
+
+static inline bool option_of_secret(arguments *a, options *o)
+{
+    return option(a, "--secret", &o->secret) || option(a, "--secret-file", &o->secret_file);
+}
+
+/* What stands on the command line goes before what stands in the environment. */
+static inline void options_end(options *o)
+{
+    if (o->token == NULL && o->token_file == NULL && o->secret == NULL && o->secret_file == NULL) {
+        o->token = getenv("TASKWS_TOKEN");
+        o->secret = o->token == NULL ? getenv("TASKWS_SECRET") : NULL;
+    }
+}
+
+/* -- what comes of it: C strings in buffers -- */
+
+/* A file's bytes without the line end behind the last of them. */
+static inline bool read_file(const char *path, tws_buf *b)
+{
+    FILE *f = fopen(path, "rb");
+    char part[4096];
+    size_t n;
+    tws_buf_clear(b);
+    do {
+        n = f != NULL ? fread(part, 1, sizeof part, f) : 0;
+        tws_buf_put(b, part, n);
+    } while (n > 0);
+    if (f == NULL || ferror(f) || b->status != TWS_OK) {
+        fprintf(stderr, "%s: %s\n", path, b->status != TWS_OK ? "too long" : strerror(errno));
+        return false;
+    }
+    fclose(f);
+    while (b->len > 0 && (b->ptr[b->len - 1] == '\n' || b->ptr[b->len - 1] == '\r')) {
+        b->len--;
+    }
+    return true;
+}
+
+/* The key, hashed and ready. False, after saying why, when there is none. */
+static inline bool options_key(const options *o, tws_hmac_key *key)
+{
+    tws_buf secret;
+    tws_buf_init(&secret, NULL, 65536);
+    bool have = true;
+    if (o->secret_file != NULL) {
+        have = read_file(o->secret_file, &secret);
+    } else {
+        tws_buf_c(&secret, o->secret);
+    }
+    if (have && secret.len == 0) {
+        fprintf(stderr, "no secret: give --secret-file or $TASKWS_SECRET\n");
+    }
+    tws_hmac_key_init(key, secret.ptr, secret.len);
+    have = have && secret.len > 0;
+    tws_wipe(secret.ptr, secret.len);
+    tws_buf_free(&secret);
+    return have;
+}
+
+static inline bool options_has_secret(const options *o)
+{
+    return o->secret != NULL || o->secret_file != NULL;
+}
+
+static inline bool token_make(const options *o, const char *user, const char *scope, int64_t life_s,
+                              tws_buf *token)
+{
+    char memory[4096];
+    tws_hmac_key key;
+    tws_buf json;
+    tws_buf_clear(token);
+    if (!options_key(o, &key)) {
+        return false;
+    }
+    tws_buf_fixed(&json, memory, sizeof memory);
+    tws_buf_char(&json, '{');
+    tws_json_write_member(&json, "sub", tws_str_c(user));
+    tws_json_write_member_u64(&json, "exp", (uint64_t)(time(NULL) + life_s));
+    if (scope != NULL) {
+        tws_json_write_member(&json, "scope", tws_str_c(scope));
+    }
+    tws_buf_char(&json, '}');
+    tws_jwt_sign(token, &key, tws_str_c(""), tws_buf_view(&json));
+    tws_wipe(&key, sizeof key);
+    return json.status == TWS_OK && token->status == TWS_OK;
+}
+
+/* The token to show: the given one, or one made for this user. False, after saying why. */
+static inline bool options_token(const options *o, const char *user, const char *scope,
+                                 int64_t life_s, tws_buf *token)
+{
+    bool have = true;
+    tws_buf_clear(token);
+    if (o->token_file != NULL) {
+        have = read_file(o->token_file, token);
+    } else if (o->token != NULL) {
+        tws_buf_c(token, o->token);
+    } else if (!options_has_secret(o)) {
+        fprintf(stderr, "no token: give --token, --token-file or $TASKWS_TOKEN, or a secret\n");
+        return false;
+    } else {
+        have = token_make(o, user, scope, life_s, token);
+    }
+    for (size_t i = 0; have && i < token->len; i++) {
+        if ((unsigned char)token->ptr[i] <= ' ' || (unsigned char)token->ptr[i] >= 0x7f) {
+            fprintf(stderr, "the token has a blank or a character that is not ASCII\n");
+            return false;
+        }
+    }
+    return have;
+}
+
+/* The field lines of a request that shows this token. */
+static inline void authorization(tws_buf *head, const tws_buf *token, const char *more)
+{
+    tws_buf_clear(head);
+    tws_buf_c(head, "Authorization: Bearer ");
+    tws_buf_str(head, tws_buf_view(token));
+    tws_buf_c(head, "\r\n");
+    tws_buf_c(head, more);
+    tws_buf_char(head, '\0');
+}
+
+/* {prefix}/tasks/{user}, and what stands behind it. */
+static inline void tasks_target(tws_buf *target, const options *o, const char *user,
+                                const char *query)
+{
+    tws_buf_clear(target);
+    tws_buf_c(target, o->prefix);
+    tws_buf_c(target, "/tasks/");
+    for (; *user != '\0'; user++) {
+        char escaped[4];
+        snprintf(escaped, sizeof escaped, "%%%02X", (unsigned char)*user);
+        if (strchr("-._~", *user) != NULL || (*user >= '0' && *user <= '9') ||
+            (*user >= 'A' && *user <= 'Z') || (*user >= 'a' && *user <= 'z')) {
+            tws_buf_char(target, *user);
+        } else {
+            tws_buf_c(target, escaped);
+        }
+    }
+    tws_buf_c(target, query);
+    tws_buf_char(target, '\0');
+}
+
+/* Print what others wrote: nothing in it may steer this terminal. */
+static inline void print_text(FILE *to, tws_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        const unsigned char c = (unsigned char)s.ptr[i];
+        const bool c1 = i > 0 && s.ptr[i - 1] == '\xc2' && c >= 0x80 && c <= 0x9f; /* U+0080 on */
+        fputc(c < ' ' || c == 0x7f || c1 ? '?' : c, to);
+    }
+}
+
+/* -- what the server says -- */
+
+/* The raw JSON of an object's member; empty without one. */
+static inline tws_str json_part(tws_str json, const char *name)
+{
+    tws_json_reader r;
+    tws_json_token key, value;
+    tws_str part = tws_str_of(NULL, 0);
+    tws_json_init(&r, json);
+    (void)tws_json_next(&r, &value);
+    while (r.depth == 1 && tws_json_next(&r, &key) == TWS_JSON_KEY) {
+        const bool wanted = tws_str_eq_c(key.text, name);
+        (void)tws_json_next(&r, &value);
+        (void)tws_json_skip(&r, &value, wanted ? &part : NULL);
+    }
+    return part;
+}
+
+/* A string member without its quotes; in the server's ids and words nothing is escaped. */
+static inline tws_str json_word(tws_str json, const char *name)
+{
+    const tws_str part = json_part(json, name);
+    return part.len >= 2 && part.ptr[0] == '"' ? tws_str_of(part.ptr + 1, part.len - 2)
+                                               : tws_str_of(NULL, 0);
+}
+
+#endif /* TASKWS_COMMON_H */

@@ -1,0 +1,209 @@
+/* taskws.js: follow a user's tasks from a browser.
+ *
+ *     const tasks = connectTasks({
+ *         url: '/api/v1/ws/tasks/2',
+ *         token: () => freshToken(),   // or a string
+ *         onTask: (data, id) => {},    // the worker's JSON
+ *         onReset: (reason) => {},     // forget: a snapshot follows
+ *         onState: ({ state, code, message, retryAt }) => {},
+ *         onError: ({ code, message }) => {},
+ *         since: lastId,
+ *     });
+ *     tasks.close(); tasks.retry(); tasks.lastId;
+ *
+ * state: connecting, open, waiting or, for good, closed. */
+
+const FINAL = [1000, 1002, 1003, 1007, 1009, 4400, 4403, 4404]; // no second try
+const OPEN_MS = 15000; // token, handshake and `connected` together
+const PONG_MS = 10000;
+const STABLE_MS = 10000; // after this, earlier failures are forgiven
+const MISSES = 3; // sockets that never open, then SSE
+
+export function connectTasks({ url, token, since = '', onTask, onReset, onState, onError }) {
+    let status = {};
+    let link; // the attempt in use; older ones are ignored
+    let bearer;
+    let complaint; // the error before a close
+    let openedAt;
+    let failures = 0;
+    let misses = 0; // -Infinity: WebSocket works, Infinity: SSE does
+    let heartbeat = 25000;
+    let timer; // there is one thing to wait for at a time
+
+    const after = (ms, then) => {
+        clearTimeout(timer);
+        timer = setTimeout(then, ms);
+    };
+    /* Async: a callback's bug costs no connection. */
+    const call = async (callback, ...values) => callback?.(...values);
+    const become = (state, more) => {
+        status = { ...more, state, transport: link?.transport };
+        call(onState, status);
+    };
+    const ask = async () => (token?.call ? token() : token);
+    const address = (scheme) => {
+        const to = new URL(url, location.href);
+        to.protocol = to.protocol.replace(/http|ws/, scheme);
+        return to;
+    };
+    const drop = () => {
+        const end = link?.end;
+        link = null;
+        clearTimeout(timer);
+        end?.();
+    };
+
+    async function connect() {
+        drop();
+        complaint = openedAt = null;
+        const sse = !globalThis.WebSocket || misses >= MISSES;
+        const mine = (link = { transport: sse ? 'sse' : 'websocket' });
+        after(OPEN_MS, () => lost(1006, 'no answer'));
+        become('connecting', status);
+        try {
+            const fresh = await ask();
+            if (link !== mine) return;
+            if (status.code === 4401 && fresh === bearer) return finish(status); // not twice
+            bearer = fresh;
+            await (sse ? openEvents : openSocket)(mine);
+        } catch (e) {
+            if (link === mine) lost(1006, `${e?.message ?? e}`);
+        }
+    }
+
+    function openSocket(mine) {
+        misses++;
+        const to = address('ws');
+        if (since) to.searchParams.set('since', since);
+        const protocols = ['taskws.v1'];
+        const fits = /^[\w.-]*$/.test(bearer); // others go in the first message
+        if (bearer && fits) protocols.push(`bearer.${bearer}`);
+        const ws = new WebSocket(to, protocols);
+        mine.send = (message) => ws.readyState === 1 && ws.send(JSON.stringify(message));
+        mine.end = () => ws.close(1000);
+        ws.onopen = () => fits || mine.send({ type: 'auth', token: bearer });
+        ws.onmessage = (e) => {
+            misses = -Infinity;
+            if (link === mine) receive(JSON.parse(e.data));
+        };
+        ws.onclose = (e) => link === mine && lost(e.code, e.reason);
+    }
+
+    /* EventSource can neither send a token as a header nor read a refusal; fetch can. */
+    async function openEvents(mine) {
+        if (misses === MISSES) misses = 0; // should this fail too, the network is to blame
+        const headers = { Accept: 'text/event-stream' };
+        if (bearer) headers.Authorization = `Bearer ${bearer}`;
+        if (since) headers['Last-Event-ID'] = since;
+        const abort = new AbortController();
+        mine.end = () => abort.abort();
+        const answer = await fetch(address('http'), { headers, signal: abort.signal });
+        if (!answer.ok) {
+            const { error } = await answer.json().catch(() => 0);
+            const close = answer.status < 500 ? 4000 + answer.status : 1011; // 401: 4401
+            if (link !== mine) return;
+            receive({ message: 'HTTP error', ...error, type: 'error', close });
+            return lost(close);
+        }
+        const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+        for (let text = ''; ; ) {
+            const { value, done } = await reader.read();
+            if (link !== mine) return;
+            if (done) return lost(1006);
+            if (openedAt) listen(); // a comment is a heartbeat
+            const blocks = (text + value).split(/\r?\n\r?\n/);
+            text = blocks.pop();
+            for (const block of blocks) link === mine && receive(parseEvent(block));
+        }
+    }
+
+    function receive(message) {
+        if (openedAt) listen();
+        switch (message?.type) {
+            case 'connected':
+                openedAt ??= Date.now();
+                heartbeat = message.heartbeat_s * 1000 || heartbeat;
+                if (!link.send) misses = Infinity;
+                become('open', message);
+                return listen();
+            case 'task':
+                since = message.id ?? since;
+                return call(onTask, message.data, message.id);
+            case 'reset':
+                since = '';
+                return call(onReset, message.reason);
+            case 'expiring':
+                return renew();
+            case 'error':
+                if (message.close) complaint = message;
+                return call(onError, message);
+        }
+    }
+
+    /* A page cannot see the server's pings: after silence it asks. */
+    function listen() {
+        after(link.send ? heartbeat : 2 * heartbeat, probe);
+    }
+    function probe() {
+        link.send?.({ type: 'ping' });
+        after(PONG_MS, () => lost(1006, 'silence'));
+    }
+
+    async function renew() {
+        const mine = link;
+        const fresh = await ask().catch(() => bearer);
+        if (link !== mine || fresh === bearer) return; // 4401 follows
+        if (!mine.send) return connect();
+        bearer = fresh;
+        mine.send({ type: 'auth', token: fresh });
+    }
+
+    function lost(code, reason) {
+        if (!link) return;
+        if (code === 1006) code = complaint?.close ?? code; // announced, then cut off
+        const why = { code, message: complaint?.message ?? reason, error: complaint?.code };
+        if (openedAt && Date.now() - openedAt > STABLE_MS) failures = 0;
+        if (FINAL.includes(code)) return finish(why);
+        drop();
+        const most = code === 1001 ? 5000 : Math.min(30000, 500 * 2 ** failures);
+        const delay = code === 4401 && !failures ? 0 : most * (0.5 + Math.random() / 2);
+        failures++;
+        become('waiting', { ...why, retryAt: Date.now() + delay });
+        after(delay, connect);
+    }
+
+    const over = new AbortController();
+    function finish(why) {
+        drop();
+        over.abort();
+        become('closed', why);
+    }
+
+    /* Network or page are back: do not sit out a delay, do not trust an old socket. */
+    const wake = () => {
+        if (status.state === 'waiting' && status.code === 1006) connect();
+        else if (openedAt && link?.send) probe();
+    };
+    for (const type of ['online', 'offline', 'visibilitychange']) {
+        addEventListener(type, wake, { signal: over.signal });
+    }
+
+    connect();
+    return {
+        close: () => status.state !== 'closed' && finish({ code: 1000 }),
+        retry: () => status.state === 'waiting' && connect(),
+        get lastId() {
+            return since;
+        },
+    };
+}
+
+/* A block of an event stream as the WebSocket's message. */
+function parseEvent(block) {
+    const field = (name) =>
+        [...block.matchAll(RegExp(`^${name}: ?(.*)$`, 'gm'))].map((m) => m[1]).join('\n');
+    const data = JSON.parse(field('data') || null);
+    const type = field('event');
+    if (type) return { ...data, type };
+    return data === null ? null : { type: 'task', id: field('id') || null, data };
+}

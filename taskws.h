@@ -1,0 +1,12677 @@
+/* taskws.h 1.0.0: a complete, real-time task-status endpoint in one C header. MIT licence.
+ *
+ * Browsers open  /api/v1/ws/tasks/{user_id}?token=JWT  and see the status of their own background
+ * tasks live. Workers publish over HTTP or by a C call. HTTP upgrade, WebSocket frames, HS256 tokens,
+ * a store with snapshot and resume, and a server on poll or epoll are all in this file. It needs libc
+ * and pthreads, nothing else.
+ *
+ *
+ * HOW TO INCLUDE IT
+ *
+ *     In one source file, before any system header:      Everywhere else:
+ *         #define TASKWS_IMPLEMENTATION                      #include "taskws.h"
+ *         #include "taskws.h"
+ *
+ *     cc -std=c99 program.c -pthread          C99, and C++11 as it stands; gcc and clang.
+ *
+ *
+ * THE SERVER IN TEN LINES
+ *
+ *     #define TASKWS_IMPLEMENTATION
+ *     #include "taskws.h"
+ *     int main(void)
+ *     {
+ *         tws_task_server_desc desc = {0};
+ *         desc.port = 8000;
+ *         desc.jwt_secret = getenv("TASKWS_SECRET");        at least 32 bytes
+ *         return tws_task_server_run(&desc);
+ *     }
+ *
+ *     Publish from a worker:
+ *         curl -X POST -H "Authorization: Bearer $TOKEN" \
+ *              -d '{"task_id":"a","progress":40}' http://127.0.0.1:8000/api/v1/ws/tasks/2
+ *     Watch from a browser:
+ *         new WebSocket("ws://127.0.0.1:8000/api/v1/ws/tasks/2?token=" + token)
+ *
+ *
+ * FOUR DOORS
+ *
+ *     "I want the endpoint."                     Section 21: fill in tws_task_server_desc, call
+ *                                                tws_task_server_run. examples/minimal.c, server.c
+ *     "I want it in my server, with my routes    Sections 20 and 21: tws_task_server_create, then
+ *      and my rule for who may read what."       tws_server_route, desc.authorize.
+ *                                                examples/custom_routes.c
+ *     "I have a loop."                           tws_server_fd, tws_server_step: examples/own_loop.c.
+ *                                                Or section 17 inside your own poll(): bytes in,
+ *                                                events out, bytes out, time.
+ *     "I only want the frame codec, the HTTP     Part II with TASKWS_NO_SERVER: no sockets and no
+ *      parser or the tokens."                    threads are compiled in. examples/codec_only.c
+ *
+ *
+ * SECTIONS (the same numbered banners stand in both halves of this file; search for "== 9.")
+ *
+ *     I    Foundations   1 config   2 status, alloc   3 str, buf
+ *     II   Codecs        4 sha1, sha256, hmac   5 base64   6 utf8   7 json   8 http   9 ws   10 jwt
+ *     III  Machines      12 metrics, log   13 router   14 auth   15 hub   17 conn
+ *     IV   I/O           18 sys   19 loop   20 server   21 task_server
+ *
+ *     A section uses only sections above it; tests/layers.sh proves that by linking. 11 and 16 are
+ *     kept for Redis, which is not in this version.
+ *
+ *
+ * FLAGS (define them wherever the header is included)
+ *
+ *     TASKWS_IMPLEMENTATION   compile the implementation here
+ *     TASKWS_STATIC           all functions static: everything in one translation unit
+ *     TASKWS_NO_SERVER        without Part IV
+ *     TASKWS_NO_JWT           without sections 10, 14 and 21
+ *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
+ *     TASKWS_POLL             poll(2) where epoll would be chosen
+ *     TWS_ASSERT(x)           what to do about a mistake of the caller's; assert(x)
+ *
+ *
+ * ROUTES (prefix /api/v1/ws is an option)
+ *
+ *     GET  {prefix}/tasks/{user_id}   Upgrade: websocket        the user's events, live
+ *                                     Accept: text/event-stream the same as Server-Sent Events
+ *                                     otherwise                 {"user_id","tasks":[...],"last_id"}
+ *     POST {prefix}/tasks/{user_id}   one JSON object: 202 {"id"}; application/x-ndjson: {"ids"}
+ *     GET  {prefix}/status            version, uptime, connections, store, resources, limits
+ *     GET  /health  /ready  /metrics  process serves; events can be delivered; Prometheus text
+ *
+ *     ?since=ID or Last-Event-ID resumes behind an event; without, the latest event of each task
+ *     comes first. ?format=raw sends the worker's JSON alone.
+ *
+ *     A token stands in Authorization: Bearer, in ?token=, in the subprotocol bearer.<token> beside
+ *     taskws.v1, in a cookie when one is named, or in the first message
+ *     {"type":"auth","token":"..."}. A user reads only the own tasks; scope "publish" may publish to
+ *     any user, scope "admin" may read any user's tasks, the full status and the metrics.
+ *
+ *
+ * MESSAGES AND CLOSE CODES
+ *
+ *     {"type":"connected","user_id","heartbeat_s","last_id","resumed"}   after authentication
+ *     {"type":"task","id","data"}             an event; data is the worker's JSON, byte for byte
+ *     {"type":"reset","reason"}               a snapshot follows: forget older state
+ *                                             (position_gone: since is not retained any more;
+ *                                             slow_consumer: the reader fell behind)
+ *     {"type":"expiring","expires_in"}        send a new {"type":"auth"} now
+ *     {"type":"pong"}                         answer to {"type":"ping"}
+ *     {"type":"error","code","message","retry","close"}
+ *
+ *     1000 normal; 1001 draining, reconnect after a delay; 1002, 1003, 1007, 1009 the client's
+ *     mistake; 1011, 1013 reconnect with backoff; 4400 bad parameter; 4401 bring a new token;
+ *     4403 not this user or origin; 4408 a deadline passed; 4409 too slow, resume with since;
+ *     4429 too many connections.
+ *
+ *
+ * OPTIONS AND DEFAULTS (0 means the default, TWS_OFF turns one off)
+ *
+ *     host, port, unix_path        127.0.0.1, 8000, none       where to listen
+ *     threads                      1                           each with its own listener
+ *     prefix                       /api/v1/ws
+ *     jwt_secret, keys             -                           one key, or several by kid
+ *     token                        sub, exp required, 30 s     claims, issuer, audience, leeway
+ *     token_cookie, origins        off, any                    see tws_task_server_desc
+ *     authorize                    own user_id                 a rule of yours, now or later
+ *     max_connections              open files less 64          beyond: error overloaded, 1013
+ *     max_per_user, max_per_ip     64, off                     beyond: 4429
+ *     max_event_bytes              64 KiB                      413
+ *     max_body_bytes               64 KiB                      413
+ *     retain_events, retain_bytes  256, 256 KiB                per user, in memory
+ *     retain_s, retain_total_bytes 1 h, 64 MiB
+ *     auth_ms                      10 s                        for a token in the first message
+ *     drain_ms                     10 s                        closes are spread over it
+ *     limits.max_head_bytes        16 KiB, 100 fields          431, 414
+ *     limits.max_message_bytes     64 KiB                      1009
+ *     limits.max_frames            1,024 in one message        1009
+ *     limits.head_ms, body_ms      10 s, 10 s                  408
+ *     limits.heartbeat_ms          25 s                        ping after that much silence
+ *     limits.answer_ms             10 s                        4408 without any answer
+ *     limits.stall_ms              30 s                        4409 when nothing is taken
+ *     limits.close_ms              5 s                         close handshake, and drain
+ *
+ *
+ * CONVENTIONS
+ *
+ *     tws_ public, tws__ private, TWS_ constants, TASKWS_ yours to define.
+ *     A desc is zeroed and filled in; zero is the default. Strings in it are not copied.
+ *     tws_str is a slice that nobody owns; tws_buf is a buffer whose first failure sticks.
+ *     A mistake of the caller's is an assertion; what a peer or the system does is a tws_status.
+ *     Memory comes from one hook (tws_allocator); running out of it ends one connection at most.
+ *     Functions are for one thread at a time per object unless their comment says otherwise; publish,
+ *     stop, wake, post and answer are for any thread.
+ *
+ *
+ * HOW IT IS BUILT
+ *
+ *     Everything up to and including the connection (section 17) is sans-IO: bytes, time and
+ *     randomness are parameters, so all behaviour is tested with arrays and a made-up clock.
+ *
+ *     Nothing is pushed into queues. A publish appends one event, encoded once for the wire, to a ring
+ *     of its user's; a reader is a position in that ring and gathers from there when its socket takes
+ *     output. Snapshot, resume, live and slow reader are the same code at different positions.
+ *
+ *     A connection at rest owns no buffer: a thread's connections share one receive buffer and one
+ *     turn. Threads share the hub and nothing else.
+ *
+ *     Deadlines stand in one timing wheel a thread, one entry a connection, rather than in a list for
+ *     each kind: a token's end fits no such list, and one entry is never moved when the peer is heard,
+ *     only looked at again when it comes due.
+ *
+ *     A decoder keeps no bytes: what is incomplete stays with the caller (139 bytes of a frame at
+ *     most), so that a connection at rest can be 256 bytes with everything.
+ *
+ *     Every closing is delivered: flush, end the sending side, read and drop until the peer ends too.
+ *
+ *
+ * LIMITS AND NON-GOALS
+ *
+ *     In this version: no Redis, no TLS (put a proxy in front), no permessage-deflate.
+ *     The store is the process's memory: a restart empties it, and clients get a reset.
+ *     No HTTP/2, no static files from disk, no templates, no other algorithm than HS256, no rooms or
+ *     presence, no client library beyond examples/client.h and examples/web/taskws.js.
+ *     Windows is not supported; POSIX with poll(2) is enough.
+ *     With poll(2) a server has no single descriptor to wait on: see tws_loop_fd.
+ */
+#ifndef TASKWS_H
+#define TASKWS_H
+
+#if defined(TASKWS_IMPLEMENTATION) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* sockets, clocks and accept4 under -std=c99; before any system header */
+#endif
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ======================================================================================== */
+/*                                      I. FOUNDATIONS                                       */
+/* ======================================================================================== */
+
+/* == 1. config: flags, limits, attributes ================================================ */
+
+#define TWS_VERSION "1.0.0"
+
+/* Longest user id in bytes, after percent-decoding. A longer one is a bad parameter. */
+#define TWS_MAX_USER_ID 128
+/* Header fields of one request; a request with more is answered 431. */
+#define TWS_MAX_FIELDS 100
+/* In a desc: turns a limit or a deadline off, where 0 means the default. */
+#define TWS_OFF 0xffffffffu
+
+/* Linkage of every public function: TASKWS_STATIC keeps them inside one translation unit. */
+#ifdef TASKWS_STATIC
+#define TWS_API static
+#else
+#define TWS_API extern
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define TWS_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#else
+#define TWS_PRINTF(format, first)
+#endif
+
+/* == 2. status, alloc: error model, one allocator hook ==================================== */
+
+typedef enum tws_status {
+    TWS_OK = 0,
+    TWS_ERR_MEMORY,      /* the allocator said no */
+    TWS_ERR_LIMIT,       /* a configured bound would be passed */
+    TWS_ERR_ARGUMENT,    /* the caller's value is outside what the function takes */
+    TWS_ERR_SYNTAX,      /* the peer's bytes break a rule */
+    TWS_ERR_EXISTS,      /* it is there already */
+    TWS_ERR_NOT_FOUND,   /* it is not there */
+    TWS_ERR_UNAVAILABLE, /* not now; later perhaps */
+    TWS_ERR_CLOSED,      /* the object's life is over */
+    TWS_ERR_SYSTEM       /* the operating system refused; errno says why */
+} tws_status;
+
+/* A few words for a log line. Never NULL, static storage. */
+TWS_API const char *tws_status_text(tws_status status);
+
+/* The one allocator hook. resize(NULL, 0, n) allocates, resize(p, old, 0) frees and returns
+ * NULL, anything else behaves as realloc. It may be called from every thread that the library
+ * runs on. A NULL tws_allocator pointer, wherever one is taken, means libc. */
+typedef struct tws_allocator {
+    void *(*resize)(void *context, void *p, size_t old_bytes, size_t new_bytes);
+    void *context;
+} tws_allocator;
+
+/* bytes > 0. NULL when there is no memory. tws_alloc's memory is zeroed. */
+TWS_API void *tws_alloc(const tws_allocator *a, size_t bytes);
+/* As realloc: on failure the old block stands and NULL comes back. */
+TWS_API void *tws_resize(const tws_allocator *a, void *p, size_t old_bytes, size_t new_bytes);
+/* p may be NULL. */
+TWS_API void tws_release(const tws_allocator *a, void *p, size_t bytes);
+
+/* == 3. str, buf: slices and growable buffers ============================================ */
+
+/* A slice: len bytes at ptr, not NUL-terminated, not owned. ptr may be NULL when len is 0. */
+typedef struct tws_str {
+    const char *ptr;
+    size_t len;
+} tws_str;
+
+TWS_API tws_str tws_str_of(const char *ptr, size_t len);
+TWS_API tws_str tws_str_c(const char *c_string); /* NULL gives the empty slice */
+TWS_API bool tws_str_eq(tws_str a, tws_str b);
+TWS_API bool tws_str_eq_c(tws_str a, const char *b);
+TWS_API bool tws_str_eq_nocase(tws_str a, tws_str b); /* ASCII letters only */
+TWS_API bool tws_str_starts(tws_str s, const char *prefix);
+/* From byte `from` on; the empty slice beyond the end. */
+TWS_API tws_str tws_str_from(tws_str s, size_t from);
+/* Without leading and trailing space and tab: HTTP's OWS, RFC 9110 5.6.3. */
+TWS_API tws_str tws_str_trim(tws_str s);
+/* Offset of byte c, or s.len. */
+TWS_API size_t tws_str_find(tws_str s, char c);
+/* Take the part before the next `separator` off *rest, trimmed. False once *rest has run out:
+ *     while (tws_str_split(&rest, ',', &part)) { ... } */
+TWS_API bool tws_str_split(tws_str *rest, char separator, tws_str *part);
+/* A decimal number of digits only: no sign, no space, no overflow. False otherwise. */
+TWS_API bool tws_str_u64(tws_str s, uint64_t *value);
+
+/* A growable byte buffer with a hard cap and a sticky failure: after the first append that did
+ * not fit, status says why, every later append does nothing, and what was there stands. So a
+ * row of appends needs one check at its end. */
+typedef struct tws_buf {
+    char *ptr;
+    size_t len;
+    size_t cap;
+    size_t max;               /* never grows beyond; equals cap for caller-owned memory */
+    const tws_allocator *allocator;
+    bool borrowed;            /* ptr is the caller's: never resized or freed */
+    tws_status status;
+} tws_buf;
+
+/* Empty, no memory yet; grows by doubling up to max_bytes. Free with tws_buf_free. */
+TWS_API void tws_buf_init(tws_buf *b, const tws_allocator *a, size_t max_bytes);
+/* Over the caller's memory: never allocates. Nothing to free. */
+TWS_API void tws_buf_fixed(tws_buf *b, void *memory, size_t bytes);
+/* Frees and leaves an empty buffer with the same cap. */
+TWS_API void tws_buf_free(tws_buf *b);
+/* Empty again and in order again; memory is kept. */
+TWS_API void tws_buf_clear(tws_buf *b);
+/* Room for n more bytes: where they go, or NULL (status says why). Advance with tws_buf_add. */
+TWS_API char *tws_buf_reserve(tws_buf *b, size_t n);
+/* Count n bytes written at what tws_buf_reserve gave. */
+TWS_API void tws_buf_add(tws_buf *b, size_t n);
+TWS_API void tws_buf_put(tws_buf *b, const void *data, size_t n);
+TWS_API void tws_buf_str(tws_buf *b, tws_str s);
+TWS_API void tws_buf_c(tws_buf *b, const char *c_string);
+TWS_API void tws_buf_char(tws_buf *b, char c);
+TWS_API void tws_buf_u64(tws_buf *b, uint64_t value); /* decimal */
+TWS_API void tws_buf_i64(tws_buf *b, int64_t value);  /* decimal */
+/* Drop the first n bytes, moving the rest to the front. */
+TWS_API void tws_buf_consume(tws_buf *b, size_t n);
+TWS_API tws_str tws_buf_view(const tws_buf *b);
+
+/* ======================================================================================== */
+/*                   II. CODECS: pure, no allocation, no sockets, no clock                   */
+/* ======================================================================================== */
+
+/* == 4. sha1, sha256, hmac: digests ======================== FIPS 180-4, RFC 2104, RFC 6234 == */
+
+#define TWS_SHA1_BYTES 20
+#define TWS_SHA256_BYTES 32
+
+/* One-shot SHA-1, for the WebSocket handshake only: it is no protection. */
+TWS_API void tws_sha1(const void *data, size_t len, uint8_t digest[TWS_SHA1_BYTES]);
+
+typedef struct tws_sha256 {
+    uint32_t state[8];
+    uint64_t bytes;
+    uint8_t block[64];
+} tws_sha256;
+
+TWS_API void tws_sha256_init(tws_sha256 *h);
+TWS_API void tws_sha256_feed(tws_sha256 *h, const void *data, size_t len);
+TWS_API void tws_sha256_end(tws_sha256 *h, uint8_t digest[TWS_SHA256_BYTES]);
+
+/* An HMAC key with both pads already hashed, so that a short message costs its own blocks and
+ * one more. Secret: wipe it when done. */
+typedef struct tws_hmac_key {
+    uint32_t inner[8];
+    uint32_t outer[8];
+} tws_hmac_key;
+
+TWS_API void tws_hmac_key_init(tws_hmac_key *k, const void *key, size_t len);
+TWS_API void tws_hmac_sha256(const tws_hmac_key *k, const void *data, size_t len,
+                             uint8_t mac[TWS_SHA256_BYTES]);
+
+/* Equal or not, in a time that depends on len alone. */
+TWS_API bool tws_equal_secret(const void *a, const void *b, size_t len);
+/* Overwrites with zeros in a way that the compiler keeps. */
+TWS_API void tws_wipe(void *p, size_t len);
+
+/* == 5. base64: strict base64 and base64url ======================================= RFC 4648 == */
+
+/* Characters that n bytes become, with padding (base64) and without (base64url). */
+#define TWS_BASE64_LEN(n) (((n) + 2) / 3 * 4)
+#define TWS_BASE64URL_LEN(n) (((n) * 4 + 2) / 3)
+
+/* Encode len bytes. Returns the characters written: exactly the macro's. No NUL is added. */
+TWS_API size_t tws_base64_encode(const void *data, size_t len, char *out);
+TWS_API size_t tws_base64url_encode(const void *data, size_t len, char *out);
+
+/* Decode, strictly: one alphabet, no white space, padding exactly as its alphabet wants it
+ * (base64 padded, base64url bare), unused tail bits zero.
+ *
+ * out      room for cap bytes; text.len / 4 * 3 + 2 always suffices. May be the text's own memory.
+ * out_len  [out] bytes written, also 0 on error.
+ * errors   TWS_ERR_SYNTAX, TWS_ERR_LIMIT (cap too small).
+ * source   RFC 4648 4 and 5; 3.5 for the tail bits. */
+TWS_API tws_status tws_base64_decode(tws_str text, void *out, size_t cap, size_t *out_len);
+TWS_API tws_status tws_base64url_decode(tws_str text, void *out, size_t cap, size_t *out_len);
+
+/* == 6. utf8: incremental validation ============================================== RFC 3629 == */
+
+/* 0 is the start state: a zeroed tws_utf8 is ready. */
+typedef struct tws_utf8 {
+    uint32_t state;
+} tws_utf8;
+
+/* Feed the next len bytes. Returns len when all may stand in valid UTF-8, otherwise the offset of
+ * the first byte that cannot; that error is sticky (later calls return 0). Surrogates, overlong
+ * forms and code points above U+10FFFF are refused at their first impossible byte. */
+TWS_API size_t tws_utf8_feed(tws_utf8 *u, const void *data, size_t len);
+/* No sequence is left open and no error was met. */
+TWS_API bool tws_utf8_complete(const tws_utf8 *u);
+/* Whole text at once. */
+TWS_API bool tws_utf8_valid(tws_str text);
+
+/* == 7. json: bounded-depth pull reader; writer =================================== RFC 8259 == */
+
+#define TWS_JSON_MAX_DEPTH 128
+
+typedef enum tws_json_type {
+    TWS_JSON_END,    /* the text is over and was whole */
+    TWS_JSON_ERROR,  /* sticky; reader.reason and reader.pos say what and where */
+    TWS_JSON_OBJECT, /* { */
+    TWS_JSON_OBJECT_END,
+    TWS_JSON_ARRAY, /* [ */
+    TWS_JSON_ARRAY_END,
+    TWS_JSON_KEY,    /* a member's name; its value is the next token */
+    TWS_JSON_STRING,
+    TWS_JSON_NUMBER,
+    TWS_JSON_TRUE,
+    TWS_JSON_FALSE,
+    TWS_JSON_NULL
+} tws_json_type;
+
+typedef struct tws_json_token {
+    tws_json_type type;
+    tws_str text; /* as it stands in the input; for KEY and STRING without the quotes */
+    bool escaped; /* KEY and STRING: text contains a backslash, see tws_json_unescape */
+} tws_json_token;
+
+/* Reads one complete text token by token; memory is constant, nothing recurses. Refused: what
+ * RFC 8259 does not allow, depth beyond TWS_JSON_MAX_DEPTH, invalid UTF-8, a byte order mark,
+ * an escaped surrogate without its partner. Duplicate keys are the caller's to judge. */
+typedef struct tws_json_reader {
+    tws_str text;
+    size_t pos;
+    const char *reason; /* NULL, or the rule broken: static storage */
+    uint32_t depth;
+    uint8_t expect;
+    uint8_t is_object[TWS_JSON_MAX_DEPTH / 8]; /* a bit for each open container */
+} tws_json_reader;
+
+TWS_API void tws_json_init(tws_json_reader *r, tws_str text);
+/* The next token; also returned in *token when token is not NULL. */
+TWS_API tws_json_type tws_json_next(tws_json_reader *r, tws_json_token *token);
+/* Read to the end of the value that `token`, just read, begins (nothing to do for a scalar; behind
+ * a KEY, its value). *raw, if not NULL: the value's text, brackets and quotes included. False on
+ * error. */
+TWS_API bool tws_json_skip(tws_json_reader *r, const tws_json_token *token, tws_str *raw);
+/* One complete text and nothing else? */
+TWS_API bool tws_json_valid(tws_str text);
+/* Find a member of a top-level object by name (escapes in the text's keys are honoured; of
+ * duplicates the last wins, as in JavaScript). Reads the whole text. Of an object or an array,
+ * value->text is all of it.
+ * errors   TWS_ERR_SYNTAX (not JSON), TWS_ERR_ARGUMENT (JSON but no object),
+ *          TWS_ERR_NOT_FOUND (an object without it). *value is always written, zeroed on error. */
+TWS_API tws_status tws_json_member(tws_str text, tws_str name, tws_json_token *value);
+/* Append a KEY's or STRING's text, as the reader gave it, with its escapes resolved, as UTF-8. */
+TWS_API void tws_json_unescape(const tws_json_token *token, tws_buf *out);
+/* A NUMBER as an integer: no fraction, no exponent, in range. */
+TWS_API bool tws_json_i64(const tws_json_token *token, int64_t *value);
+
+/* Write a string with its quotes. Bytes that are not UTF-8 become U+FFFD, control characters
+ * \u00XX; `<`, U+2028 and U+2029 are escaped too, so the text may stand in HTML and in a script. */
+TWS_API void tws_json_write_str(tws_buf *b, tws_str s);
+/* `"name":` and `"name":"value"` and `"name":123` and `"name":true`, each preceded by a comma
+ * unless it follows an opening brace or begins the buffer. */
+TWS_API void tws_json_write_key(tws_buf *b, const char *name);
+TWS_API void tws_json_write_member(tws_buf *b, const char *name, tws_str value);
+TWS_API void tws_json_write_member_u64(tws_buf *b, const char *name, uint64_t value);
+TWS_API void tws_json_write_member_bool(tws_buf *b, const char *name, bool value);
+
+/* == 8. http: request and response heads, queries, chunks ==================== RFC 9112, 3986 == */
+
+typedef struct tws_http_field {
+    tws_str name;
+    tws_str value; /* trimmed */
+} tws_http_field;
+
+typedef struct tws_http_limits {
+    uint32_t max_head_bytes;   /* 0: 16 KiB; 431 beyond, 414 when the request line alone is longer */
+} tws_http_limits;
+
+typedef enum tws_http_result {
+    TWS_HTTP_MORE, /* the head is not complete yet */
+    TWS_HTTP_DONE,
+    TWS_HTTP_ERROR /* status and reason say what to answer */
+} tws_http_result;
+
+/* A parsed head. Every slice points into the bytes that were parsed (but the path "/" or "*" of an
+ * absolute-form target without one, which is static). */
+typedef struct tws_http_request {
+    tws_str method;
+    tws_str target; /* as sent */
+    tws_str path;   /* of the target, not decoded; "*" for asterisk-form; empty for CONNECT */
+    tws_str query;  /* behind the first ?, not decoded */
+    tws_str host;   /* with its port: the target's own, otherwise the Host field's */
+    uint32_t minor; /* HTTP/1.minor */
+    uint32_t field_count;
+    tws_http_field field[TWS_MAX_FIELDS];
+    bool keep_alive;      /* by version and Connection; RFC 9112 9.3 */
+    bool chunked;         /* Transfer-Encoding: chunked; content_length is 0 then */
+    bool expect_continue; /* Expect: 100-continue, RFC 9110 10.1.1 */
+    bool upgrade;         /* Connection lists upgrade, and there is an Upgrade field */
+    uint64_t content_length;
+    tws_str body;         /* filled in by whoever collects it (section 17) */
+    size_t head_bytes;    /* length of the head, its blank line included */
+    int status;           /* TWS_HTTP_ERROR: 400, 414, 431, 501 or 505 */
+    const char *reason;   /* TWS_HTTP_ERROR: the rule broken, static storage */
+    size_t offset;        /* TWS_HTTP_ERROR: of the byte that broke it */
+} tws_http_request;
+
+/* Parse a request head from its first byte. *r is of use after DONE and ERROR.
+ *
+ * data, len  what has come so far; the bytes must stay in place while *r is used.
+ * scanned    [in/out] 0 for a new request; carry it between calls with a longer len, so that a
+ *            head that comes byte by byte is still read once; 0 again after DONE and ERROR.
+ *            NULL if that does not matter.
+ * limits     NULL for the defaults.
+ * strict     CRLF only; no bare CR, NUL or obs-fold; token names; exactly one Host in 1.1;
+ *            Content-Length digits only, once or identical; never with Transfer-Encoding;
+ *            Transfer-Encoding exactly `chunked`; one empty line before the head is forgiven.
+ * source     RFC 9112 2.2, 3, 5, 6, 7; RFC 9110 5, 7.2. */
+TWS_API tws_http_result tws_http_parse(tws_http_request *r, const char *data, size_t len,
+                                       size_t *scanned, const tws_http_limits *limits);
+
+/* The value of the first field of that name (any case), or NULL. */
+TWS_API const tws_str *tws_http_find(const tws_http_request *r, const char *name);
+/* Does a comma-separated field (all of its lines) list that token, in any case? */
+TWS_API bool tws_http_lists(const tws_http_request *r, const char *name, const char *token);
+/* A cookie's value from the Cookie field, unquoted; false when there is none. RFC 6265 4.2. */
+TWS_API bool tws_http_cookie(const tws_http_request *r, const char *name, tws_str *value);
+
+/* A parameter of a query, not decoded. Returns how often the name occurs (0, 1, 2...); *value is
+ * the first. */
+TWS_API int tws_http_query(tws_str query, const char *name, tws_str *value);
+/* Decode %XX (and, in a query, + as space) into out.
+ * errors   TWS_ERR_SYNTAX: a cut or non-hexadecimal escape, or one that decodes to NUL;
+ *          TWS_ERR_LIMIT: more than cap bytes. */
+TWS_API tws_status tws_http_decode(tws_str s, bool plus_is_space, char *out, size_t cap,
+                                   size_t *out_len);
+
+/* A chunked body, decoded in place and incrementally. Zeroed is ready. RFC 9112 7.1. */
+typedef struct tws_http_chunks {
+    uint64_t remaining; /* of the current chunk */
+    uint8_t state;
+    uint8_t digits;
+    uint16_t line; /* bytes of the current size or trailer line, for its limit */
+    uint32_t trailer_bytes;
+} tws_http_chunks;
+
+/* Decode from data[0..len); the body bytes move to its front.
+ *
+ * consumed  [out] bytes of input taken (all of them, unless the body ended before).
+ * produced  [out] body bytes now at data[0..*produced).
+ * returns   MORE, DONE (the last chunk and its trailers are through), ERROR (sticky). */
+TWS_API tws_http_result tws_http_chunks_feed(tws_http_chunks *c, char *data, size_t len,
+                                             size_t *consumed, size_t *produced);
+
+/* Standard reason phrase, "Unknown" for a code without one. */
+TWS_API const char *tws_http_phrase(int status);
+/* A response head: begin, any number of fields, end. Bytes that may not stand in a field value
+ * (CR, LF, NUL) are dropped from values. content_length -1: none is written (a stream, 101). */
+TWS_API void tws_http_begin(tws_buf *b, int status);
+TWS_API void tws_http_add(tws_buf *b, const char *name, tws_str value);
+TWS_API void tws_http_end(tws_buf *b, int64_t content_length);
+
+/* A response head, for clients. */
+typedef struct tws_http_response {
+    int status;
+    tws_str phrase;
+    uint32_t minor;
+    uint32_t field_count;
+    tws_http_field field[TWS_MAX_FIELDS];
+    bool chunked;
+    bool keep_alive;
+    int64_t content_length; /* -1: not given */
+    size_t head_bytes;
+    const char *reason; /* TWS_HTTP_ERROR: the rule broken */
+} tws_http_response;
+
+TWS_API tws_http_result tws_http_parse_response(tws_http_response *r, const char *data, size_t len);
+TWS_API const tws_str *tws_http_find_response(const tws_http_response *r, const char *name);
+
+/* == 9. ws: WebSocket handshake and frames ======================================== RFC 6455 == */
+
+typedef enum tws_ws_role { TWS_WS_SERVER, TWS_WS_CLIENT } tws_ws_role;
+
+typedef enum tws_ws_opcode {
+    TWS_WS_CONTINUATION = 0,
+    TWS_WS_TEXT = 1,
+    TWS_WS_BINARY = 2,
+    TWS_WS_CLOSE = 8,
+    TWS_WS_PING = 9,
+    TWS_WS_PONG = 10
+} tws_ws_opcode;
+
+/* -- handshake -- */
+
+#define TWS_WS_ACCEPT_LEN 28
+
+/* Sec-WebSocket-Accept for a key: 28 characters and a NUL; "" for a key that is not 24 long.
+ * RFC 6455 4.2.2. */
+TWS_API void tws_ws_accept(tws_str key, char out[TWS_WS_ACCEPT_LEN + 1]);
+
+/* Is this request a WebSocket opening handshake that may be answered 101?
+ *
+ * key      [out] the Sec-WebSocket-Key.
+ * reason   [out] on refusal the rule broken, static storage.
+ * returns  101 yes; 426 where the request asks for no WebSocket, or for another version than 13
+ *          (answer with Upgrade: websocket and Sec-WebSocket-Version: 13); 400 malformed.
+ * source   RFC 6455 4.2.1; RFC 9110 7.8. */
+TWS_API int tws_ws_check(const tws_http_request *r, tws_str *key, const char **reason);
+
+/* Append a client's opening handshake. nonce: 16 random bytes. extra: whole field lines or NULL.
+ * A blank or control byte in host or target: b->status is TWS_ERR_ARGUMENT, nothing is added. */
+TWS_API void tws_ws_request(tws_buf *b, tws_str host, tws_str target, const uint8_t nonce[16],
+                            const char *extra);
+
+/* Does the server's answer complete the handshake that nonce began?
+ *
+ * reason   [out] NULL, or the rule broken, static storage.
+ * source   RFC 6455 4.1, the numbered list at its end. */
+TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t nonce[16],
+                                   const char **reason);
+
+/* -- frames, decoding -- */
+
+typedef enum tws_ws_type {
+    TWS_WS_MORE,         /* all usable bytes are taken; call again with more */
+    TWS_WS_DATA,         /* a piece of a message */
+    TWS_WS_GOT_PING,     /* payload: 0..125 bytes */
+    TWS_WS_GOT_PONG,     /* likewise */
+    TWS_WS_GOT_CLOSE,    /* code (1005: none was given), payload: the reason, valid UTF-8;
+                          * whatever follows is taken and means nothing: RFC 6455 5.5.1 */
+    TWS_WS_ERROR         /* sticky: code to close with, reason */
+} tws_ws_type;
+
+typedef struct tws_ws_event {
+    tws_ws_type type;
+    tws_ws_opcode opcode; /* DATA: TEXT or BINARY, of the message */
+    bool first;           /* DATA: the message begins here */
+    bool last;            /* DATA: the message is complete with this piece */
+    uint16_t code;        /* CLOSE, ERROR */
+    const char *reason;   /* ERROR: the rule broken, static storage */
+    uint8_t *payload;     /* unmasked, in place */
+    size_t len;
+    uint64_t frame_left;  /* DATA: payload bytes of this frame still to come */
+} tws_ws_event;
+
+/* Holds no payload: memory is this struct. A zeroed one is a server's without limits. */
+typedef struct tws_ws_decoder {
+    uint64_t frame_left;
+    uint64_t message_bytes;
+    uint32_t max_message; /* bytes; 0: no limit; 1009 beyond */
+    uint32_t max_frames;  /* frames in one message; 0: no limit; 1009 beyond */
+    uint32_t frames;
+    tws_utf8 utf8;
+    uint8_t mask[4];
+    uint8_t role; /* tws_ws_role of this end: a server wants masks, a client wants none */
+    uint8_t opcode;
+    uint8_t flags;
+    uint8_t error;
+} tws_ws_decoder;
+
+TWS_API void tws_ws_init(tws_ws_decoder *d, tws_ws_role role, uint32_t max_message,
+                         uint32_t max_frames);
+
+/* Decode the next event from data.
+ *
+ * data     [in/out] len bytes; unmasked in place. ev->payload points into it and lives until
+ *          the caller reuses data.
+ * ev       [out] always written. An empty message is one DATA event with len 0.
+ * returns  bytes consumed, 0..len. What is left after TWS_WS_MORE, at most 139 bytes (a header
+ *          and a whole control payload), must stand at the front of the next call's data.
+ * errors   sticky TWS_WS_ERROR: 1002 framing or masking, 1007 UTF-8 (at the first bad byte,
+ *          whole or not), 1009 size (from the header, before the payload).
+ * memory   none.   thread  one at a time per decoder.
+ * source   RFC 6455 5.2 frame, 5.4 fragments, 5.5 control, 7.4 codes, 8.1 UTF-8. */
+TWS_API size_t tws_ws_decode(tws_ws_decoder *d, uint8_t *data, size_t len, tws_ws_event *ev);
+
+/* -- frames, encoding -- */
+
+#define TWS_WS_MAX_HEADER 14
+
+/* Write a frame's header. mask: NULL from a server; a client's 4 random bytes.
+ * returns  2..14 bytes written. */
+TWS_API size_t tws_ws_header(uint8_t out[TWS_WS_MAX_HEADER], bool fin, tws_ws_opcode opcode,
+                             uint64_t payload_len, const uint8_t mask[4]);
+/* XOR payload bytes offset, offset+1, ... of a frame with its mask (its own inverse). */
+TWS_API void tws_ws_mask(uint8_t *data, size_t len, const uint8_t mask[4], uint64_t offset);
+/* May a peer send that close code? 1000-1003, 1007-1014, 3000-4999. RFC 6455 7.4. */
+TWS_API bool tws_ws_code_valid(uint16_t code);
+/* A close payload: code and as much of reason as is whole, valid characters in 123 bytes.
+ * returns  bytes written, 2..125. */
+TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str reason);
+
+#ifndef TASKWS_NO_JWT
+/* == 10. jwt: HS256 tokens, signature first ================================= RFC 7515, 7519 == */
+
+/* Why a token was refused; each has its error word (tws_jwt_word) and a sentence (tws_jwt_text). */
+typedef enum tws_jwt_error {
+    TWS_JWT_OK = 0,
+    TWS_JWT_MISSING,
+    TWS_JWT_MALFORMED,    /* not three base64url parts with JSON objects in them */
+    TWS_JWT_ALGORITHM,    /* alg is not HS256, or crit asks for something unknown */
+    TWS_JWT_KEY,          /* no key of that kid */
+    TWS_JWT_SIGNATURE,
+    TWS_JWT_EXPIRED,
+    TWS_JWT_NOT_YET_VALID,
+    TWS_JWT_CLAIMS        /* a claim is missing, of the wrong type, or not the configured one */
+} tws_jwt_error;
+
+/* "token_missing", "token_malformed", "token_signature", "token_expired", "token_not_yet_valid",
+ * "token_claims": static storage. ALGORITHM counts as malformed, KEY as signature. */
+TWS_API const char *tws_jwt_word(tws_jwt_error error);
+TWS_API const char *tws_jwt_text(tws_jwt_error error); /* a sentence for a person */
+
+/* Longest token that is looked at, in bytes. */
+#define TWS_JWT_MAX 8192
+/* Longest kid, likewise. */
+#define TWS_JWT_MAX_KID 128
+
+typedef struct tws_jwt_policy {
+    const char *subject_claim; /* NULL: "sub" */
+    const char *issuer;        /* NULL: iss is not checked */
+    const char *audience;      /* NULL: aud is not checked; a string or one of an array */
+    uint32_t leeway_s;         /* 0: 30; TWS_OFF: none */
+    bool allow_no_expiry;      /* false: exp is required */
+} tws_jwt_policy;
+
+/* The checked claims. Slices point into the scratch memory of tws_jwt_open and tws_jwt_judge. */
+typedef struct tws_jwt_claims {
+    tws_str subject;   /* an integer (of 64 bits, perhaps negative) in its decimal form; never empty */
+    tws_str scope;     /* space-separated list, RFC 8693 4.2; empty when absent */
+    int64_t expires_s; /* exp, without leeway; INT64_MAX when there is none and the policy allows it */
+} tws_jwt_claims;
+
+/* A token taken apart, nothing yet believed. */
+typedef struct tws_jwt {
+    tws_str signed_part; /* header.payload, in the token */
+    tws_str kid;         /* unescaped, in scratch; empty when absent */
+    tws_str payload;     /* JSON text, in scratch; not validated before the signature is */
+    uint8_t signature[TWS_SHA256_BYTES];
+} tws_jwt;
+
+/* Take a token apart and judge its header. Only alg, kid and crit of the header are read; jwk,
+ * jku and x5u are never followed. One of those three given twice, any alg but exactly "HS256",
+ * and any crit are refused.
+ *
+ * scratch  room for cap bytes, at least token.len; *jwt and the claims point into it.
+ * errors   MISSING (empty), MALFORMED (longer than TWS_JWT_MAX, not three base64url parts, header
+ *          no JSON object), ALGORITHM, KEY (kid longer than TWS_JWT_MAX_KID), SIGNATURE (not 32
+ *          bytes).
+ * source   RFC 7515 4.1, 5.2; RFC 8725 3.1. */
+TWS_API tws_jwt_error tws_jwt_open(tws_jwt *jwt, tws_str token, void *scratch, size_t cap);
+/* Constant time. TWS_JWT_OK or TWS_JWT_SIGNATURE. */
+TWS_API tws_jwt_error tws_jwt_verify(const tws_jwt *jwt, const tws_hmac_key *key);
+/* Judge the claims of a token whose signature holds.
+ *
+ * policy        NULL for the defaults.
+ * now_s         Unix time.
+ * scratch_rest  room for what the payload holds escaped, and for an integer subject: payload.len +
+ *               20 bytes always suffice.
+ * errors        MALFORMED (the payload is no JSON object, or has a claim twice), CLAIMS; then, of
+ *               a token that is right otherwise, EXPIRED, NOT_YET_VALID.
+ * source        RFC 7519 4.1; NumericDate may have a fraction, which is dropped, but no exponent. */
+TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *policy, int64_t now_s,
+                                    void *scratch_rest, size_t cap, tws_jwt_claims *claims);
+/* Append the token of a payload (JSON text). kid: empty for none, at most TWS_JWT_MAX_KID bytes. */
+TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_str payload);
+#endif /* TASKWS_NO_JWT */
+
+/* ======================================================================================== */
+/*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
+/* ======================================================================================== */
+
+/* == 12. metrics, log: counters, histograms, Prometheus text; log lines ================== */
+
+/* A counter has one writing thread; any thread may read it. */
+typedef uint64_t tws_counter;
+TWS_API void tws_count(tws_counter *c, uint64_t n);
+TWS_API uint64_t tws_counted(const tws_counter *c);
+
+/* Durations in microseconds in powers of two, 1 us to 67 s. One writer, any reader. */
+#define TWS_HISTOGRAM_BUCKETS 27
+typedef struct tws_histogram {
+    tws_counter bucket[TWS_HISTOGRAM_BUCKETS + 1]; /* [i]: up to 2^i us; the last: longer */
+    tws_counter sum_us;
+} tws_histogram;
+TWS_API void tws_histogram_record(tws_histogram *h, uint64_t us);
+/* Add another's counts to a private copy, to sum over threads. */
+TWS_API void tws_histogram_merge(tws_histogram *into, const tws_histogram *from);
+
+/* Prometheus text exposition format 0.0.4. type: "counter" or "gauge". labels: NULL, or the text
+ * between the braces. HELP and TYPE are written when help is not NULL (give NULL for further label
+ * sets of the same name). All four are the program's own words: they are not escaped. Histograms
+ * are written in seconds, cumulative, with +Inf, _sum, _count. */
+TWS_API void tws_metrics_write(tws_buf *b, const char *name, const char *help, const char *type,
+                               const char *labels, uint64_t value);
+TWS_API void tws_metrics_write_histogram(tws_buf *b, const char *name, const char *help,
+                                         const tws_histogram *h);
+
+typedef enum tws_log_level {
+    TWS_LOG_DEFAULT = 0, /* in a desc: info */
+    TWS_LOG_DEBUG,
+    TWS_LOG_INFO,
+    TWS_LOG_WARN,
+    TWS_LOG_ERROR,
+    TWS_LOG_NONE
+} tws_log_level;
+
+/* Where lines go. line ends in a newline and is whole; write may be called from every thread. */
+typedef struct tws_log {
+    tws_log_level level;
+    bool json; /* one JSON object a line, instead of `time level message key=value` */
+    void (*write)(void *context, const char *line, size_t len);
+    void *context;
+} tws_log;
+
+/* One line, built in caller's memory, truncated with a mark when it is longer:
+ *     tws_log_line l;
+ *     if (tws_log_begin(&l, log, TWS_LOG_INFO, now_ms, "connection closed")) {
+ *         tws_log_u64(&l, "code", 1000);
+ *         tws_log_end(&l);
+ *     }
+ * Values are escaped (no control characters, no forged lines), and whatever looks like a token
+ * is replaced by ***: the value of a token= parameter (percent-encoded or in JSON too), and every
+ * JWT-shaped word. Keys are the program's own words: they are not escaped. */
+#define TWS_LOG_LINE 1024
+typedef struct tws_log_line {
+    const tws_log *log;
+    tws_buf out;
+    char text[TWS_LOG_LINE];
+} tws_log_line;
+
+/* now_ms: Unix time in milliseconds. False when that level is not written: then no other call. */
+TWS_API bool tws_log_begin(tws_log_line *l, const tws_log *log, tws_log_level level, uint64_t now_ms,
+                           const char *message);
+TWS_API void tws_log_str(tws_log_line *l, const char *key, tws_str value);
+TWS_API void tws_log_u64(tws_log_line *l, const char *key, uint64_t value);
+TWS_API void tws_log_end(tws_log_line *l);
+/* Append s with tokens replaced by ***, as in a log line. */
+TWS_API void tws_log_redact(tws_buf *b, tws_str s);
+
+/* == 13. router: method + pattern; refuses duplicates ==================================== */
+
+#define TWS_MAX_PARAMS 4
+
+typedef struct tws_router_entry {
+    const char *method;  /* owned by the router */
+    const char *pattern; /* likewise; "/tasks/{user_id}" */
+    void *value;
+} tws_router_entry;
+
+typedef struct tws_router {
+    const tws_allocator *allocator;
+    tws_router_entry *entry;
+    size_t count;
+    size_t cap;
+} tws_router;
+
+typedef struct tws_router_match {
+    const tws_router_entry *entry; /* NULL: no such route */
+    tws_str param[TWS_MAX_PARAMS]; /* of {...} in order, not decoded, never empty */
+    size_t param_count;
+    bool path_known;               /* with entry NULL: the path exists, with other methods */
+} tws_router_match;
+
+TWS_API void tws_router_init(tws_router *r, const tws_allocator *a);
+TWS_API void tws_router_free(tws_router *r);
+/* Add a route. method "GET", "POST"...; pattern begins with "/", segments are literal or {name}.
+ * A trailing slash makes another path.
+ *
+ * error    may be NULL. Gets, on refusal, a sentence that names both: the new route and the one it
+ *          repeats, or the doubled part (/api/v1/api/v1/ws: two equal runs of two or more segments
+ *          at the front, or of one when that is the first segment of another route).
+ * errors   TWS_ERR_EXISTS duplicate (names of parameters do not make a difference) or doubled
+ *          prefix; TWS_ERR_ARGUMENT malformed; TWS_ERR_MEMORY. */
+TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char *pattern, void *value,
+                                  tws_buf *error);
+/* Match a path as sent. Literal segments win over parameters, from the left. HEAD is served by a
+ * GET route where the path has none of its own. */
+TWS_API void tws_router_find(const tws_router *r, tws_str method, tws_str path, tws_router_match *m);
+/* Append the methods known for a path, as the Allow field wants them: "GET, HEAD, POST". */
+TWS_API void tws_router_allow(const tws_router *r, tws_str path, tws_buf *out);
+/* Append the table, a line a route: "GET     /api/v1/ws/tasks/{user_id}". */
+TWS_API void tws_router_print(const tws_router *r, tws_buf *out);
+
+#ifndef TASKWS_NO_JWT
+/* == 14. auth: where the token stands, key ring, policy, cache of verified tokens ========= */
+
+typedef enum tws_auth_source {
+    TWS_AUTH_NONE,
+    TWS_AUTH_HEADER,      /* Authorization: Bearer */
+    TWS_AUTH_QUERY,       /* ?token= */
+    TWS_AUTH_SUBPROTOCOL, /* bearer.<token> beside taskws.v1 */
+    TWS_AUTH_COOKIE
+} tws_auth_source;
+
+/* Find the token of a request, in the order of the enumeration; the first place that has one, even
+ * an empty one, decides. *token points into the request.
+ * A token in the query is taken as it stands (base64url and dots need no escapes; one with an
+ * escape is malformed later). Two of them in one place (a second token=, two Authorization fields)
+ * are an error: *token is then empty and the source is that place. An Authorization of another
+ * scheme than Bearer is passed over. cookie: NULL when cookies are not read. */
+TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie, tws_str *token);
+
+/* Keys by kid, made once and then shared, unchanged, by all threads: to replace keys make a new
+ * ring. A reference count keeps a ring while somebody uses it. */
+typedef struct tws_auth_key {
+    const char *kid;     /* NULL or "": for tokens without kid, and for an unknown kid when it is
+                            the ring's only key */
+    const void *secret;
+    size_t secret_len;
+    int64_t until_s;     /* last second (Unix time) at which it verifies; 0: no deadline */
+} tws_auth_key;
+
+typedef struct tws_auth_ring tws_auth_ring;
+
+/* Copies what it needs; secrets are kept as prepared HMAC keys only, and wiped at the end.
+ * why     [out] a static sentence on refusal, else NULL.
+ * errors  TWS_ERR_ARGUMENT: no key, an empty key, one under 32 bytes (RFC 7518 3.2) unless
+ *         allow_short, a kid twice or above TWS_JWT_MAX_KID; *why says which. TWS_ERR_MEMORY. */
+TWS_API tws_status tws_auth_ring_create(tws_auth_ring **ring, const tws_allocator *a,
+                                        const tws_auth_key *keys, size_t count, bool allow_short,
+                                        const char **why);
+TWS_API tws_auth_ring *tws_auth_ring_ref(tws_auth_ring *ring);
+TWS_API void tws_auth_ring_unref(tws_auth_ring *ring); /* NULL is fine */
+
+#define TWS_SCOPE_PUBLISH 1u
+#define TWS_SCOPE_ADMIN 2u
+
+/* Who holds a verified token. */
+typedef struct tws_identity {
+    char user_id[TWS_MAX_USER_ID];
+    uint8_t user_id_len;
+    uint8_t scopes;     /* TWS_SCOPE_... */
+    int64_t expires_s;  /* INT64_MAX: never */
+} tws_identity;
+
+TWS_API tws_str tws_identity_user(const tws_identity *who);
+
+/* Verified tokens, so that a token costs its signature once. One for each thread; bounded: of those
+ * that share a place the oldest goes first. Looked up by the token's own bytes under a keyed hash,
+ * before any decoding; an entry is believed only when every byte is equal, its time has not come
+ * and its ring and policy are the current ones: verifying with others empties the cache. Tokens
+ * above 1 KiB are not kept. */
+typedef struct tws_auth_cache tws_auth_cache;
+
+/* entries: 0 gives 1,024; TWS_OFF none (NULL, which tws_auth_verify takes). hash_key: 16 random
+ * bytes. A table of 16 bytes an entry now, the rest grows with use. NULL without memory. */
+TWS_API tws_auth_cache *tws_auth_cache_create(const tws_allocator *a, uint32_t entries,
+                                              const uint8_t hash_key[16]);
+TWS_API void tws_auth_cache_free(tws_auth_cache *c); /* NULL is fine */
+
+/* Verify a token. cache may be NULL, and policy, for the defaults; the strings that policy points to
+ * must not change while cache lives. *who is written on TWS_JWT_OK only.
+ * The subject must be 1..TWS_MAX_USER_ID bytes (token_claims otherwise). A key past its deadline
+ * counts as none. */
+TWS_API tws_jwt_error tws_auth_verify(tws_auth_cache *cache, tws_auth_ring *ring,
+                                      const tws_jwt_policy *policy, tws_str token, int64_t now_s,
+                                      tws_identity *who);
+
+/* A host's own answer for (this token, that user), remembered with the token: 0 unknown, 1 allowed,
+ * -1 refused. Forgotten with the entry, and when a token has many. Verify the token first: these two
+ * look at neither time nor ring. */
+TWS_API int tws_auth_recall(tws_auth_cache *cache, tws_str token, tws_str user_id);
+TWS_API void tws_auth_remember(tws_auth_cache *cache, tws_str token, tws_str user_id, bool allowed);
+
+typedef enum tws_auth_action { TWS_AUTH_READ, TWS_AUTH_PUBLISH, TWS_AUTH_ADMIN } tws_auth_action;
+
+/* The built-in rule. READ: the own user_id, or scope admin. PUBLISH: scope publish (to any user).
+ * ADMIN: scope admin. Returns NULL when allowed, else "forbidden_user" or "forbidden_scope". */
+TWS_API const char *tws_auth_judge(const tws_identity *who, tws_auth_action action, tws_str user_id);
+
+/* Is this Origin allowed? allowed: comma-separated exact origins (scheme://host[:port]), "*" for
+ * any; NULL or empty: only same-origin (http or https, and Origin's host:port equals Host). A
+ * request without Origin is always allowed, one with two never. "null" is like any other: listed
+ * or not. RFC 6454 6; ASCII case-insensitive scheme and host. */
+TWS_API bool tws_auth_origin(const tws_http_request *r, const char *allowed);
+#endif /* TASKWS_NO_JWT */
+
+/* == 15. hub: a topic per user; readers pull by position ================================= */
+
+/* The id of a stored event, as Redis Streams write it. */
+typedef struct tws_event_id {
+    uint64_t ms;
+    uint64_t seq;
+} tws_event_id;
+
+#define TWS_EVENT_ID_MAX 41 /* bytes of the longest written form; no NUL */
+
+/* "ms-seq", or "ms" alone (seq 0). Digits only. */
+TWS_API bool tws_event_id_parse(tws_str text, tws_event_id *id);
+TWS_API size_t tws_event_id_format(tws_event_id id, char out[TWS_EVENT_ID_MAX]);
+TWS_API int tws_event_id_compare(tws_event_id a, tws_event_id b);
+
+/* One published event: immutable, reference-counted, laid out once so that any number of readers
+ * can write it to their sockets without a copy:
+ *
+ *     id: 5-0 LF data: | WS header | WS header {"type":"task","id":"5-0","data": | DATA | }
+ *     '---- SSE -----'   '- raw -'   '------------- envelope ------------------'
+ */
+typedef struct tws_event tws_event;
+
+typedef enum tws_event_format {
+    TWS_FORMAT_ENVELOPE, /* a WebSocket frame: {"type":"task","id":"...","data":DATA} */
+    TWS_FORMAT_RAW,      /* a WebSocket frame: DATA */
+    TWS_FORMAT_SSE       /* id: ...\ndata: DATA\n\n; line breaks in DATA, mere space, as blanks */
+} tws_event_format;
+
+/* The event's bytes on the wire as 1 to 3 slices, which live as long as a reference is held.
+ * An event without id: "id":null, and no id: line. The allocator must live as long, too. */
+#define TWS_EVENT_SLICES 3
+TWS_API size_t tws_event_wire(const tws_event *e, tws_event_format format,
+                              tws_str out[TWS_EVENT_SLICES]);
+TWS_API tws_str tws_event_data(const tws_event *e);
+TWS_API tws_event_id tws_event_id_of(const tws_event *e); /* 0-0: none */
+TWS_API void tws_event_unref(tws_event *e);
+
+/* Whoever feeds the hub from elsewhere (section 16) is told which users have readers. Called under
+ * a shard's lock: take note and return, call nothing here. NULL upstream: the hub is the store.
+ *
+ * From join on, feed the user's events in the order of their ids: the past first, and what is
+ * heard live meanwhile behind it (tws_hub_publish takes no id that does not rise). Then say
+ * tws_hub_loaded; until then readers are given nothing. From leave on, publish for that user does
+ * nothing (TWS_ERR_NOT_FOUND). Events that are still here at the next join are kept: whatever is
+ * fed again is a repeat. */
+typedef struct tws_hub_upstream {
+    void *context;
+    void (*join)(void *context, tws_str user_id);  /* the first reader has come */
+    void (*leave)(void *context, tws_str user_id); /* the last one has gone */
+} tws_hub_upstream;
+
+/* The caps hold whenever no publish is under way, and count what an event takes in memory. Over one
+ * of its own, a topic gives up its oldest events; a task's last status stays longer, the oldest of
+ * them yielding when what the newer events may take would fall below half of the cap. */
+typedef struct tws_hub_desc {
+    const tws_allocator *allocator;
+    uint32_t shards;              /* 0: 16; made a power of two */
+    uint32_t max_events;          /* retained per user; 0: 256 */
+    uint32_t max_bytes;           /* retained per user; 0: 256 KiB */
+    uint32_t max_age_s;           /* since a user's last event; 0: 3600; TWS_OFF: for ever */
+    uint64_t max_total_bytes;     /* 0: 64 MiB; the least recently published users give way */
+    uint32_t max_event_bytes;     /* of JSON; 0: 64 KiB */
+    uint32_t max_readers;         /* per user; 0: 64; TWS_OFF */
+    const char *task_key;         /* NULL: "task_id"; copied */
+    const tws_hub_upstream *upstream; /* copied */
+    uint64_t now_ms;              /* Unix time: ids up to this millisecond are not remembered */
+    uint8_t hash_key[16];         /* random: users and tasks are hashed under it */
+} tws_hub_desc;
+
+typedef struct tws_hub tws_hub;
+
+TWS_API tws_status tws_hub_create(tws_hub **hub, const tws_hub_desc *desc);
+TWS_API void tws_hub_free(tws_hub *hub); /* no reader may be attached */
+
+/* Append an event to a user's topic and mark its readers' inboxes. The one door for every event,
+ * whoever made it.
+ *
+ * json     one JSON text, copied; the caller has checked it (tws_json_valid). Its member task_key,
+ *          a string that is not empty or an integer, names its task; without, it is in no snapshot.
+ * now_ms   Unix time; it may jump: ids rise all the same.
+ * id       NULL: the hub assigns the next (rising per user, from now_ms). An upstream gives its
+ *          own; one that does not exceed the topic's last is a repeat: TWS_ERR_EXISTS.
+ *          0-0: a live event without id, which `since` cannot name.
+ * out      [out] on success, the id; may be NULL.
+ * errors   all leave everything as it was: TWS_ERR_MEMORY, TWS_ERR_LIMIT (event too big),
+ *          TWS_ERR_ARGUMENT (user id, empty json), TWS_ERR_NOT_FOUND (upstream: nobody reads).
+ * thread   any.  lock  one shard, for a few pointer writes; the event is built before. */
+TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, uint64_t now_ms,
+                                   const tws_event_id *id, tws_event_id *out);
+/* From upstream: this user's past has been read; waiting readers may start. complete_from: events
+ * after this id are all here (an older `since` gets a reset).
+ * Once loaded, say it again when events were lost between the newest one fed and what comes next,
+ * and before that comes: complete_from is then beyond the newest, and every reader gets a reset. */
+TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from);
+
+/* -- readers -- */
+
+/* A thread's inbox: which of its groups have news. wake is called by the publishing thread when the
+ * inbox stops being empty, and not again before it has been emptied. It must not call the hub. */
+typedef struct tws_hub_group tws_hub_group;
+typedef struct tws_hub_inbox tws_hub_inbox;
+
+/* NULL without memory. Free it when its readers are detached; wake is not called after that. */
+TWS_API tws_hub_inbox *tws_hub_inbox_create(tws_hub *hub, void (*wake)(void *), void *context);
+TWS_API void tws_hub_inbox_free(tws_hub_inbox *in);
+
+/* A position in a topic, embedded in whatever reads; it must not be moved while attached. Belongs
+ * to its inbox's thread, as its group does: the readers of one topic on one thread. */
+typedef struct tws_hub_reader {
+    tws_hub_group *group;
+    struct tws_hub_reader *prev;
+    struct tws_hub_reader *next;
+    uint64_t position; /* index of the next event */
+    uint64_t snapshot_until; /* below this index only the latest event of each task is given */
+    tws_event_id since;
+    uint8_t state;
+} tws_hub_reader;
+
+/* Begin to read a user's events. since: NULL for a snapshot first; 0-0 for all that is retained.
+ * The position is found at the first gather, when the topic is loaded: gather once after this, no
+ * news tells of it.
+ * r       need not be initialized; after an error, and after detach, r->group is NULL.
+ * errors  TWS_ERR_LIMIT (max_readers), TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id). */
+TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
+                                  const tws_event_id *since);
+/* A detached reader is fine. */
+TWS_API void tws_hub_detach(tws_hub_reader *r);
+
+#define TWS_HUB_BATCH 32
+
+typedef struct tws_hub_batch {
+    tws_event *event[TWS_HUB_BATCH]; /* referenced: give back with tws_hub_batch_free */
+    size_t count;
+    bool more;            /* events follow behind these */
+    bool start;           /* first batch of a reader: its position has been found */
+    bool resumed;         /* start: everything after `since` follows */
+    const char *reset;    /* not NULL: a snapshot begins here, for this reason ("position_gone",
+                             "slow_consumer") */
+    tws_event_id last_id; /* start: the topic's newest id, 0-0 when it has none */
+    const tws_hub_group *group; /* NULL: the topic is loading */
+    uint64_t from;        /* the position that this batch was gathered for */
+    uint64_t next;        /* the position behind it */
+    uint64_t snapshot_until;
+} tws_hub_batch;
+
+/* The events at a reader's position, as many as fit. Does not advance it, but does settle start
+ * and reset, which are reported once. Nothing while the topic is loading.
+ *
+ * A reset always begins a whole snapshot: what the reader knew before is to be forgotten. A reader
+ * that is too slow even for its snapshot stays in it: it is given last statuses until it has caught
+ * up, and no reset. b need not be initialized. */
+TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b);
+/* Would a gather for r have given this very batch? Then it serves r as well: readers of one group
+ * that stand at one place share a gather. */
+TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r);
+/* The first n events of b have been taken. */
+TWS_API void tws_hub_advance(tws_hub_reader *r, const tws_hub_batch *b, size_t n);
+TWS_API void tws_hub_batch_free(tws_hub_batch *b);
+
+/* The next group with news, taken off the inbox; NULL when there is none. Its mark is cleared
+ * first, so news that comes while its readers are served marks it again. It is gone when its last
+ * reader is detached. */
+TWS_API tws_hub_group *tws_hub_news(tws_hub_inbox *in);
+/* The readers of a group: first, then r->next. */
+TWS_API tws_hub_reader *tws_hub_first_reader(tws_hub_group *g);
+
+/* The latest event of each task, oldest first.
+ * events   [out] allocated with the hub's allocator, each referenced; count of them. Give back with
+ *          tws_hub_snapshot_free. NULL when there are none.
+ * last_id  [out] the topic's newest id, 0-0 when it has none.
+ * errors   TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id), TWS_ERR_UNAVAILABLE: with an upstream, a
+ *          user without readers is not known here, nor is one that is loading: attach and gather. */
+TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_ms,
+                                    tws_event ***events, size_t *count, tws_event_id *last_id);
+TWS_API void tws_hub_snapshot_free(tws_hub *hub, tws_event **events, size_t count);
+
+/* Drop the events of users who were last published to more than max_age_s ago, as Redis's PEXPIRE
+ * does. Call once a second or so, from one thread. */
+TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms);
+
+typedef struct tws_hub_stats {
+    uint64_t topics, readers, events, bytes; /* now */
+    uint64_t published, repeats, refused;    /* since the start */
+    uint64_t evicted; /* events no longer held */
+    uint64_t resets;  /* of readers */
+} tws_hub_stats;
+TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out);
+/* Readers of one user, on all threads. */
+TWS_API uint32_t tws_hub_readers(tws_hub *hub, tws_str user_id);
+
+/* == 17. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 == */
+
+/* What all connections of a server share. Times in milliseconds, 0 = default, TWS_OFF = none. */
+typedef struct tws_conn_desc {
+    const tws_allocator *allocator;
+    uint32_t max_head_bytes;    /* 16 KiB */
+    uint32_t max_body_bytes;    /* 64 KiB */
+    uint32_t max_message_bytes; /* of a WebSocket message; 64 KiB */
+    uint32_t max_frames;        /* in one message; 1,024 */
+    uint32_t max_output_bytes;  /* waiting for the socket; above it no input is taken; 64 KiB */
+    uint32_t head_ms;           /* for a request head; 10 s */
+    uint32_t body_ms;           /* for a request body; 10 s */
+    uint32_t idle_ms;           /* between two requests of a connection; 75 s */
+    uint32_t heartbeat_ms;      /* ping after that much silence; 25 s */
+    uint32_t answer_ms;         /* for any answer to a ping; 10 s */
+    uint32_t stall_ms;          /* output waits and nothing is taken; 30 s */
+    uint32_t close_ms;          /* for the close handshake, and again for the drain; 5 s */
+} tws_conn_desc;
+
+/* Fill in the defaults. */
+TWS_API void tws_conn_defaults(tws_conn_desc *desc);
+
+/* The working memory of one turn, shared by all connections of a thread: nothing in it outlives
+ * tws_conn_end. Output is gathered here, and written from here, without a copy where it can be. */
+#define TWS_TURN_SLICES 128
+#define TWS_TURN_UNITS 32
+#define TWS_TURN_SCRATCH 65536
+typedef struct tws_turn {
+    uint64_t now_ms;
+    uint8_t *input; /* not yet taken */
+    size_t input_len;
+    tws_str out[TWS_TURN_SLICES];
+    size_t out_count;
+    size_t out_bytes;
+    size_t sent_bytes;
+    size_t unit_start[TWS_TURN_UNITS]; /* offsets in the output of what was offered */
+    size_t unit_count;
+    size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
+    size_t unit_done;
+    bool full;         /* no room: write, then go on */
+    size_t scratch_len;
+    tws_http_request request;
+    uint8_t scratch[TWS_TURN_SCRATCH];
+} tws_turn;
+
+typedef enum tws_conn_event_type {
+    TWS_CONN_NONE,        /* nothing more in this turn */
+    TWS_CONN_REQUEST,     /* turn->request, body included: respond, stream or accept it */
+    TWS_CONN_BAD_REQUEST, /* status and reason: respond, the connection closes behind that */
+    TWS_CONN_MESSAGE,     /* opcode, payload, len: a whole message, living until tws_conn_end */
+    TWS_CONN_CLOSED,      /* WebSocket or stream is over, once: code (1006 without a close frame)
+                             and the peer's reason or the rule that it broke */
+    TWS_CONN_HEARTBEAT,   /* a stream has been silent: write something */
+    TWS_CONN_TIMEOUT      /* which: close with a code of the policy's */
+} tws_conn_event_type;
+
+typedef enum tws_conn_timeout {
+    TWS_TIMEOUT_HEARTBEAT, /* no answer to a ping */
+    TWS_TIMEOUT_STALL      /* the peer takes no output */
+} tws_conn_timeout;
+
+typedef struct tws_conn_event {
+    tws_conn_event_type type;
+    int status;
+    const char *reason;
+    tws_ws_opcode opcode;
+    uint8_t *payload;
+    size_t len;
+    uint16_t code;
+    bool by_peer; /* CLOSED: the peer began it */
+    tws_conn_timeout timeout;
+} tws_conn_event;
+
+typedef struct tws_conn {
+    const tws_conn_desc *desc;
+    union {
+        struct {
+            size_t scanned;
+            size_t need; /* bytes of head and body; 0: not known yet */
+            uint32_t head_bytes;
+            uint32_t body_bytes;
+            tws_http_chunks chunks;
+        } http;
+        tws_ws_decoder ws;
+    } u;
+    uint8_t *in; /* input left incomplete; NULL at rest */
+    uint8_t *message; /* message left incomplete; NULL at rest */
+    uint8_t *out; /* output that the socket did not take; NULL at rest */
+    uint32_t in_len, in_cap;
+    uint32_t message_len, message_cap;
+    uint32_t out_pos, out_len, out_cap;
+    uint16_t close_code;
+    uint8_t flags;
+    uint8_t state;
+    uint64_t since_ms;    /* this state began */
+    uint64_t input_ms;    /* the peer was last heard */
+    uint64_t progress_ms; /* waiting output was last taken, or began to wait */
+    uint64_t ping_ms;     /* an unanswered ping was sent */
+} tws_conn;
+
+TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_ms);
+TWS_API void tws_conn_free(tws_conn *c);
+
+/* A turn is: begin; feed, eof or tick as there is cause; next until NONE; output and sent (and, when
+ * turn->full and all was sent, next again); end. Memory that runs out ends the connection (tws_conn_done), never the program. */
+TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms);
+/* Bytes in; data is changed in place and lives until tws_conn_end. */
+TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len);
+/* The peer has ended its side. */
+TWS_API void tws_conn_eof(tws_conn *c);
+/* Events out. */
+TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_event *ev);
+/* Time: what is due now? Pings are sent here. One event a call; NONE when nothing is due. */
+TWS_API tws_conn_event_type tws_conn_tick(tws_conn *c, tws_turn *t, tws_conn_event *ev);
+/* When tick wants to be called next; UINT64_MAX: never. May move later by itself: when the time has
+ * come, ask again. */
+TWS_API uint64_t tws_conn_deadline(const tws_conn *c);
+/* Bytes out: slices to write, in order. Returns their number. */
+TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *slices, size_t max);
+/* n of those bytes have been written. */
+TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n);
+/* What was not sent is kept, except units of which no byte was (see offer).
+ * returns  how many of the offered units are on their way. */
+TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t);
+
+/* Is it worth reading? False while a request waits for its answer or output is backed up. */
+TWS_API bool tws_conn_wants_input(const tws_conn *c);
+TWS_API bool tws_conn_wants_output(const tws_conn *c); /* output waits for the socket */
+/* All is flushed: end the sending side of the socket, then call tws_conn_shut. */
+TWS_API bool tws_conn_wants_shut(const tws_conn *c);
+TWS_API void tws_conn_shut(tws_conn *c, uint64_t now_ms);
+/* The socket may be closed. */
+TWS_API bool tws_conn_done(const tws_conn *c);
+/* Done at once: the peer has reset, or there is no memory. */
+TWS_API void tws_conn_abort(tws_conn *c);
+
+/* Answer the request. head: further field lines, each with its CRLF, or NULL. body is copied.
+ * The connection stays open as the request wants it, unless `close`. */
+TWS_API void tws_conn_respond(tws_conn *c, tws_turn *t, int status, const char *head,
+                              const char *content_type, tws_str body, bool close);
+/* Answer with a stream without an end: write to it by tws_conn_put. Ended by tws_conn_close. */
+TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *head,
+                             const char *content_type);
+/* Answer 101; only in the turn of the request and after tws_ws_check. protocol: empty for none. */
+TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol);
+/* Send a message. borrowed: payload lives until tws_conn_end (a received one does). False when it
+ * was not taken: not open, or more than four times max_output_bytes are waiting already. */
+TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
+                           size_t len, bool borrowed);
+/* Bytes as they are, into a stream. */
+TWS_API bool tws_conn_put(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed);
+/* Can whole frames be offered now: open, nothing waiting, room in the turn? */
+TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t);
+/* Offer a unit of wire bytes that stays the caller's as long as none of it is sent: see end. False
+ * when the turn is full. */
+TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, size_t count);
+/* Begin the closing handshake, or end a stream; anything waiting is sent first. */
+TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason);
+/* A WebSocket or stream that may be written to. */
+TWS_API bool tws_conn_open(const tws_conn *c);
+/* No request is being read or answered. */
+TWS_API bool tws_conn_idle(const tws_conn *c);
+
+#ifndef TASKWS_NO_SERVER
+/* ======================================================================================== */
+/*                      IV. I/O: the only part that includes a socket header                 */
+/* ======================================================================================== */
+
+/* == 18. sys: sockets, clock, entropy ==================================================== */
+
+TWS_API uint64_t tws_sys_now_us(void);  /* monotonic */
+TWS_API uint64_t tws_sys_now_ms(void);  /* monotonic */
+TWS_API uint64_t tws_sys_wall_ms(void); /* Unix time */
+/* n bytes of the system's entropy. False when there is none (then do not start). */
+TWS_API bool tws_sys_random(void *out, size_t n);
+TWS_API uint64_t tws_sys_open_files(void);      /* 0 where it cannot be told */
+TWS_API uint64_t tws_sys_max_files(void);       /* the soft limit */
+TWS_API uint64_t tws_sys_resident_bytes(void);  /* 0 where it cannot be told */
+
+/* == 19. loop: readiness backends, timers, wake-up from other threads ==================== */
+
+#define TWS_READ 1u
+#define TWS_WRITE 2u
+
+/* A descriptor in a loop; embedded in its owner. */
+typedef struct tws_watch {
+    int fd;          /* -1: removed, whatever events are still under way */
+    uint32_t slot;   /* the backend's */
+    uint8_t want;    /* TWS_READ | TWS_WRITE */
+    uint8_t kind;    /* the owner's */
+} tws_watch;
+
+/* A deadline in a loop; embedded in its owner. */
+typedef struct tws_timer {
+    struct tws_timer *next;
+    struct tws_timer **link; /* NULL: not set */
+    uint64_t at_ms;
+} tws_timer;
+
+typedef struct tws_loop tws_loop;
+
+typedef struct tws_ready {
+    tws_watch *watch;
+    unsigned events; /* TWS_READ, TWS_WRITE; an error or hang-up is both */
+} tws_ready;
+#define TWS_LOOP_READY 512
+
+TWS_API tws_loop *tws_loop_create(const tws_allocator *a);
+TWS_API void tws_loop_free(tws_loop *l);
+/* "epoll" or "poll". */
+TWS_API const char *tws_loop_backend(void);
+TWS_API tws_status tws_loop_add(tws_loop *l, tws_watch *w, int fd, unsigned want);
+TWS_API void tws_loop_want(tws_loop *l, tws_watch *w, unsigned want);
+TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w);
+/* Wait for readiness, the next timer, a wake-up, or timeout_ms (-1: no limit).
+ * returns  how many of ready[TWS_LOOP_READY] are filled; *now_ms is the time behind the wait. */
+TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint64_t *now_ms);
+/* From any thread or signal handler: end the wait. Wake-ups fold together. */
+TWS_API void tws_loop_wake(tws_loop *l);
+/* One descriptor that is readable when tws_loop_wait has something to do; -1 with poll(2). */
+TWS_API int tws_loop_fd(const tws_loop *l);
+/* Milliseconds until the next timer, -1 without one. */
+TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms);
+/* Set, move or (UINT64_MAX) clear. Precise to TWS_TIMER_STEP_MS, never early. */
+#define TWS_TIMER_STEP_MS 16
+TWS_API void tws_timer_set(tws_loop *l, tws_timer *t, uint64_t at_ms);
+/* The next timer that is due, cleared; NULL when there is none. */
+TWS_API tws_timer *tws_timer_due(tws_loop *l, uint64_t now_ms);
+
+/* == 20. server: listeners, threads, limits, drain; your routes ========================== */
+
+typedef struct tws_server tws_server;
+/* One connection as its handlers see it: only on its own thread, only during a callback. */
+typedef struct tws_peer tws_peer;
+/* The same connection for everybody else, for ever: it names no other connection later. */
+typedef uint64_t tws_peer_id;
+
+/* What a WebSocket or a stream does; any may be NULL. `data` is tws_peer_data(p). */
+typedef struct tws_peer_ops {
+    /* A whole message; payload lives until the callback's turn ends (tws_peer_send_borrowed). */
+    void (*on_message)(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len);
+    /* Once, whatever the reason; p takes no output any more. Free your data here. */
+    void (*on_close)(tws_peer *p, uint16_t code, tws_str reason);
+    /* Output can be offered: tws_peer_offer. Called once a turn at most, after tws_peer_pull or
+     * when the socket has taken what waited. */
+    void (*on_output)(tws_peer *p);
+    /* The first n offered units are on their way; the others were not taken. */
+    void (*on_taken)(tws_peer *p, size_t n);
+    /* The time of tws_peer_set_timer has come. */
+    void (*on_timer)(tws_peer *p);
+    /* A deadline has passed or the server drains: say so and close. NULL: closed with that code. */
+    void (*on_leave)(tws_peer *p, uint16_t code, const char *word, const char *message);
+} tws_peer_ops;
+
+typedef struct tws_route {
+    const char *method;  /* "GET", "POST", ... */
+    const char *pattern; /* "/tasks/{user_id}" */
+    /* Answer by tws_peer_respond, _stream or _accept, now or later (tws_server_post). */
+    void (*on_request)(tws_peer *p, const tws_http_request *request, void *context);
+    /* Instead of on_request: a WebSocket endpoint; every proper handshake is accepted. */
+    const tws_peer_ops *websocket;
+    void *context; /* of on_request; the first tws_peer_data of a websocket */
+} tws_route;
+
+typedef struct tws_server_desc {
+    const char *host;         /* NULL: "127.0.0.1"; "::" for all of both families */
+    int port;                 /* 0: 8000; TWS_PORT_ANY: a free one */
+    const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
+    uint32_t threads;         /* 0: 1 */
+    uint32_t max_connections; /* 0: as open files allow, less 64 */
+    uint32_t max_per_ip;      /* 0: off */
+    uint32_t receive_bytes;   /* one read; 0: 64 KiB */
+    uint32_t drain_ms;        /* 0: 10 s; TWS_OFF: at once */
+    bool trust_proxy;         /* the client's address is the last of X-Forwarded-For */
+    tws_conn_desc limits;
+    const tws_log *log;       /* NULL: none. Must outlive the server */
+    const tws_allocator *allocator;
+    void *context;            /* of the hooks below */
+    /* At the end of every turn of every thread; also after tws_server_wake. */
+    void (*on_turn)(void *context, unsigned thread);
+    /* About once a second, on thread 0. */
+    void (*on_second)(void *context, uint64_t wall_ms);
+} tws_server_desc;
+
+#define TWS_PORT_ANY (-1)
+
+/* What the server has counted, summed over its threads. */
+typedef struct tws_server_stats {
+    uint64_t accepted, closed, refused, requests, upgrades, streams;
+    uint64_t messages_in, messages_out, bytes_in, bytes_out, timeouts, protocol_errors;
+    uint64_t connections;     /* now */
+    uint64_t websockets_open; /* now, streams included */
+} tws_server_stats;
+
+/* errors  TWS_ERR_MEMORY, TWS_ERR_SYSTEM (no entropy, no descriptors). Copies desc's strings not:
+ *         they must live as long as the server. */
+TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc *desc);
+/* Before start. error: gets a sentence that says what to do; may be NULL. */
+TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_buf *error);
+/* Bind and listen. error as above. From here on tws_server_port is known. */
+TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error);
+TWS_API int tws_server_port(const tws_server *s);
+/* Serve on all threads, the caller's among them, until tws_server_stop; returns when drained. */
+TWS_API tws_status tws_server_run(tws_server *s);
+/* Or drive it from a loop of your own (threads = 1): one turn, waiting at most timeout_ms.
+ * returns  TWS_OK, TWS_ERR_CLOSED once drained. */
+TWS_API tws_status tws_server_step(tws_server *s, int timeout_ms);
+/* The descriptor to wait on for tws_server_step, and how long at most; see tws_loop_fd. */
+TWS_API int tws_server_fd(const tws_server *s);
+TWS_API int tws_server_timeout(const tws_server *s);
+/* Drain, then end. A second call ends at once. From any thread and from a signal handler. */
+TWS_API void tws_server_stop(tws_server *s);
+TWS_API bool tws_server_draining(const tws_server *s);
+/* After run or step has returned TWS_ERR_CLOSED, or before run. */
+TWS_API void tws_server_free(tws_server *s);
+TWS_API const tws_router *tws_server_router(const tws_server *s);
+TWS_API void *tws_server_context(const tws_server *s); /* desc.context */
+TWS_API uint32_t tws_server_max_connections(const tws_server *s);
+TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out);
+/* From any thread: have a thread's on_turn called soon. */
+TWS_API void tws_server_wake(tws_server *s, unsigned thread);
+/* From any thread: have fn called with that connection on its thread; p is NULL when it has gone. */
+TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id, void (*fn)(tws_peer *p, void *arg),
+                                   void *arg);
+
+/* -- on a connection, inside its callbacks -- */
+
+TWS_API tws_server *tws_peer_server(const tws_peer *p);
+TWS_API tws_peer_id tws_peer_id_of(const tws_peer *p);
+TWS_API unsigned tws_peer_thread(const tws_peer *p);
+TWS_API void *tws_peer_data(const tws_peer *p);
+/* Who hears of it from now on. */
+TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data);
+/* In on_request: the n-th {parameter} of the route, not decoded. */
+TWS_API tws_str tws_peer_param(const tws_peer *p, size_t n);
+/* The address as text, the proxy's word for it when it is trusted. Returns out. */
+TWS_API const char *tws_peer_address(const tws_peer *p, char out[64]);
+/* A loopback peer that no proxy stands before. */
+TWS_API bool tws_peer_is_local(const tws_peer *p, const tws_http_request *request);
+/* Over the connection limits: whoever accepts it should refuse it (1013, 4429) and say why. */
+TWS_API const char *tws_peer_overload(const tws_peer *p);
+/* As tws_conn_respond. */
+TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const char *content_type,
+                              tws_str body);
+/* {"error":{"code":word,"message":message}} with what its status wants in the head. */
+TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
+                                    const char *message);
+TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_type,
+                             const tws_peer_ops *ops, void *data);
+/* Answer 101, or 400 or 426 when the handshake is not proper (then false, and ops hear nothing).
+ * protocol: the one to select, if the client offers it; NULL for none. In on_request only. */
+TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const char *protocol,
+                             const tws_peer_ops *ops, void *data);
+TWS_API bool tws_peer_send(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len);
+TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const void *payload,
+                                    size_t len);
+TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len); /* into a stream */
+TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count);
+/* Have on_output called: in this turn if p is being served, else at once. */
+TWS_API void tws_peer_pull(tws_peer *p);
+/* Have on_output called again in the next turn. */
+TWS_API void tws_peer_pull_later(tws_peer *p);
+TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason);
+/* Monotonic milliseconds (tws_sys_now_ms); UINT64_MAX clears it. */
+TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
+
+#ifndef TASKWS_NO_JWT
+/* == 21. task_server: tasks, status, health, metrics ===================================== */
+
+typedef struct tws_task_server tws_task_server;
+
+/* A host's own rule: may `who` do that with that user's tasks? */
+typedef struct tws_authorize {
+    const tws_identity *who;
+    tws_auth_action action; /* READ, PUBLISH */
+    tws_str user_id;
+    uint64_t ticket; /* for tws_task_server_answer, after TWS_LATER */
+} tws_authorize;
+
+typedef enum tws_verdict { TWS_DENY, TWS_ALLOW, TWS_LATER } tws_verdict;
+
+/* Zero everywhere is the default, except that a key is needed. Strings must live as long as the
+ * server. Times and limits: 0 = default (the table in the top comment), TWS_OFF = none. */
+typedef struct tws_task_server_desc {
+    const char *host; /* NULL: 127.0.0.1 */
+    int port;         /* 0: 8000; TWS_PORT_ANY: a free one */
+    const char *unix_path;
+    uint32_t threads;
+    const char *prefix; /* NULL: "/api/v1/ws" */
+
+    const char *jwt_secret;    /* NUL-terminated; the key of tokens without kid */
+    const tws_auth_key *keys;  /* or any number of keys by kid */
+    size_t key_count;
+    bool allow_short_secret;   /* under 32 bytes */
+    tws_jwt_policy token;
+    const char *token_cookie;  /* NULL: cookies are not read */
+    const char *origins;       /* comma-separated; "*" any. NULL: any, since a page must hold a token;
+                                  but with token_cookie the same origin only */
+    tws_verdict (*authorize)(void *context, const tws_authorize *question); /* NULL: own user_id */
+    void *context;
+
+    const char *redis_url; /* NULL: in memory */
+    bool raw_format;       /* ?format=raw is the default */
+    bool trust_proxy;      /* X-Forwarded-For is a trusted proxy's */
+
+    uint32_t max_connections, max_per_user, max_per_ip;
+    uint32_t max_event_bytes, max_body_bytes;
+    uint32_t retain_events, retain_bytes, retain_s;
+    uint64_t retain_total_bytes;
+    const char *task_key; /* NULL: "task_id" */
+    uint32_t auth_ms, drain_ms;
+    tws_conn_desc limits; /* the other deadlines and sizes of a connection */
+
+    tws_log log; /* write NULL: standard error */
+    const tws_allocator *allocator;
+} tws_task_server_desc;
+
+/* The whole endpoint: create, listen, serve until SIGINT or SIGTERM, drain, free. A second signal ends
+ * at once. Returns an exit code: 0 drained, 1 failed (with the reason on standard error).
+ * Signals: sets and restores handlers of SIGINT and SIGTERM; one such call at a time. */
+TWS_API int tws_task_server_run(const tws_task_server_desc *desc);
+
+/* Or piece by piece. error: gets a sentence that says what to do. */
+TWS_API tws_status tws_task_server_create(tws_task_server **ts, const tws_task_server_desc *desc,
+                                          tws_buf *error);
+/* The server beneath: add routes, listen, run or step, stop. */
+TWS_API tws_server *tws_task_server_base(tws_task_server *ts);
+/* When its server has ended, or was never run. */
+TWS_API void tws_task_server_free(tws_task_server *ts);
+
+/* Publish one JSON object for a user.
+ *
+ * id       [out] may be NULL.
+ * errors   TWS_ERR_SYNTAX (no JSON object), TWS_ERR_LIMIT (too big), TWS_ERR_ARGUMENT (user id),
+ *          TWS_ERR_MEMORY.
+ * thread   any, never blocking. */
+TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id, const char *json,
+                                           size_t len, tws_event_id *id);
+/* Answer a TWS_LATER, once, from any thread. Remembered with the token. */
+TWS_API void tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed);
+/* Replace all keys while running; connections keep what they were given. errors as ring_create. */
+TWS_API tws_status tws_task_server_set_keys(tws_task_server *ts, const tws_auth_key *keys,
+                                            size_t count, const char **why);
+#endif /* TASKWS_NO_JWT */
+#endif /* TASKWS_NO_SERVER */
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* TASKWS_H */
+
+/* ========================================================================================= */
+/*                                     IMPLEMENTATION                                        */
+/* ========================================================================================= */
+
+#if defined(TASKWS_IMPLEMENTATION) && !defined(TASKWS_IMPLEMENTED)
+#define TASKWS_IMPLEMENTED
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ======================================================================================== */
+/*                                      I. FOUNDATIONS                                       */
+/* ======================================================================================== */
+
+/* == 1. config: flags, limits, attributes ================================================
+ * The only compiler switches outside the I/O part: assertions, atomics, the mutex. */
+
+#ifndef TWS_ASSERT
+#include <assert.h>
+#define TWS_ASSERT(condition) assert(condition)
+#endif
+
+/* Counters shared between threads. Relaxed where only the value counts; a reference count's last
+ * decrement must see all that other holders did, so it acquires and releases. */
+#define TWS__LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define TWS__STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+#define TWS__COUNT(p, n) ((void)__atomic_fetch_add((p), (n), __ATOMIC_RELAXED))
+#define TWS__SWAP(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
+#define TWS__REF(p) ((void)__atomic_fetch_add((p), 1u, __ATOMIC_RELAXED))
+#define TWS__UNREF(p) (__atomic_sub_fetch((p), 1u, __ATOMIC_ACQ_REL) == 0u)
+
+#ifdef TASKWS_NO_THREADS
+typedef struct tws__mutex {
+    char unused;
+} tws__mutex;
+#define TWS__MUTEX_INIT(m) ((void)(m))
+#define TWS__MUTEX_FREE(m) ((void)(m))
+#define TWS__LOCK(m) ((void)(m))
+#define TWS__UNLOCK(m) ((void)(m))
+#else
+#include <pthread.h>
+typedef pthread_mutex_t tws__mutex;
+#define TWS__MUTEX_INIT(m) ((void)pthread_mutex_init((m), NULL))
+#define TWS__MUTEX_FREE(m) ((void)pthread_mutex_destroy(m))
+#define TWS__LOCK(m) ((void)pthread_mutex_lock(m))
+#define TWS__UNLOCK(m) ((void)pthread_mutex_unlock(m))
+#endif
+
+/* == 2. status, alloc: error model, one allocator hook ====================================
+ * Sizes are handed back on release, so that an allocator need not remember them. */
+
+TWS_API const char *tws_status_text(tws_status status)
+{
+    switch (status) {
+    case TWS_OK: return "ok";
+    case TWS_ERR_MEMORY: return "out of memory";
+    case TWS_ERR_LIMIT: return "limit reached";
+    case TWS_ERR_ARGUMENT: return "bad argument";
+    case TWS_ERR_SYNTAX: return "malformed input";
+    case TWS_ERR_EXISTS: return "exists already";
+    case TWS_ERR_NOT_FOUND: return "not found";
+    case TWS_ERR_UNAVAILABLE: return "not available now";
+    case TWS_ERR_CLOSED: return "closed";
+    case TWS_ERR_SYSTEM: return "system error";
+    }
+    return "unknown status";
+}
+
+TWS_API void *tws_alloc(const tws_allocator *a, size_t bytes)
+{
+    TWS_ASSERT(bytes > 0);
+    if (a == NULL) {
+        return calloc(1, bytes); /* large blocks come zeroed from the system, untouched */
+    }
+    void *p = a->resize(a->context, NULL, 0, bytes);
+    if (p != NULL) {
+        memset(p, 0, bytes);
+    }
+    return p;
+}
+
+TWS_API void *tws_resize(const tws_allocator *a, void *p, size_t old_bytes, size_t new_bytes)
+{
+    TWS_ASSERT(new_bytes > 0); /* realloc(p, 0) means three things; tws_release means one */
+    if (a == NULL) {
+        return realloc(p, new_bytes);
+    }
+    return a->resize(a->context, p, old_bytes, new_bytes);
+}
+
+TWS_API void tws_release(const tws_allocator *a, void *p, size_t bytes)
+{
+    if (p == NULL) {
+        return;
+    }
+    if (a == NULL) {
+        free(p);
+        return;
+    }
+    (void)a->resize(a->context, p, bytes, 0);
+}
+
+/* == 3. str, buf: slices and growable buffers ============================================
+ * A slice's ptr may be NULL when it is empty, so nothing here hands an empty slice to memcpy or
+ * memcmp, nor adds to its pointer: both are undefined for NULL. */
+
+static size_t tws__min(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+static size_t tws__max(size_t a, size_t b)
+{
+    return a > b ? a : b;
+}
+
+/* -- slices -- */
+
+/* ASCII only, whatever the locale: protocol words are not prose. */
+static char tws__lower(char c)
+{
+    return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+static bool tws__is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
+
+TWS_API tws_str tws_str_of(const char *ptr, size_t len)
+{
+    tws_str s;
+    s.ptr = ptr;
+    s.len = len;
+    return s;
+}
+
+TWS_API tws_str tws_str_c(const char *c_string)
+{
+    return tws_str_of(c_string, c_string == NULL ? 0 : strlen(c_string));
+}
+
+TWS_API bool tws_str_eq(tws_str a, tws_str b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
+}
+
+TWS_API bool tws_str_eq_c(tws_str a, const char *b)
+{
+    return tws_str_eq(a, tws_str_c(b));
+}
+
+TWS_API bool tws_str_eq_nocase(tws_str a, tws_str b)
+{
+    if (a.len != b.len) {
+        return false;
+    }
+    for (size_t i = 0; i < a.len; i++) {
+        if (tws__lower(a.ptr[i]) != tws__lower(b.ptr[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+TWS_API bool tws_str_starts(tws_str s, const char *prefix)
+{
+    return tws_str_eq_c(tws_str_of(s.ptr, tws__min(s.len, strlen(prefix))), prefix);
+}
+
+TWS_API tws_str tws_str_from(tws_str s, size_t from)
+{
+    return from < s.len ? tws_str_of(s.ptr + from, s.len - from) : tws_str_of("", 0);
+}
+
+TWS_API tws_str tws_str_trim(tws_str s)
+{
+    while (s.len > 0 && tws__is_blank(s.ptr[s.len - 1])) {
+        s.len--;
+    }
+    while (s.len > 0 && tws__is_blank(s.ptr[0])) {
+        s.ptr++;
+        s.len--;
+    }
+    return s;
+}
+
+TWS_API size_t tws_str_find(tws_str s, char c)
+{
+    const char *at = s.len == 0 ? NULL : (const char *)memchr(s.ptr, c, s.len);
+    return at == NULL ? s.len : (size_t)(at - s.ptr);
+}
+
+TWS_API bool tws_str_split(tws_str *rest, char separator, tws_str *part)
+{
+    if (rest->len == 0) {
+        return false;
+    }
+    size_t end = tws_str_find(*rest, separator);
+    *part = tws_str_trim(tws_str_of(rest->ptr, end));
+    *rest = tws_str_from(*rest, end + 1);
+    return true;
+}
+
+TWS_API bool tws_str_u64(tws_str s, uint64_t *value)
+{
+    if (s.len == 0) {
+        return false;
+    }
+    uint64_t sum = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned digit = (unsigned)(uint8_t)s.ptr[i] - '0'; /* wraps: below '0' is above 9 */
+        if (digit > 9 || sum > (UINT64_MAX - digit) / 10) {
+            return false;
+        }
+        sum = sum * 10 + digit;
+    }
+    *value = sum;
+    return true;
+}
+
+/* -- buffers: len <= cap <= max, always -- */
+
+#define TWS__BUF_FIRST 64 /* bytes of the first allocation: a short line fits without a second */
+
+TWS_API void tws_buf_init(tws_buf *b, const tws_allocator *a, size_t max_bytes)
+{
+    memset(b, 0, sizeof *b);
+    b->allocator = a;
+    b->max = max_bytes;
+}
+
+TWS_API void tws_buf_fixed(tws_buf *b, void *memory, size_t bytes)
+{
+    tws_buf_init(b, NULL, bytes);
+    b->ptr = (char *)memory;
+    b->cap = bytes;
+    b->borrowed = true;
+}
+
+TWS_API void tws_buf_free(tws_buf *b)
+{
+    if (!b->borrowed) {
+        tws_release(b->allocator, b->ptr, b->cap);
+        b->ptr = NULL;
+        b->cap = 0;
+    }
+    tws_buf_clear(b);
+}
+
+TWS_API void tws_buf_clear(tws_buf *b)
+{
+    b->len = 0;
+    b->status = TWS_OK;
+}
+
+/* Borrowed memory never comes past the first guard: its max is its cap. */
+static bool tws__buf_grow(tws_buf *b, size_t n)
+{
+    if (n > b->max - b->len) {
+        b->status = TWS_ERR_LIMIT;
+        return false;
+    }
+    size_t cap = b->cap > b->max / 2 ? b->max : b->cap * 2;
+    cap = tws__max(cap, tws__max(b->len + n, TWS__BUF_FIRST));
+    cap = tws__min(cap, b->max);
+    void *p = tws_resize(b->allocator, b->ptr, b->cap, cap);
+    if (p == NULL) {
+        b->status = TWS_ERR_MEMORY;
+        return false;
+    }
+    b->ptr = (char *)p;
+    b->cap = cap;
+    return true;
+}
+
+TWS_API char *tws_buf_reserve(tws_buf *b, size_t n)
+{
+    if (b->status != TWS_OK) {
+        return NULL;
+    }
+    if (n > b->cap - b->len && !tws__buf_grow(b, n)) {
+        return NULL;
+    }
+    return b->ptr == NULL ? NULL : b->ptr + b->len; /* NULL: no memory yet, and none asked for */
+}
+
+TWS_API void tws_buf_add(tws_buf *b, size_t n)
+{
+    TWS_ASSERT(n <= b->cap - b->len);
+    b->len += n;
+}
+
+TWS_API void tws_buf_put(tws_buf *b, const void *data, size_t n)
+{
+    char *to = tws_buf_reserve(b, n);
+    if (to == NULL || n == 0) {
+        return;
+    }
+    memcpy(to, data, n);
+    b->len += n;
+}
+
+TWS_API void tws_buf_str(tws_buf *b, tws_str s)
+{
+    tws_buf_put(b, s.ptr, s.len);
+}
+
+TWS_API void tws_buf_c(tws_buf *b, const char *c_string)
+{
+    tws_buf_str(b, tws_str_c(c_string));
+}
+
+TWS_API void tws_buf_char(tws_buf *b, char c)
+{
+    tws_buf_put(b, &c, 1);
+}
+
+#define TWS__DECIMAL_MAX 20 /* digits of 2^64 - 1; also of -2^63 with its sign */
+
+/* Writes the digits so that they stand before `end`; returns their begin. */
+static char *tws__decimal(char *end, uint64_t value)
+{
+    do {
+        *--end = (char)('0' + value % 10);
+        value /= 10;
+    } while (value > 0);
+    return end;
+}
+
+TWS_API void tws_buf_u64(tws_buf *b, uint64_t value)
+{
+    char digits[TWS__DECIMAL_MAX];
+    char *end = digits + sizeof digits;
+    char *begin = tws__decimal(end, value);
+    tws_buf_put(b, begin, (size_t)(end - begin));
+}
+
+TWS_API void tws_buf_i64(tws_buf *b, int64_t value)
+{
+    char digits[TWS__DECIMAL_MAX];
+    char *end = digits + sizeof digits;
+    uint64_t magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+    char *begin = tws__decimal(end, magnitude);
+    if (value < 0) {
+        *--begin = '-';
+    }
+    tws_buf_put(b, begin, (size_t)(end - begin));
+}
+
+TWS_API void tws_buf_consume(tws_buf *b, size_t n)
+{
+    TWS_ASSERT(n <= b->len);
+    b->len -= n;
+    if (n > 0 && b->len > 0) {
+        memmove(b->ptr, b->ptr + n, b->len);
+    }
+}
+
+TWS_API tws_str tws_buf_view(const tws_buf *b)
+{
+    return tws_str_of(b->ptr, b->len);
+}
+
+/* ======================================================================================== */
+/*                   II. CODECS: pure, no allocation, no sockets, no clock                   */
+/* ======================================================================================== */
+
+/* == 4. sha1, sha256, hmac: digests ======================== FIPS 180-4, RFC 2104, RFC 6234 ==
+ * Written as the standard draws it; compilers keep a..h in registers and rename them. Nothing here
+ * branches or indexes by what is hashed, so its time tells only its length. */
+
+#define TWS__SHA_BLOCK 64
+
+static uint32_t tws__rotate_left(uint32_t x, unsigned n)
+{
+    return x << n | x >> (32 - n);
+}
+
+static uint32_t tws__rotate_right(uint32_t x, unsigned n)
+{
+    return x >> n | x << (32 - n);
+}
+
+static uint32_t tws__load_be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+static void tws__store_be32(uint8_t *p, uint32_t x)
+{
+    p[0] = (uint8_t)(x >> 24);
+    p[1] = (uint8_t)(x >> 16);
+    p[2] = (uint8_t)(x >> 8);
+    p[3] = (uint8_t)x;
+}
+
+static void tws__store_words(uint8_t *out, const uint32_t *word, size_t words)
+{
+    for (size_t i = 0; i < words; i++) {
+        tws__store_be32(out + 4 * i, word[i]);
+    }
+}
+
+/* The end of every SHA message: what is left of it, a one bit, zeros, its length in bits.
+ * FIPS 180-4 5.1.1. Returns the blocks written, one or two. */
+static size_t tws__sha_pad(uint8_t out[2 * TWS__SHA_BLOCK], const uint8_t *rest, uint64_t total)
+{
+    size_t len = (size_t)(total % TWS__SHA_BLOCK);
+    size_t blocks = len + 1 + 8 <= TWS__SHA_BLOCK ? 1 : 2;
+    uint8_t *length = out + blocks * TWS__SHA_BLOCK - 8;
+    memset(out, 0, blocks * TWS__SHA_BLOCK);
+    if (len > 0) {
+        memcpy(out, rest, len);
+    }
+    out[len] = 0x80;
+    tws__store_be32(length, (uint32_t)(total >> 29));
+    tws__store_be32(length + 4, (uint32_t)(total << 3));
+    return blocks;
+}
+
+/* f(b, c, d) of FIPS 180-4 4.1.1 and 4.1.2; SHA-1's parity is a plain b ^ c ^ d. */
+static uint32_t tws__sha_choose(uint32_t b, uint32_t c, uint32_t d)
+{
+    return d ^ (b & (c ^ d));
+}
+
+static uint32_t tws__sha_majority(uint32_t b, uint32_t c, uint32_t d)
+{
+    return (b & c) | (d & (b | c));
+}
+
+/* -- SHA-1, FIPS 180-4 6.1 -- */
+
+/* The schedule's word t, made when its round comes. */
+static inline uint32_t tws__sha1_word(uint32_t word[80], int t)
+{
+    if (t >= 16) {
+        uint32_t mixed = word[t - 3] ^ word[t - 8] ^ word[t - 14] ^ word[t - 16];
+        word[t] = tws__rotate_left(mixed, 1);
+    }
+    return word[t];
+}
+
+/* v is a..e; f already holds the round's constant and word. */
+static inline void tws__sha1_round(uint32_t v[5], uint32_t f)
+{
+    uint32_t a = tws__rotate_left(v[0], 5) + f + v[4];
+    v[4] = v[3];
+    v[3] = v[2];
+    v[2] = tws__rotate_left(v[1], 30);
+    v[1] = v[0];
+    v[0] = a;
+}
+
+static void tws__sha1_block(uint32_t state[5], const uint8_t *block)
+{
+    uint32_t v[5] = {state[0], state[1], state[2], state[3], state[4]};
+    uint32_t w[80];
+    int t;
+    for (t = 0; t < 16; t++) {
+        w[t] = tws__load_be32(block + 4 * t);
+    }
+    for (t = 0; t < 20; t++) {
+        tws__sha1_round(v, tws__sha_choose(v[1], v[2], v[3]) + 0x5a827999 + tws__sha1_word(w, t));
+    }
+    for (; t < 40; t++) {
+        tws__sha1_round(v, (v[1] ^ v[2] ^ v[3]) + 0x6ed9eba1 + tws__sha1_word(w, t));
+    }
+    for (; t < 60; t++) {
+        tws__sha1_round(v, tws__sha_majority(v[1], v[2], v[3]) + 0x8f1bbcdc + tws__sha1_word(w, t));
+    }
+    for (; t < 80; t++) {
+        tws__sha1_round(v, (v[1] ^ v[2] ^ v[3]) + 0xca62c1d6 + tws__sha1_word(w, t));
+    }
+    for (int i = 0; i < 5; i++) {
+        state[i] += v[i];
+    }
+}
+
+TWS_API void tws_sha1(const void *data, size_t len, uint8_t digest[TWS_SHA1_BYTES])
+{
+    uint32_t state[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+    uint8_t tail[2 * TWS__SHA_BLOCK];
+    const uint8_t *p = (const uint8_t *)data;
+    for (size_t left = len; left >= TWS__SHA_BLOCK; left -= TWS__SHA_BLOCK) {
+        tws__sha1_block(state, p);
+        p += TWS__SHA_BLOCK;
+    }
+    size_t blocks = tws__sha_pad(tail, p, len);
+    for (size_t i = 0; i < blocks; i++) {
+        tws__sha1_block(state, tail + i * TWS__SHA_BLOCK);
+    }
+    tws__store_words(digest, state, 5);
+}
+
+/* -- SHA-256, FIPS 180-4 6.2 -- */
+
+static const uint32_t tws__sha256_k[64] = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+static void tws__sha256_schedule(uint32_t word[64], const uint8_t *block)
+{
+    for (int t = 0; t < 16; t++) {
+        word[t] = tws__load_be32(block + 4 * t);
+    }
+    for (int t = 16; t < 64; t++) {
+        uint32_t x = word[t - 15];
+        uint32_t y = word[t - 2];
+        uint32_t sigma_x = tws__rotate_right(x, 7) ^ tws__rotate_right(x, 18) ^ x >> 3;
+        uint32_t sigma_y = tws__rotate_right(y, 17) ^ tws__rotate_right(y, 19) ^ y >> 10;
+        word[t] = word[t - 16] + sigma_x + word[t - 7] + sigma_y;
+    }
+}
+
+/* v is a..h. */
+static inline void tws__sha256_round(uint32_t v[8], uint32_t word)
+{
+    uint32_t a = v[0];
+    uint32_t e = v[4];
+    uint32_t sum_a = tws__rotate_right(a, 2) ^ tws__rotate_right(a, 13) ^ tws__rotate_right(a, 22);
+    uint32_t sum_e = tws__rotate_right(e, 6) ^ tws__rotate_right(e, 11) ^ tws__rotate_right(e, 25);
+    uint32_t to_both = v[7] + sum_e + tws__sha_choose(e, v[5], v[6]) + word;
+    v[7] = v[6];
+    v[6] = v[5];
+    v[5] = v[4];
+    v[4] = v[3] + to_both;
+    v[3] = v[2];
+    v[2] = v[1];
+    v[1] = v[0];
+    v[0] = to_both + sum_a + tws__sha_majority(a, v[2], v[3]);
+}
+
+/* Eight rounds bring every variable back to its place: unrolled, nothing is moved. */
+static void tws__sha256_rounds(uint32_t state[8], const uint32_t word[64])
+{
+    uint32_t v[8] = {state[0], state[1], state[2], state[3],
+                     state[4], state[5], state[6], state[7]};
+    for (int t = 0; t < 64; t += 8) {
+        for (int i = 0; i < 8; i++) {
+            tws__sha256_round(v, tws__sha256_k[t + i] + word[t + i]);
+        }
+    }
+    for (int i = 0; i < 8; i++) {
+        state[i] += v[i];
+    }
+}
+
+static void tws__sha256_blocks(uint32_t state[8], const uint8_t *p, size_t blocks)
+{
+    uint32_t word[64];
+    for (; blocks > 0; blocks--, p += TWS__SHA_BLOCK) {
+        tws__sha256_schedule(word, p);
+        tws__sha256_rounds(state, word);
+    }
+    tws_wipe(word, sizeof word); /* of HMAC's first block, this is the key */
+}
+
+TWS_API void tws_sha256_init(tws_sha256 *h)
+{
+    static const uint32_t first[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+    memcpy(h->state, first, sizeof first);
+    h->bytes = 0;
+}
+
+TWS_API void tws_sha256_feed(tws_sha256 *h, const void *data, size_t len)
+{
+    const uint8_t *p = (const uint8_t *)data;
+    size_t held = (size_t)(h->bytes % TWS__SHA_BLOCK);
+    if (len == 0) {
+        return;
+    }
+    h->bytes += len;
+    if (held > 0) {
+        size_t n = tws__min(len, TWS__SHA_BLOCK - held);
+        memcpy(h->block + held, p, n);
+        if (held + n < TWS__SHA_BLOCK) {
+            return;
+        }
+        tws__sha256_blocks(h->state, h->block, 1);
+        p += n;
+        len -= n;
+    }
+    tws__sha256_blocks(h->state, p, len / TWS__SHA_BLOCK);
+    p += len - len % TWS__SHA_BLOCK;
+    memcpy(h->block, p, len % TWS__SHA_BLOCK);
+}
+
+TWS_API void tws_sha256_end(tws_sha256 *h, uint8_t digest[TWS_SHA256_BYTES])
+{
+    uint8_t tail[2 * TWS__SHA_BLOCK];
+    size_t blocks = tws__sha_pad(tail, h->block, h->bytes);
+    tws__sha256_blocks(h->state, tail, blocks);
+    tws__store_words(digest, h->state, 8);
+    tws_wipe(tail, sizeof tail);
+    tws_wipe(h, sizeof *h);
+}
+
+/* -- HMAC, RFC 2104 -- */
+
+/* The state after one block of key XOR pad. */
+static void tws__hmac_pad(uint32_t state[8], const uint8_t key[TWS__SHA_BLOCK], uint8_t pad)
+{
+    tws_sha256 h;
+    uint8_t block[TWS__SHA_BLOCK];
+    for (size_t i = 0; i < sizeof block; i++) {
+        block[i] = key[i] ^ pad;
+    }
+    tws_sha256_init(&h);
+    tws_sha256_feed(&h, block, sizeof block);
+    memcpy(state, h.state, sizeof h.state);
+    tws_wipe(block, sizeof block);
+    tws_wipe(&h, sizeof h);
+}
+
+TWS_API void tws_hmac_key_init(tws_hmac_key *k, const void *key, size_t len)
+{
+    uint8_t padded[TWS__SHA_BLOCK];
+    memset(padded, 0, sizeof padded);
+    if (len > sizeof padded) { /* a long key is replaced by its digest */
+        tws_sha256 h;
+        tws_sha256_init(&h);
+        tws_sha256_feed(&h, key, len);
+        tws_sha256_end(&h, padded);
+    } else if (len > 0) {
+        memcpy(padded, key, len);
+    }
+    tws__hmac_pad(k->inner, padded, 0x36);
+    tws__hmac_pad(k->outer, padded, 0x5c);
+    tws_wipe(padded, sizeof padded);
+}
+
+/* digest may be data. */
+static void tws__hmac_half(const uint32_t state[8], const void *data, size_t len,
+                           uint8_t digest[TWS_SHA256_BYTES])
+{
+    tws_sha256 h;
+    memcpy(h.state, state, sizeof h.state);
+    h.bytes = TWS__SHA_BLOCK; /* the pad */
+    tws_sha256_feed(&h, data, len);
+    tws_sha256_end(&h, digest);
+}
+
+TWS_API void tws_hmac_sha256(const tws_hmac_key *k, const void *data, size_t len,
+                             uint8_t mac[TWS_SHA256_BYTES])
+{
+    tws__hmac_half(k->inner, data, len, mac);
+    tws__hmac_half(k->outer, mac, TWS_SHA256_BYTES, mac);
+}
+
+/* -- secrets -- */
+
+TWS_API bool tws_equal_secret(const void *a, const void *b, size_t len)
+{
+    const volatile uint8_t *x = (const volatile uint8_t *)a;
+    const volatile uint8_t *y = (const volatile uint8_t *)b;
+    uint8_t difference = 0;
+    for (size_t i = 0; i < len; i++) {
+        difference = (uint8_t)(difference | (x[i] ^ y[i]));
+    }
+    return difference == 0;
+}
+
+/* A compiler drops a memset whose memory dies; one that it must look up, it cannot know. */
+static void *(*volatile const tws__memset)(void *, int, size_t) = memset;
+
+TWS_API void tws_wipe(void *p, size_t len)
+{
+    if (len > 0) {
+        tws__memset(p, 0, len);
+    }
+}
+
+/* == 5. base64: strict base64 and base64url ======================================= RFC 4648 ==
+ * One text for every value: what decodes, encodes to the same characters again. A decoder that
+ * overlooks padding or tail bits would give one token many spellings, and a cache many keys. */
+
+static const char tws__base64_alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+static const char tws__base64url_alphabet[] =
+    "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+/* -- encoding -- */
+
+static size_t tws__base64_write(const char *alphabet, const void *data, size_t len, char *out)
+{
+    const uint8_t *p = (const uint8_t *)data;
+    char *to = out;
+    for (; len >= 3; len -= 3, p += 3) {
+        uint32_t bits = (uint32_t)p[0] << 16 | (uint32_t)p[1] << 8 | p[2];
+        *to++ = alphabet[bits >> 18];
+        *to++ = alphabet[bits >> 12 & 63];
+        *to++ = alphabet[bits >> 6 & 63];
+        *to++ = alphabet[bits & 63];
+    }
+    if (len > 0) {
+        uint32_t bits = (uint32_t)p[0] << 16 | (len == 2 ? (uint32_t)p[1] << 8 : 0);
+        *to++ = alphabet[bits >> 18];
+        *to++ = alphabet[bits >> 12 & 63];
+        if (len == 2) {
+            *to++ = alphabet[bits >> 6 & 63];
+        }
+    }
+    return (size_t)(to - out);
+}
+
+TWS_API size_t tws_base64_encode(const void *data, size_t len, char *out)
+{
+    size_t n = tws__base64_write(tws__base64_alphabet, data, len, out);
+    while (n % 4 != 0) {
+        out[n++] = '=';
+    }
+    return n;
+}
+
+TWS_API size_t tws_base64url_encode(const void *data, size_t len, char *out)
+{
+    return tws__base64_write(tws__base64url_alphabet, data, len, out);
+}
+
+/* -- decoding -- */
+
+/* All ones if c is one of first..last, else zero. */
+static uint32_t tws__base64_mask(uint32_t c, char first, char last)
+{
+    return 0u - (uint32_t)(c - (uint8_t)first <= (uint32_t)(last - first));
+}
+
+/* A character's digit; above 63 for one that is none. No branch and no look-up depends on the
+ * character: random text would mispredict the one, and a key be betrayed by either. */
+static uint32_t tws__base64_digit(const char *alphabet, char character)
+{
+    uint32_t c = (uint8_t)character;
+    uint32_t plus_one = 0;
+    plus_one |= tws__base64_mask(c, 'A', 'Z') & (c - 'A' + 1);
+    plus_one |= tws__base64_mask(c, 'a', 'z') & (c - 'a' + 27);
+    plus_one |= tws__base64_mask(c, '0', '9') & (c - '0' + 53);
+    plus_one |= tws__base64_mask(c, alphabet[62], alphabet[62]) & 63;
+    plus_one |= tws__base64_mask(c, alphabet[63], alphabet[63]) & 64;
+    return plus_one - 1;
+}
+
+/* Reads n digits, 2..4, as 24 bits with zeros behind. False if one is none. */
+static bool tws__base64_group(const char *alphabet, const char *text, size_t n, uint32_t *bits)
+{
+    uint32_t seen = 0;
+    *bits = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t digit = tws__base64_digit(alphabet, text[i]);
+        *bits |= digit << (18 - 6 * i);
+        seen |= digit;
+    }
+    return seen < 64;
+}
+
+/* Without padding. out may be where the text stands: no group is written before it is read. */
+static tws_status tws__base64_read(const char *alphabet, tws_str text, uint8_t *out, size_t cap,
+                                   size_t *out_len)
+{
+    size_t tail = text.len % 4;
+    size_t bytes = text.len / 4 * 3 + (tail > 0 ? tail - 1 : 0);
+    uint32_t bits;
+    if (tail == 1) {
+        return TWS_ERR_SYNTAX; /* six bits are no byte */
+    }
+    if (bytes > cap) {
+        return TWS_ERR_LIMIT;
+    }
+    for (; text.len >= 4; text.ptr += 4, text.len -= 4) {
+        if (!tws__base64_group(alphabet, text.ptr, 4, &bits)) {
+            return TWS_ERR_SYNTAX;
+        }
+        *out++ = (uint8_t)(bits >> 16);
+        *out++ = (uint8_t)(bits >> 8);
+        *out++ = (uint8_t)bits;
+    }
+    if (tail > 0) {
+        uint32_t unused = tail == 2 ? 0xffff : 0xff;
+        if (!tws__base64_group(alphabet, text.ptr, tail, &bits) || (bits & unused) != 0) {
+            return TWS_ERR_SYNTAX;
+        }
+        *out++ = (uint8_t)(bits >> 16);
+        if (tail == 3) {
+            *out = (uint8_t)(bits >> 8);
+        }
+    }
+    *out_len = bytes;
+    return TWS_OK;
+}
+
+TWS_API tws_status tws_base64_decode(tws_str text, void *out, size_t cap, size_t *out_len)
+{
+    *out_len = 0;
+    if (text.len % 4 != 0) {
+        return TWS_ERR_SYNTAX;
+    }
+    for (int pad = 0; pad < 2 && text.len > 0 && text.ptr[text.len - 1] == '='; pad++) {
+        text.len--;
+    }
+    return tws__base64_read(tws__base64_alphabet, text, (uint8_t *)out, cap, out_len);
+}
+
+TWS_API tws_status tws_base64url_decode(tws_str text, void *out, size_t cap, size_t *out_len)
+{
+    *out_len = 0;
+    return tws__base64_read(tws__base64url_alphabet, text, (uint8_t *)out, cap, out_len);
+}
+
+/* == 6. utf8: incremental validation ============================================== RFC 3629 ==
+ * One automaton for every split. A state is a bit offset, and a byte is a 64-bit row that holds at
+ * each state's offset the state that follows: a step is one shift, and no byte costs a branch that
+ * could be mispredicted. BAD leads to itself, so that one look at the end of a stretch suffices. */
+
+#define TWS__UTF8_START 0  /* between characters */
+#define TWS__UTF8_BAD 6
+#define TWS__UTF8_1 12     /* one, two, three continuation bytes to come */
+#define TWS__UTF8_2 18
+#define TWS__UTF8_3 24
+#define TWS__UTF8_E0 30    /* after E0: 80..9F would be overlong */
+#define TWS__UTF8_ED 36    /* after ED: A0..BF would be a surrogate */
+#define TWS__UTF8_F0 42    /* after F0: 80..8F would be overlong */
+#define TWS__UTF8_F4 48    /* after F4: 90..BF would be above U+10FFFF */
+
+#define TWS__UTF8_ROW(start, one, two, three, e0, ed, f0, f4)                                  \
+    ((uint64_t)TWS__UTF8_##start << TWS__UTF8_START |                                          \
+     (uint64_t)TWS__UTF8_BAD << TWS__UTF8_BAD | (uint64_t)TWS__UTF8_##one << TWS__UTF8_1 |     \
+     (uint64_t)TWS__UTF8_##two << TWS__UTF8_2 | (uint64_t)TWS__UTF8_##three << TWS__UTF8_3 |   \
+     (uint64_t)TWS__UTF8_##e0 << TWS__UTF8_E0 | (uint64_t)TWS__UTF8_##ed << TWS__UTF8_ED |     \
+     (uint64_t)TWS__UTF8_##f0 << TWS__UTF8_F0 | (uint64_t)TWS__UTF8_##f4 << TWS__UTF8_F4)
+
+/* What follows a byte of each class, by state. RFC 3629 4. */
+static const uint64_t tws__utf8_row[12] = {
+    /*            START  1      2    3    E0   ED   F0   F4 */
+    TWS__UTF8_ROW(START, BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 0: 00..7F */
+    TWS__UTF8_ROW(BAD,   START, 1,   2,   BAD, 1,   BAD, 2),   /* 1: 80..8F */
+    TWS__UTF8_ROW(BAD,   START, 1,   2,   BAD, 1,   2,   BAD), /* 2: 90..9F */
+    TWS__UTF8_ROW(BAD,   START, 1,   2,   1,   BAD, 2,   BAD), /* 3: A0..BF */
+    TWS__UTF8_ROW(1,     BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 4: C2..DF */
+    TWS__UTF8_ROW(E0,    BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 5: E0 */
+    TWS__UTF8_ROW(2,     BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 6: E1..EC, EE, EF */
+    TWS__UTF8_ROW(ED,    BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 7: ED */
+    TWS__UTF8_ROW(F0,    BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 8: F0 */
+    TWS__UTF8_ROW(3,     BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 9: F1..F3 */
+    TWS__UTF8_ROW(F4,    BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 10: F4 */
+    TWS__UTF8_ROW(BAD,   BAD,   BAD, BAD, BAD, BAD, BAD, BAD), /* 11: C0, C1, F5..FF */
+};
+
+static const uint8_t tws__utf8_class[256] = {
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 0_ */
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 1_ */
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 2_ */
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 3_ */
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 4_ */
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 5_ */
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 6_ */
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 7_ */
+    1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  1,  /* 8_ */
+    2,  2,  2,  2,  2,  2,  2,  2,  2,  2,  2,  2,  2,  2,  2,  2,  /* 9_ */
+    3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  /* A_ */
+    3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  3,  /* B_ */
+    11, 11, 4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* C_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* D_ */
+    5,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  6,  7,  6,  6,  /* E_ */
+    8,  9,  9,  9,  10, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, 11, /* F_ */
+};
+
+static uint32_t tws__utf8_run(uint32_t state, const uint8_t *p, size_t len)
+{
+    uint64_t next = state;
+    for (size_t i = 0; i < len; i++) {
+        next = tws__utf8_row[tws__utf8_class[p[i]]] >> (next & 63);
+    }
+    return (uint32_t)(next & 63);
+}
+
+static uint64_t tws__load_u64(const uint8_t *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
+/* Length of the ASCII that data begins with, rounded down to whole words. */
+static size_t tws__utf8_ascii(const uint8_t *p, size_t len)
+{
+    const uint64_t high_bits = 0x8080808080808080u;
+    size_t i = 0;
+    while (len - i >= 32) {
+        uint64_t low = tws__load_u64(p + i) | tws__load_u64(p + i + 8);
+        uint64_t high = tws__load_u64(p + i + 16) | tws__load_u64(p + i + 24);
+        if (((low | high) & high_bits) != 0) {
+            break;
+        }
+        i += 32;
+    }
+    while (len - i >= 8 && (tws__load_u64(p + i) & high_bits) == 0) {
+        i += 8;
+    }
+    return i;
+}
+
+TWS_API size_t tws_utf8_feed(tws_utf8 *u, const void *data, size_t len)
+{
+    const uint8_t *p = (const uint8_t *)data;
+    size_t at = 0;
+    while (at < len) {
+        if (u->state == TWS__UTF8_START) {
+            at += tws__utf8_ascii(p + at, len - at);
+        }
+        size_t stretch = tws__min(len - at, 32);
+        uint32_t state = tws__utf8_run(u->state, p + at, stretch);
+        if (state == TWS__UTF8_BAD) {
+            break;
+        }
+        u->state = state;
+        at += stretch;
+    }
+    while (at < len) { /* a bad stretch again, to find its bad byte */
+        u->state = tws__utf8_run(u->state, p + at, 1);
+        if (u->state == TWS__UTF8_BAD) {
+            break;
+        }
+        at++;
+    }
+    return at;
+}
+
+TWS_API bool tws_utf8_complete(const tws_utf8 *u)
+{
+    return u->state == TWS__UTF8_START;
+}
+
+TWS_API bool tws_utf8_valid(tws_str text)
+{
+    tws_utf8 u;
+    u.state = TWS__UTF8_START;
+    return tws_utf8_feed(&u, text.ptr, text.len) == text.len && tws_utf8_complete(&u);
+}
+
+/* == 7. json: bounded-depth pull reader; writer =================================== RFC 8259 ==
+ * One token per call, out of a text that stays where it is: no tree, no recursion, no memory. A
+ * text nested 100,000 deep costs 128 bits and an error; a publish is checked in one pass. */
+
+/* -- reader: bytes -- */
+
+/* reader.expect: what may come next. 0 is the start of a text. */
+enum {
+    TWS__JSON_WANT_VALUE, /* at the start, behind a key, behind an array's comma */
+    TWS__JSON_WANT_KEY,   /* behind an object's comma: `{"a":1,}` ends here */
+    TWS__JSON_WANT_FIRST, /* a container's first element, or its end */
+    TWS__JSON_WANT_NEXT,  /* a comma, or the container's end */
+    TWS__JSON_WANT_END    /* white space only */
+};
+
+static tws_json_type tws__json_fail(tws_json_reader *r, size_t pos, const char *reason)
+{
+    r->pos = pos;
+    r->reason = pos < r->text.len ? reason : "the text ends too early";
+    return TWS_JSON_ERROR;
+}
+
+/* The byte at pos, or -1 behind the end. */
+static int tws__json_at(const tws_json_reader *r, size_t pos)
+{
+    return pos < r->text.len ? (uint8_t)r->text.ptr[pos] : -1;
+}
+
+/* The next byte that is no white space; r->pos moves to it. */
+static int tws__json_peek(tws_json_reader *r)
+{
+    int c = tws__json_at(r, r->pos);
+    while (c == ' ' || c == '\n' || c == '\r' || c == '\t') {
+        r->pos++;
+        c = tws__json_at(r, r->pos);
+    }
+    return c;
+}
+
+/* The next n bytes are the token. */
+static tws_json_type tws__json_take(tws_json_reader *r, size_t n, tws_json_type type,
+                                    tws_json_token *token)
+{
+    token->text = tws_str_of(r->text.ptr + r->pos, n);
+    r->pos += n;
+    return type;
+}
+
+static void tws__json_value_done(tws_json_reader *r)
+{
+    r->expect = r->depth == 0 ? TWS__JSON_WANT_END : TWS__JSON_WANT_NEXT;
+}
+
+/* -- reader: strings -- */
+
+#define TWS__JSON_EVERY(byte) (UINT64_C(0x0101010101010101) * (uint64_t)(byte))
+
+/* Is there no quote, no backslash and no control character in these eight bytes? Each term has a
+ * byte's top bit set when that byte is what it looks for. A borrow can set more, but only above a
+ * byte that was found already, so zero is exact, in either byte order. */
+static bool tws__json_plain(uint64_t word)
+{
+    uint64_t quote = word ^ TWS__JSON_EVERY('"');
+    uint64_t escape = word ^ TWS__JSON_EVERY('\\');
+    uint64_t found = ((word - TWS__JSON_EVERY(0x20)) & ~word) |
+                     ((quote - TWS__JSON_EVERY(1)) & ~quote) |
+                     ((escape - TWS__JSON_EVERY(1)) & ~escape);
+    return (found & TWS__JSON_EVERY(0x80)) == 0;
+}
+
+/* From `at` on, the first quote, backslash or control character, or the text's end. The bytes
+ * passed are gathered in *bits, whose top bits tell whether any was beyond ASCII. */
+static size_t tws__json_run(tws_str text, size_t at, uint64_t *bits)
+{
+    for (; text.len - at >= 8; at += 8) {
+        uint64_t word = tws__load_u64((const uint8_t *)text.ptr + at);
+        if (!tws__json_plain(word)) {
+            break;
+        }
+        *bits |= word;
+    }
+    for (; at < text.len; at++) {
+        uint8_t c = (uint8_t)text.ptr[at];
+        if (c == '"' || c == '\\' || c < 0x20) {
+            break;
+        }
+        *bits |= c;
+    }
+    return at;
+}
+
+/* 0..15, or 16 for what is no hexadecimal digit. */
+static uint32_t tws__json_hex(char c)
+{
+    char lower = tws__lower(c);
+    if (c >= '0' && c <= '9') {
+        return (uint32_t)(c - '0');
+    }
+    return lower >= 'a' && lower <= 'f' ? (uint32_t)(lower - 'a') + 10 : 16;
+}
+
+/* Does s begin with \uXXXX? */
+static bool tws__json_hex4(tws_str s, uint32_t *unit)
+{
+    if (s.len < 6 || s.ptr[0] != '\\' || s.ptr[1] != 'u') {
+        return false;
+    }
+    uint32_t sum = 0;
+    for (size_t i = 2; i < 6; i++) {
+        uint32_t digit = tws__json_hex(s.ptr[i]);
+        if (digit > 15) {
+            return false;
+        }
+        sum = sum * 16 + digit;
+    }
+    *unit = sum;
+    return true;
+}
+
+/* A surrogate without its partner is no character and has no UTF-8: refused here, so that what
+ * is unescaped later is always valid. */
+static size_t tws__json_escape_u(tws_str s, uint32_t *code_point)
+{
+    uint32_t high = 0;
+    uint32_t low = 0;
+    if (!tws__json_hex4(s, &high)) {
+        return 0;
+    }
+    if (high < 0xd800 || high > 0xdfff) {
+        *code_point = high;
+        return 6;
+    }
+    bool paired = high < 0xdc00 && tws__json_hex4(tws_str_from(s, 6), &low);
+    if (!paired || low < 0xdc00 || low > 0xdfff) {
+        return 0;
+    }
+    *code_point = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+    return 12;
+}
+
+/* The escape that s begins with: its length and what it stands for; 0 when it is none. */
+static size_t tws__json_escape(tws_str s, uint32_t *code_point)
+{
+    static const char letters[] = "\"\\/bfnrt";
+    static const char meanings[] = "\"\\/\b\f\n\r\t";
+    if (s.len < 2) {
+        return 0;
+    }
+    if (s.ptr[1] == 'u') {
+        return tws__json_escape_u(s, code_point);
+    }
+    size_t i = tws_str_find(tws_str_c(letters), s.ptr[1]);
+    *code_point = (uint8_t)meanings[i];
+    return letters[i] == '\0' ? 0 : 2;
+}
+
+/* Only what has a byte beyond ASCII is read a second time. */
+static bool tws__json_text_ok(tws_json_reader *r, tws_str s, uint64_t bits)
+{
+    if ((bits & TWS__JSON_EVERY(0x80)) == 0) {
+        return true;
+    }
+    tws_utf8 utf8;
+    memset(&utf8, 0, sizeof utf8);
+    size_t good = tws_utf8_feed(&utf8, s.ptr, s.len);
+    if (good == s.len && tws_utf8_complete(&utf8)) {
+        return true;
+    }
+    (void)tws__json_fail(r, (size_t)(s.ptr - r->text.ptr) + good, "a string is not valid UTF-8");
+    return false;
+}
+
+/* r->pos is at the opening quote. */
+static tws_json_type tws__json_string(tws_json_reader *r, tws_json_type type,
+                                      tws_json_token *token)
+{
+    size_t begin = r->pos + 1;
+    uint64_t bits = 0;
+    size_t at = tws__json_run(r->text, begin, &bits);
+    while (tws__json_at(r, at) == '\\') {
+        uint32_t code_point;
+        size_t escape = tws__json_escape(tws_str_from(r->text, at), &code_point);
+        if (escape == 0) {
+            return tws__json_fail(r, at, "an escape is unknown, cut, or half of a pair");
+        }
+        token->escaped = true;
+        at = tws__json_run(r->text, at + escape, &bits);
+    }
+    if (tws__json_at(r, at) != '"') {
+        return tws__json_fail(r, at, "a control character in a string must be escaped");
+    }
+    token->text = tws_str_of(r->text.ptr + begin, at - begin);
+    r->pos = at + 1;
+    return tws__json_text_ok(r, token->text, bits) ? type : TWS_JSON_ERROR;
+}
+
+/* -- reader: grammar -- */
+
+static size_t tws__json_digits(const tws_json_reader *r, size_t at)
+{
+    while (tws__json_at(r, at) >= '0' && tws__json_at(r, at) <= '9') {
+        at++;
+    }
+    return at;
+}
+
+/* The end of a fraction or an exponent whose digits must begin at `at`; 0 without a digit. */
+static size_t tws__json_tail(tws_json_reader *r, size_t at)
+{
+    size_t end = tws__json_digits(r, at);
+    if (end == at) {
+        (void)tws__json_fail(r, at, "a digit must follow");
+        return 0;
+    }
+    return end;
+}
+
+static tws_json_type tws__json_number(tws_json_reader *r, tws_json_token *token)
+{
+    size_t first = r->pos + (tws__json_at(r, r->pos) == '-' ? 1 : 0);
+    size_t end = tws__json_at(r, first) == '0' ? first + 1 : tws__json_tail(r, first);
+    if (end != 0 && tws__json_at(r, end) == '.') {
+        end = tws__json_tail(r, end + 1);
+    }
+    if (end != 0 && (tws__json_at(r, end) == 'e' || tws__json_at(r, end) == 'E')) {
+        int sign = tws__json_at(r, end + 1);
+        end = tws__json_tail(r, end + (sign == '+' || sign == '-' ? 2 : 1));
+    }
+    if (end == 0) {
+        return TWS_JSON_ERROR;
+    }
+    tws__json_value_done(r);
+    return tws__json_take(r, end - r->pos, TWS_JSON_NUMBER, token);
+}
+
+static tws_json_type tws__json_word(tws_json_reader *r, const char *word, tws_json_type type,
+                                    tws_json_token *token)
+{
+    if (!tws_str_starts(tws_str_from(r->text, r->pos), word)) {
+        return tws__json_fail(r, r->pos, "only true, false and null are words");
+    }
+    tws__json_value_done(r);
+    return tws__json_take(r, strlen(word), type, token);
+}
+
+static bool tws__json_in_object(const tws_json_reader *r)
+{
+    uint32_t i = r->depth - 1;
+    return r->depth > 0 && ((r->is_object[i / 8] >> (i % 8)) & 1) != 0;
+}
+
+static tws_json_type tws__json_open(tws_json_reader *r, tws_json_type type, tws_json_token *token)
+{
+    if (r->depth == TWS_JSON_MAX_DEPTH) {
+        return tws__json_fail(r, r->pos, "nested too deeply");
+    }
+    uint8_t *bits = &r->is_object[r->depth / 8];
+    unsigned bit = 1u << (r->depth % 8);
+    *bits = (uint8_t)(type == TWS_JSON_OBJECT ? *bits | bit : *bits & ~bit);
+    r->depth++;
+    r->expect = TWS__JSON_WANT_FIRST;
+    return tws__json_take(r, 1, type, token);
+}
+
+static tws_json_type tws__json_close(tws_json_reader *r, int c, tws_json_token *token)
+{
+    bool object = tws__json_in_object(r);
+    if (object != (c == '}')) {
+        return tws__json_fail(r, r->pos, "the brackets do not match");
+    }
+    r->depth--;
+    tws__json_value_done(r);
+    return tws__json_take(r, 1, object ? TWS_JSON_OBJECT_END : TWS_JSON_ARRAY_END, token);
+}
+
+/* The key with its colon. */
+static tws_json_type tws__json_key(tws_json_reader *r, int c, tws_json_token *token)
+{
+    if (c != '"') {
+        return tws__json_fail(r, r->pos, "a key must be a string in double quotes");
+    }
+    if (tws__json_string(r, TWS_JSON_KEY, token) == TWS_JSON_ERROR) {
+        return TWS_JSON_ERROR;
+    }
+    if (tws__json_peek(r) != ':') {
+        return tws__json_fail(r, r->pos, "a colon must follow the key");
+    }
+    r->pos++;
+    r->expect = TWS__JSON_WANT_VALUE;
+    return TWS_JSON_KEY;
+}
+
+static tws_json_type tws__json_value(tws_json_reader *r, int c, tws_json_token *token)
+{
+    if (c == '"') {
+        tws__json_value_done(r);
+        return tws__json_string(r, TWS_JSON_STRING, token);
+    }
+    if (c == '-' || (c >= '0' && c <= '9')) {
+        return tws__json_number(r, token);
+    }
+    switch (c) {
+    case '{': return tws__json_open(r, TWS_JSON_OBJECT, token);
+    case '[': return tws__json_open(r, TWS_JSON_ARRAY, token);
+    case 't': return tws__json_word(r, "true", TWS_JSON_TRUE, token);
+    case 'f': return tws__json_word(r, "false", TWS_JSON_FALSE, token);
+    case 'n': return tws__json_word(r, "null", TWS_JSON_NULL, token);
+    default: return tws__json_fail(r, r->pos, "no value begins with this byte");
+    }
+}
+
+static tws_json_type tws__json_step(tws_json_reader *r, tws_json_token *token)
+{
+    int c = tws__json_peek(r);
+    if (r->expect == TWS__JSON_WANT_END) {
+        return c < 0 ? TWS_JSON_END : tws__json_fail(r, r->pos, "a text is one value");
+    }
+    bool may_close = r->expect == TWS__JSON_WANT_FIRST || r->expect == TWS__JSON_WANT_NEXT;
+    if (may_close && (c == '}' || c == ']')) {
+        return tws__json_close(r, c, token);
+    }
+    bool key = r->expect != TWS__JSON_WANT_VALUE && tws__json_in_object(r);
+    if (r->expect == TWS__JSON_WANT_NEXT) {
+        if (c != ',') {
+            return tws__json_fail(r, r->pos, "a comma or the closing bracket must follow");
+        }
+        r->pos++;
+        r->expect = key ? TWS__JSON_WANT_KEY : TWS__JSON_WANT_VALUE;
+        c = tws__json_peek(r);
+    }
+    return key ? tws__json_key(r, c, token) : tws__json_value(r, c, token);
+}
+
+/* -- reader: interface -- */
+
+TWS_API void tws_json_init(tws_json_reader *r, tws_str text)
+{
+    memset(r, 0, sizeof *r);
+    r->text = text;
+}
+
+TWS_API tws_json_type tws_json_next(tws_json_reader *r, tws_json_token *token)
+{
+    tws_json_token t;
+    memset(&t, 0, sizeof t);
+    t.type = r->reason == NULL ? tws__json_step(r, &t) : TWS_JSON_ERROR;
+    if (token != NULL) {
+        *token = t;
+    }
+    return t.type;
+}
+
+static bool tws__json_is_container(tws_json_type type)
+{
+    return type == TWS_JSON_OBJECT || type == TWS_JSON_ARRAY;
+}
+
+TWS_API bool tws_json_skip(tws_json_reader *r, const tws_json_token *token, tws_str *raw)
+{
+    tws_json_token value = *token;
+    if (value.type == TWS_JSON_KEY) {
+        (void)tws_json_next(r, &value);
+    }
+    uint32_t outside = r->depth - (tws__json_is_container(value.type) ? 1 : 0);
+    while (r->depth > outside && r->reason == NULL) {
+        (void)tws_json_next(r, NULL);
+    }
+    if (r->reason != NULL) {
+        return false;
+    }
+    if (raw != NULL) {
+        const char *begin = value.text.ptr - (value.type == TWS_JSON_STRING ? 1 : 0);
+        *raw = tws_str_of(begin, (size_t)(r->text.ptr + r->pos - begin));
+    }
+    return true;
+}
+
+TWS_API bool tws_json_valid(tws_str text)
+{
+    tws_json_reader r;
+    tws_json_init(&r, text);
+    tws_json_type type = tws_json_next(&r, NULL);
+    while (type != TWS_JSON_END && type != TWS_JSON_ERROR) {
+        type = tws_json_next(&r, NULL);
+    }
+    return type == TWS_JSON_END;
+}
+
+/* UTF-8 of a code point that is no surrogate: 1..4 bytes. */
+static size_t tws__json_utf8(uint32_t code_point, char out[4])
+{
+    static const uint8_t lead[5] = {0, 0, 0xc0, 0xe0, 0xf0};
+    if (code_point < 0x80) {
+        out[0] = (char)code_point;
+        return 1;
+    }
+    size_t len = code_point < 0x800 ? 2 : code_point < 0x10000 ? 3 : 4;
+    for (size_t i = len - 1; i > 0; i--) {
+        out[i] = (char)(0x80 | (code_point & 0x3f));
+        code_point >>= 6;
+    }
+    out[0] = (char)(lead[len] | code_point);
+    return len;
+}
+
+/* Take the next piece off a string's text: a run without escapes, or one escape, whose meaning
+ * is written to utf8. */
+static tws_str tws__json_piece(tws_str *rest, char utf8[4])
+{
+    size_t plain = tws_str_find(*rest, '\\');
+    if (plain > 0) {
+        tws_str run = tws_str_of(rest->ptr, plain);
+        *rest = tws_str_from(*rest, plain);
+        return run;
+    }
+    uint32_t code_point = 0;
+    size_t escape = tws__json_escape(*rest, &code_point);
+    TWS_ASSERT(escape > 0); /* the reader has checked it */
+    *rest = tws_str_from(*rest, escape);
+    return tws_str_of(utf8, tws__json_utf8(code_point, utf8));
+}
+
+TWS_API void tws_json_unescape(const tws_json_token *token, tws_buf *out)
+{
+    char utf8[4];
+    tws_str rest = token->text;
+    while (rest.len > 0) {
+        tws_buf_str(out, tws__json_piece(&rest, utf8));
+    }
+}
+
+/* Compared piece by piece, so that a key of any length needs no memory. */
+static bool tws__json_key_is(const tws_json_token *key, tws_str name)
+{
+    if (!key->escaped) {
+        return tws_str_eq(key->text, name);
+    }
+    char utf8[4];
+    tws_str rest = key->text;
+    while (rest.len > 0) {
+        tws_str piece = tws__json_piece(&rest, utf8);
+        if (!tws_str_eq(piece, tws_str_of(name.ptr, tws__min(piece.len, name.len)))) {
+            return false;
+        }
+        name = tws_str_from(name, piece.len);
+    }
+    return name.len == 0;
+}
+
+/* The value behind a key; for a container its whole text. */
+static void tws__json_read_value(tws_json_reader *r, tws_json_token *value)
+{
+    tws_str raw;
+    (void)tws_json_next(r, value);
+    if (tws__json_is_container(value->type) && tws_json_skip(r, value, &raw)) {
+        value->text = raw;
+    }
+}
+
+/* Returns how often the member occurs; r->reason tells whether the text was good. */
+static size_t tws__json_find(tws_json_reader *r, tws_str name, tws_json_token *value)
+{
+    tws_json_token token;
+    size_t count = 0;
+    while (tws_json_next(r, &token) != TWS_JSON_END && r->reason == NULL) {
+        if (token.type == TWS_JSON_KEY && r->depth == 1 && tws__json_key_is(&token, name)) {
+            tws__json_read_value(r, value);
+            count++;
+        }
+    }
+    return count;
+}
+
+TWS_API tws_status tws_json_member(tws_str text, tws_str name, tws_json_token *value)
+{
+    tws_json_reader r;
+    tws_json_init(&r, text);
+    memset(value, 0, sizeof *value);
+    bool object = tws__json_peek(&r) == '{';
+    size_t count = tws__json_find(&r, name, value);
+    if (r.reason != NULL) {
+        memset(value, 0, sizeof *value);
+        return TWS_ERR_SYNTAX;
+    }
+    if (!object) {
+        return TWS_ERR_ARGUMENT;
+    }
+    return count > 0 ? TWS_OK : TWS_ERR_NOT_FOUND;
+}
+
+TWS_API bool tws_json_i64(const tws_json_token *token, int64_t *value)
+{
+    bool negative = tws_str_starts(token->text, "-");
+    uint64_t size;
+    uint64_t most = (uint64_t)INT64_MAX + (negative ? 1 : 0);
+    if (token->type != TWS_JSON_NUMBER ||
+        !tws_str_u64(tws_str_from(token->text, negative ? 1 : 0), &size) || size > most) {
+        return false;
+    }
+    /* -2^63 has no positive counterpart: negate one less */
+    *value = negative && size > 0 ? -(int64_t)(size - 1) - 1 : (int64_t)size;
+    return true;
+}
+
+/* -- writer -- */
+
+static bool tws__json_writes_plain(uint8_t c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\' && c != '<';
+}
+
+static void tws__json_write_u(tws_buf *b, uint32_t unit)
+{
+    static const char hex[] = "0123456789abcdef";
+    char escape[6] = {'\\', 'u', '0', '0', '0', '0'};
+    for (size_t i = 5; i > 1; i--) {
+        escape[i] = hex[unit & 15];
+        unit >>= 4;
+    }
+    tws_buf_put(b, escape, sizeof escape);
+}
+
+static void tws__json_write_ascii(tws_buf *b, char c)
+{
+    if (c == '"' || c == '\\') {
+        tws_buf_char(b, '\\');
+        tws_buf_char(b, c);
+        return;
+    }
+    tws__json_write_u(b, (uint8_t)c); /* `<` too: "</script>" and "<!--" must not come out */
+}
+
+/* How many bytes the sequence at s takes; a broken one's are those that one U+FFFD replaces
+ * (Unicode 3.9, "maximal subpart"). */
+static size_t tws__json_sequence(tws_str s, bool *valid)
+{
+    tws_utf8 utf8;
+    memset(&utf8, 0, sizeof utf8);
+    size_t n = 0;
+    while (n < s.len && tws_utf8_feed(&utf8, s.ptr + n, 1) == 1) {
+        n++;
+        if (tws_utf8_complete(&utf8)) {
+            *valid = true;
+            return n;
+        }
+    }
+    *valid = false;
+    return tws__max(n, 1);
+}
+
+/* The character that s begins with, which cannot stand as it is or is beyond ASCII; the bytes it
+ * took. */
+static size_t tws__json_write_odd(tws_buf *b, tws_str s)
+{
+    if ((uint8_t)s.ptr[0] < 0x80) {
+        tws__json_write_ascii(b, s.ptr[0]);
+        return 1;
+    }
+    bool valid;
+    size_t n = tws__json_sequence(s, &valid);
+    tws_str c = tws_str_of(s.ptr, n);
+    if (!valid) {
+        tws_buf_c(b, "\xef\xbf\xbd");
+    } else if (tws_str_eq_c(c, "\xe2\x80\xa8") || tws_str_eq_c(c, "\xe2\x80\xa9")) {
+        tws__json_write_u(b, 0x2000u | ((uint8_t)c.ptr[2] & 0x3f)); /* ends a line in a script */
+    } else {
+        tws_buf_str(b, c);
+    }
+    return n;
+}
+
+TWS_API void tws_json_write_str(tws_buf *b, tws_str s)
+{
+    tws_buf_char(b, '"');
+    while (s.len > 0) {
+        size_t plain = 0;
+        while (plain < s.len && tws__json_writes_plain((uint8_t)s.ptr[plain])) {
+            plain++;
+        }
+        tws_buf_put(b, s.ptr, plain);
+        s = tws_str_from(s, plain);
+        if (s.len > 0) {
+            s = tws_str_from(s, tws__json_write_odd(b, s));
+        }
+    }
+    tws_buf_char(b, '"');
+}
+
+TWS_API void tws_json_write_key(tws_buf *b, const char *name)
+{
+    if (b->len > 0 && b->ptr[b->len - 1] != '{') {
+        tws_buf_char(b, ',');
+    }
+    tws_json_write_str(b, tws_str_c(name));
+    tws_buf_char(b, ':');
+}
+
+TWS_API void tws_json_write_member(tws_buf *b, const char *name, tws_str value)
+{
+    tws_json_write_key(b, name);
+    tws_json_write_str(b, value);
+}
+
+TWS_API void tws_json_write_member_u64(tws_buf *b, const char *name, uint64_t value)
+{
+    tws_json_write_key(b, name);
+    tws_buf_u64(b, value);
+}
+
+TWS_API void tws_json_write_member_bool(tws_buf *b, const char *name, bool value)
+{
+    tws_json_write_key(b, name);
+    tws_buf_c(b, value ? "true" : "false");
+}
+
+/* == 8. http: request and response heads, queries, chunks ==================== RFC 9112, 3986 ==
+ * One pass over a head, slices into the caller's bytes, nothing copied. Strict where a lenient
+ * reader and the proxy before it could see two different requests in the same bytes (smuggling):
+ * line ends, field names, every length. */
+
+/* -- bytes -- */
+
+#define TWS__HTTP_TOKEN 1  /* methods and field names, RFC 9110 5.6.2 */
+#define TWS__HTTP_TARGET 2 /* a target: visible ASCII but `#`, which no client sends */
+#define TWS__HTTP_TEXT 4   /* field values: visible, obs-text, space, tab; RFC 9110 5.5 */
+#define TWS__HTTP_HOST 8   /* a host's name: unreserved, sub-delims, `%`; RFC 3986 3.2.2 */
+#define TWS__HTTP_HEX 16   /* hexadecimal digits */
+#define TWS__HTTP_COLON 32 /* what stands between them in an IPv6 address: `:`, `.` */
+
+static const uint8_t tws__http_class[256] = {
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  4,  0,  0,  0,  0,  0,  0,  /* 0_ */
+    0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  /* 1_ */
+    4,  15, 6,  5,  15, 15, 15, 15, 14, 14, 15, 15, 14, 15, 47, 6,  /* 2_ */
+    31, 31, 31, 31, 31, 31, 31, 31, 31, 31, 38, 14, 6,  14, 6,  6,  /* 3_ */
+    6,  31, 31, 31, 31, 31, 31, 15, 15, 15, 15, 15, 15, 15, 15, 15, /* 4_ */
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 6,  6,  6,  7,  15, /* 5_ */
+    7,  31, 31, 31, 31, 31, 31, 15, 15, 15, 15, 15, 15, 15, 15, 15, /* 6_ */
+    15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 15, 6,  7,  6,  15, 0,  /* 7_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* 8_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* 9_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* A_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* B_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* C_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* D_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* E_ */
+    4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  4,  /* F_ */
+};
+
+static bool tws__http_is(char c, unsigned wanted)
+{
+    return (tws__http_class[(uint8_t)c] & wanted) != 0;
+}
+
+/* How many bytes of that class s begins with. */
+static size_t tws__http_span(tws_str s, unsigned wanted)
+{
+    size_t n = 0;
+    while (n < s.len && tws__http_is(s.ptr[n], wanted)) {
+        n++;
+    }
+    return n;
+}
+
+static bool tws__http_all(tws_str s, unsigned wanted)
+{
+    return tws__http_span(s, wanted) == s.len;
+}
+
+/* 0..15, or 16 for what is no hexadecimal digit. */
+static uint32_t tws__http_hex(char c)
+{
+    if (!tws__http_is(c, TWS__HTTP_HEX)) {
+        return 16;
+    }
+    return (uint32_t)(c & 15) + (c > '9' ? 9 : 0); /* A is 41, a is 61 */
+}
+
+/* -- heads: what requests and responses share -- */
+
+#define TWS__HTTP_HEAD_BYTES 16384 /* of a head, where no limit is given */
+
+/* tws__http_head.seen */
+#define TWS__HTTP_SEEN_HOST 1u
+#define TWS__HTTP_SEEN_LENGTH 2u
+#define TWS__HTTP_SEEN_CHUNKED 4u
+#define TWS__HTTP_SEEN_CLOSE 8u
+#define TWS__HTTP_SEEN_KEEP_ALIVE 16u
+#define TWS__HTTP_SEEN_UPGRADE 32u  /* Connection: upgrade */
+#define TWS__HTTP_SEEN_PROTOCOL 64u /* an Upgrade field */
+#define TWS__HTTP_SEEN_CONTINUE 128u
+
+/* A head while it is read. Steps return DONE to go on. */
+typedef struct tws__http_head {
+    tws_str text; /* as much as has come */
+    size_t pos;
+    tws_http_field *field;
+    uint32_t field_count;
+    uint32_t minor;
+    uint32_t seen;
+    bool request;
+    uint64_t content_length;
+    tws_str host;
+    int status;
+    const char *reason;
+    size_t offset;
+} tws__http_head;
+
+static void tws__http_start(tws__http_head *h, const char *data, size_t len, tws_http_field *field)
+{
+    memset(h, 0, sizeof *h);
+    h->text = tws_str_of(data, len);
+    h->field = field;
+}
+
+static tws_http_result tws__http_fail(tws__http_head *h, int status, size_t offset,
+                                      const char *reason)
+{
+    h->status = status;
+    h->reason = reason;
+    h->offset = offset;
+    return TWS_HTTP_ERROR;
+}
+
+/* About a slice of the head. */
+static tws_http_result tws__http_refuse(tws__http_head *h, int status, tws_str what,
+                                        const char *reason)
+{
+    return tws__http_fail(h, status, (size_t)(what.ptr - h->text.ptr), reason);
+}
+
+static tws_str tws__http_rest(const tws__http_head *h)
+{
+    return tws_str_from(h->text, h->pos);
+}
+
+/* The CRLF that must stand here. A bare LF or CR is a line's end to some and not to others. */
+static tws_http_result tws__http_crlf(tws__http_head *h)
+{
+    tws_str rest = tws__http_rest(h);
+    if (rest.len > 0 && rest.ptr[0] != '\r') {
+        const char *reason = rest.ptr[0] == '\n' ? "LF without CR" : "a control character";
+        return tws__http_fail(h, 400, h->pos, reason);
+    }
+    if (rest.len < 2) {
+        return TWS_HTTP_MORE;
+    }
+    if (rest.ptr[1] != '\n') {
+        return tws__http_fail(h, 400, h->pos, "CR without LF");
+    }
+    h->pos += 2;
+    return TWS_HTTP_DONE;
+}
+
+static bool tws__http_is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* HTTP/1.x, judged by as many of its bytes as are there: HTTP/0.9, whose request ends where the
+ * version should begin, must not be left waiting. */
+static tws_http_result tws__http_version(tws__http_head *h)
+{
+    static const char wrong[] = "no HTTP version";
+    tws_str rest = tws__http_rest(h);
+    tws_str name = tws_str_of(rest.ptr, tws__min(rest.len, 5));
+    if (!tws_str_eq(name, tws_str_of("HTTP/", name.len))) {
+        return tws__http_fail(h, 400, h->pos, wrong);
+    }
+    if (rest.len < 8 && tws__http_all(rest, TWS__HTTP_TARGET)) {
+        return TWS_HTTP_MORE;
+    }
+    if (rest.len < 8 || !tws__http_is_digit(rest.ptr[5]) || rest.ptr[6] != '.' ||
+        !tws__http_is_digit(rest.ptr[7])) {
+        return tws__http_fail(h, 400, h->pos, wrong);
+    }
+    if (rest.ptr[5] != '1') {
+        return tws__http_fail(h, rest.ptr[5] == '0' ? 400 : 505, h->pos, "not HTTP/1");
+    }
+    h->minor = (uint32_t)(rest.ptr[7] - '0');
+    h->pos += 8;
+    return TWS_HTTP_DONE;
+}
+
+/* host [":" port], RFC 3986 3.2, or nothing. No user information: it is there to deceive
+ * (RFC 9110 4.2.4). *port: its digits, if any. */
+static bool tws__http_authority(tws_str s, tws_str *port)
+{
+    uint64_t number = 0;
+    size_t host = tws__http_span(s, TWS__HTTP_HOST);
+    if (tws_str_starts(s, "[")) {
+        host = 1 + tws__http_span(tws_str_from(s, 1), TWS__HTTP_HEX | TWS__HTTP_COLON);
+        if (host == s.len || s.ptr[host] != ']') {
+            return false;
+        }
+        host++;
+    }
+    *port = tws_str_from(s, host + 1);
+    if (host == s.len) {
+        return true;
+    }
+    return host > 0 && s.ptr[host] == ':' &&
+           (port->len == 0 || (tws_str_u64(*port, &number) && number <= 65535));
+}
+
+static tws_http_result tws__http_note_host(tws__http_head *h, tws_str value)
+{
+    if ((h->seen & TWS__HTTP_SEEN_HOST) != 0) {
+        return tws__http_refuse(h, 400, value, "a second Host");
+    }
+    tws_str port;
+    if (!tws__http_authority(value, &port)) {
+        return tws__http_refuse(h, 400, value, "Host is a name and perhaps a port");
+    }
+    h->host = value;
+    h->seen |= TWS__HTTP_SEEN_HOST;
+    return TWS_HTTP_DONE;
+}
+
+/* The same length twice says nothing wrong (RFC 9110 8.6); a list of them is refused. */
+static tws_http_result tws__http_note_length(tws__http_head *h, tws_str value)
+{
+    uint64_t length;
+    if (!tws_str_u64(value, &length)) {
+        return tws__http_refuse(h, 400, value, "Content-Length is digits, below 2^64");
+    }
+    if ((h->seen & TWS__HTTP_SEEN_LENGTH) != 0 && length != h->content_length) {
+        return tws__http_refuse(h, 400, value, "two Content-Lengths that differ");
+    }
+    h->content_length = length;
+    h->seen |= TWS__HTTP_SEEN_LENGTH;
+    return TWS_HTTP_DONE;
+}
+
+/* chunked last, and only there, delimits a body. RFC 9112 6.3. */
+static bool tws__http_ends_chunked(tws_str codings)
+{
+    int chunked = 0;
+    tws_str last = codings;
+    while (tws_str_split(&codings, ',', &last)) {
+        chunked += tws_str_eq_nocase(last, tws_str_c("chunked")) ? 1 : 0;
+    }
+    return chunked == 1 && tws_str_eq_nocase(last, tws_str_c("chunked"));
+}
+
+/* A coding that is sound but not ours is 501 (RFC 9112 6.1); one that leaves the body's end
+ * unknown is 400 (6.3). */
+static tws_http_result tws__http_note_coding(tws__http_head *h, tws_str value)
+{
+    if ((h->seen & TWS__HTTP_SEEN_CHUNKED) != 0) {
+        return tws__http_refuse(h, 400, value, "a second Transfer-Encoding");
+    }
+    if (!tws_str_eq_nocase(value, tws_str_c("chunked"))) {
+        return tws__http_refuse(h, tws__http_ends_chunked(value) ? 501 : 400, value,
+                                "the only Transfer-Encoding is chunked");
+    }
+    h->seen |= TWS__HTTP_SEEN_CHUNKED;
+    return TWS_HTTP_DONE;
+}
+
+static tws_http_result tws__http_note_connection(tws__http_head *h, tws_str value)
+{
+    tws_str option;
+    while (tws_str_split(&value, ',', &option)) {
+        if (tws_str_eq_nocase(option, tws_str_c("close"))) {
+            h->seen |= TWS__HTTP_SEEN_CLOSE;
+        } else if (tws_str_eq_nocase(option, tws_str_c("keep-alive"))) {
+            h->seen |= TWS__HTTP_SEEN_KEEP_ALIVE;
+        } else if (tws_str_eq_nocase(option, tws_str_c("upgrade"))) {
+            h->seen |= TWS__HTTP_SEEN_UPGRADE;
+        }
+    }
+    return TWS_HTTP_DONE;
+}
+
+static bool tws__http_is_named(const tws_http_field *f, const char *name)
+{
+    return tws_str_eq_nocase(f->name, tws_str_c(name));
+}
+
+/* Fields that decide how the message goes on. */
+static tws_http_result tws__http_note(tws__http_head *h, const tws_http_field *f)
+{
+    if (tws__http_is_named(f, "connection")) {
+        return tws__http_note_connection(h, f->value);
+    }
+    if (tws__http_is_named(f, "content-length")) {
+        return tws__http_note_length(h, f->value);
+    }
+    if (tws__http_is_named(f, "transfer-encoding")) {
+        return tws__http_note_coding(h, f->value);
+    }
+    if (tws__http_is_named(f, "host") && h->request) {
+        return tws__http_note_host(h, f->value);
+    }
+    if (tws__http_is_named(f, "upgrade")) {
+        h->seen |= TWS__HTTP_SEEN_PROTOCOL;
+    }
+    if (tws__http_is_named(f, "expect") && tws_str_eq_nocase(f->value, tws_str_c("100-continue"))) {
+        h->seen |= TWS__HTTP_SEEN_CONTINUE;
+    }
+    return TWS_HTTP_DONE;
+}
+
+/* name ":" OWS value OWS CRLF. What is no name is an empty one, a folded line, or a space before
+ * the colon, and each of them has hidden a field from one of two readers. */
+static tws_http_result tws__http_field_line(tws__http_head *h)
+{
+    tws_str line = tws__http_rest(h);
+    size_t name = tws__http_span(line, TWS__HTTP_TOKEN);
+    if (name == line.len) {
+        return TWS_HTTP_MORE;
+    }
+    if (name == 0 || line.ptr[name] != ':') {
+        return tws__http_fail(h, 400, h->pos + name, "a field is a name, a colon and a value");
+    }
+    if (h->field_count == TWS_MAX_FIELDS) {
+        return tws__http_fail(h, 431, h->pos, "too many fields");
+    }
+    size_t value = tws__http_span(tws_str_from(line, name + 1), TWS__HTTP_TEXT);
+    h->pos += name + 1 + value;
+    tws_http_result end = tws__http_crlf(h);
+    if (end != TWS_HTTP_DONE) {
+        return end;
+    }
+    tws_http_field *f = &h->field[h->field_count++];
+    f->name = tws_str_of(line.ptr, name);
+    f->value = tws_str_trim(tws_str_of(line.ptr + name + 1, value));
+    return tws__http_note(h, f);
+}
+
+/* Field lines and the blank line behind them. */
+static tws_http_result tws__http_fields(tws__http_head *h)
+{
+    while (h->pos < h->text.len && h->text.ptr[h->pos] != '\r') {
+        tws_http_result result = tws__http_field_line(h);
+        if (result != TWS_HTTP_DONE) {
+            return result;
+        }
+    }
+    tws_http_result blank = tws__http_crlf(h);
+    const unsigned both = TWS__HTTP_SEEN_CHUNKED | TWS__HTTP_SEEN_LENGTH;
+    if (blank == TWS_HTTP_DONE && (h->seen & both) == both) {
+        return tws__http_fail(h, 400, h->pos, "Content-Length next to Transfer-Encoding");
+    }
+    return blank;
+}
+
+/* RFC 9112 9.3 */
+static bool tws__http_keeps_alive(const tws__http_head *h)
+{
+    unsigned wish = h->minor == 0 ? TWS__HTTP_SEEN_KEEP_ALIVE : 0;
+    return (h->seen & (wish | TWS__HTTP_SEEN_CLOSE)) == wish;
+}
+
+static const tws_str *tws__http_field_named(const tws_http_field *field, uint32_t count,
+                                            const char *name)
+{
+    tws_str wanted = tws_str_c(name);
+    for (uint32_t i = 0; i < count; i++) {
+        if (tws_str_eq_nocase(field[i].name, wanted)) {
+            return &field[i].value;
+        }
+    }
+    return NULL;
+}
+
+/* -- requests -- */
+
+/* One empty line before a request is forgiven, RFC 9112 2.2: its length, if it is there. */
+static size_t tws__http_lead(tws_str text)
+{
+    return tws_str_starts(text, "\r\n") ? 2 : 0;
+}
+
+static tws_http_result tws__http_skip_lead(tws__http_head *h)
+{
+    return tws_str_starts(h->text, "\r") ? tws__http_crlf(h) : TWS_HTTP_DONE;
+}
+
+/* The path and, behind the first `?`, the query. */
+static void tws__http_split_target(tws_http_request *r, tws_str target)
+{
+    size_t mark = tws_str_find(target, '?');
+    r->path = tws_str_of(target.ptr, mark);
+    r->query = tws_str_from(target, mark + 1);
+}
+
+/* http://host/path?query, RFC 9112 3.2.2: its host stands for the Host field, which is ignored. */
+static bool tws__http_absolute_form(tws_http_request *r)
+{
+    static const char *const schemes[] = {"http://", "https://", "ws://", "wss://"};
+    size_t scheme = 0;
+    for (size_t i = 0; i < sizeof schemes / sizeof schemes[0]; i++) {
+        tws_str known = tws_str_c(schemes[i]);
+        tws_str begin = tws_str_of(r->target.ptr, tws__min(r->target.len, known.len));
+        scheme = tws_str_eq_nocase(begin, known) ? known.len : scheme;
+    }
+    tws_str rest = tws_str_from(r->target, scheme);
+    size_t host = tws__min(tws_str_find(rest, '/'), tws_str_find(rest, '?'));
+    tws_str port;
+    r->host = tws_str_of(rest.ptr, host);
+    if (scheme == 0 || host == 0 || !tws__http_authority(r->host, &port)) {
+        return false;
+    }
+    tws__http_split_target(r, tws_str_from(rest, host));
+    if (r->path.len == 0) { /* 3.2.4 */
+        bool server_wide = tws_str_eq_c(r->method, "OPTIONS") && host == rest.len;
+        r->path = tws_str_c(server_wide ? "*" : "/");
+    }
+    return true;
+}
+
+/* The four forms of a target, RFC 9112 3.2. */
+static tws_http_result tws__http_target_form(tws__http_head *h, tws_http_request *r)
+{
+    tws_str port;
+    if (tws_str_eq_c(r->method, "CONNECT")) {
+        r->host = r->target;
+        if (!tws__http_authority(r->target, &port) || port.len == 0) {
+            return tws__http_refuse(h, 400, r->target, "CONNECT's target is host:port");
+        }
+        return TWS_HTTP_DONE;
+    }
+    if (r->target.ptr[0] == '/') {
+        tws__http_split_target(r, r->target);
+        return TWS_HTTP_DONE;
+    }
+    if (tws_str_eq_c(r->target, "*") && tws_str_eq_c(r->method, "OPTIONS")) {
+        r->path = r->target;
+        return TWS_HTTP_DONE;
+    }
+    if (!tws__http_absolute_form(r)) {
+        return tws__http_refuse(h, 400, r->target, "the target is neither a path nor a URL");
+    }
+    return TWS_HTTP_DONE;
+}
+
+/* A word of that class and the one space behind it. */
+static tws_http_result tws__http_word(tws__http_head *h, unsigned wanted, tws_str *word)
+{
+    tws_str rest = tws__http_rest(h);
+    size_t len = tws__http_span(rest, wanted);
+    if (len == rest.len) {
+        return TWS_HTTP_MORE;
+    }
+    if (len == 0 || rest.ptr[len] != ' ') {
+        return tws__http_fail(h, 400, h->pos + len, "no method, target or version");
+    }
+    *word = tws_str_of(rest.ptr, len);
+    h->pos += len + 1;
+    return TWS_HTTP_DONE;
+}
+
+static tws_http_result tws__http_request_line(tws__http_head *h, tws_http_request *r)
+{
+    tws_http_result result = tws__http_skip_lead(h);
+    if (result == TWS_HTTP_DONE) {
+        result = tws__http_word(h, TWS__HTTP_TOKEN, &r->method);
+    }
+    if (result == TWS_HTTP_DONE) {
+        result = tws__http_word(h, TWS__HTTP_TARGET, &r->target);
+    }
+    if (result == TWS_HTTP_DONE) {
+        result = tws__http_version(h);
+    }
+    if (result == TWS_HTTP_DONE) {
+        result = tws__http_crlf(h);
+    }
+    return result == TWS_HTTP_DONE ? tws__http_target_form(h, r) : result;
+}
+
+/* What can only be judged when all fields are there. */
+static tws_http_result tws__http_request_rules(tws__http_head *h)
+{
+    if (h->minor > 0 && (h->seen & TWS__HTTP_SEEN_HOST) == 0) {
+        return tws__http_fail(h, 400, h->pos, "HTTP/1.1 wants a Host");
+    }
+    if (h->minor == 0 && (h->seen & TWS__HTTP_SEEN_CHUNKED) != 0) { /* RFC 9112 6.1 */
+        return tws__http_fail(h, 400, h->pos, "HTTP/1.0 has no Transfer-Encoding");
+    }
+    return TWS_HTTP_DONE;
+}
+
+/* An HTTP/1.0 request cannot ask for 100 (RFC 9110 10.1.1) nor for another protocol (7.8). */
+static void tws__http_request_done(const tws__http_head *h, tws_http_request *r)
+{
+    const unsigned asks = TWS__HTTP_SEEN_UPGRADE | TWS__HTTP_SEEN_PROTOCOL;
+    bool modern = h->minor > 0;
+    r->minor = h->minor;
+    r->host = r->host.ptr != NULL ? r->host : h->host;
+    r->keep_alive = tws__http_keeps_alive(h);
+    r->chunked = (h->seen & TWS__HTTP_SEEN_CHUNKED) != 0;
+    r->expect_continue = modern && (h->seen & TWS__HTTP_SEEN_CONTINUE) != 0;
+    r->upgrade = modern && (h->seen & asks) == asks;
+    r->content_length = h->content_length;
+    r->head_bytes = h->pos;
+}
+
+/* Everything but the fields, of which field_count tells how many there are. */
+static void tws__http_clear(tws_http_request *r)
+{
+    const size_t behind = offsetof(tws_http_request, keep_alive);
+    memset(r, 0, offsetof(tws_http_request, field));
+    memset((char *)r + behind, 0, sizeof *r - behind);
+}
+
+/* From the first byte on. len is cut to the limit, so that the answer to a head that is too long
+ * does not depend on how much of it came at once. */
+static tws_http_result tws__http_read(tws_http_request *r, const char *data, size_t len,
+                                      size_t max)
+{
+    tws__http_head h;
+    tws__http_start(&h, data, tws__min(len, max), r->field);
+    tws__http_clear(r);
+    h.request = true;
+    tws_http_result result = tws__http_request_line(&h, r);
+    if (result == TWS_HTTP_DONE) {
+        result = tws__http_fields(&h);
+    }
+    if (result == TWS_HTTP_DONE) {
+        result = tws__http_request_rules(&h);
+    }
+    if (result == TWS_HTTP_MORE && len >= max) {
+        tws_str line = tws_str_from(h.text, tws__http_lead(h.text));
+        int status = tws_str_find(line, '\n') == line.len ? 414 : 431;
+        result = tws__http_fail(&h, status, max, "the head is too long");
+    }
+    if (result == TWS_HTTP_DONE) {
+        tws__http_request_done(&h, r);
+    }
+    r->field_count = h.field_count;
+    r->status = h.status;
+    r->reason = h.reason;
+    r->offset = h.offset;
+    return result;
+}
+
+/* Where the next LF stands from `from` on, or the text's length. */
+static size_t tws__http_next_line(tws_str text, size_t from)
+{
+    return from + tws_str_find(tws_str_from(text, from), '\n');
+}
+
+/* Has anything come from `from` on that lets a head be judged: a blank line, or the end of the
+ * request line, since what speaks no HTTP/1 should hear so at once? New bytes are looked at once;
+ * old ones only where a line has ended, and then no further than the request line. */
+static bool tws__http_has_news(tws_str text, size_t from)
+{
+    size_t at = tws__http_next_line(text, from);
+    if (at == text.len) {
+        return false;
+    }
+    size_t lead = tws__http_lead(text);
+    if (lead >= from || tws__http_next_line(tws_str_of(text.ptr, from), lead) == from) {
+        return true;
+    }
+    for (; at < text.len; at = tws__http_next_line(text, at + 1)) {
+        size_t before = text.ptr[at - 1] == '\r' ? at - 2 : at - 1;
+        if (text.ptr[before] == '\n') {
+            return true;
+        }
+    }
+    return false;
+}
+
+TWS_API tws_http_result tws_http_parse(tws_http_request *r, const char *data, size_t len,
+                                       size_t *scanned, const tws_http_limits *limits)
+{
+    bool given = limits != NULL && limits->max_head_bytes > 0;
+    size_t max = given ? limits->max_head_bytes : TWS__HTTP_HEAD_BYTES;
+    size_t from = scanned == NULL ? 0 : *scanned;
+    TWS_ASSERT(from <= len);
+    tws_http_result result = TWS_HTTP_MORE;
+    if (from == 0 || len >= max || tws__http_has_news(tws_str_of(data, len), from)) {
+        result = tws__http_read(r, data, len, max);
+    }
+    if (scanned != NULL) {
+        *scanned = result == TWS_HTTP_MORE ? len : 0;
+    }
+    return result;
+}
+
+TWS_API const tws_str *tws_http_find(const tws_http_request *r, const char *name)
+{
+    return tws__http_field_named(r->field, r->field_count, name);
+}
+
+TWS_API bool tws_http_lists(const tws_http_request *r, const char *name, const char *token)
+{
+    tws_str item;
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        tws_str list = r->field[i].value;
+        while (tws__http_is_named(&r->field[i], name) && tws_str_split(&list, ',', &item)) {
+            if (tws_str_eq_nocase(item, tws_str_c(token))) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Takes the next `name=value` off a list. Without `=` the value is empty. */
+static bool tws__http_pair(tws_str *rest, char separator, tws_str *name, tws_str *value)
+{
+    tws_str pair;
+    if (!tws_str_split(rest, separator, &pair)) {
+        return false;
+    }
+    size_t equals = tws_str_find(pair, '=');
+    *name = tws_str_of(pair.ptr, equals);
+    *value = tws_str_from(pair, equals + 1);
+    return true;
+}
+
+static tws_str tws__http_unquote(tws_str s)
+{
+    bool quoted = s.len >= 2 && s.ptr[0] == '"' && s.ptr[s.len - 1] == '"';
+    return quoted ? tws_str_of(s.ptr + 1, s.len - 2) : s;
+}
+
+TWS_API bool tws_http_cookie(const tws_http_request *r, const char *name, tws_str *value)
+{
+    tws_str found;
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        tws_str cookies = r->field[i].value;
+        bool named = tws__http_is_named(&r->field[i], "cookie");
+        while (named && tws__http_pair(&cookies, ';', &found, value)) {
+            if (tws_str_eq_c(found, name)) {
+                *value = tws__http_unquote(*value);
+                return true;
+            }
+        }
+    }
+    *value = tws_str_c(NULL);
+    return false;
+}
+
+TWS_API int tws_http_query(tws_str query, const char *name, tws_str *value)
+{
+    int count = 0;
+    tws_str found;
+    tws_str found_value;
+    *value = tws_str_c(NULL);
+    while (tws__http_pair(&query, '&', &found, &found_value)) {
+        if (!tws_str_eq_c(found, name)) {
+            continue;
+        }
+        if (count == 0) {
+            *value = found_value;
+        }
+        count++;
+    }
+    return count;
+}
+
+/* The byte that s begins with, decoded, and how many characters it took; 0: none can. */
+static size_t tws__http_unescape(tws_str s, bool plus_is_space, char *c)
+{
+    *c = plus_is_space && s.ptr[0] == '+' ? ' ' : s.ptr[0];
+    if (*c != '%') {
+        return 1;
+    }
+    uint32_t high = s.len < 3 ? 16 : tws__http_hex(s.ptr[1]);
+    uint32_t low = s.len < 3 ? 16 : tws__http_hex(s.ptr[2]);
+    *c = (char)(high * 16 + low);
+    return high > 15 || low > 15 ? 0 : 3;
+}
+
+TWS_API tws_status tws_http_decode(tws_str s, bool plus_is_space, char *out, size_t cap,
+                                   size_t *out_len)
+{
+    size_t n = 0;
+    *out_len = 0;
+    while (s.len > 0) {
+        char c;
+        size_t taken = tws__http_unescape(s, plus_is_space, &c);
+        if (taken == 0 || c == '\0') { /* NUL ends a string early for whoever reads it next */
+            return TWS_ERR_SYNTAX;
+        }
+        if (n == cap) {
+            return TWS_ERR_LIMIT;
+        }
+        out[n++] = c;
+        s = tws_str_from(s, taken);
+    }
+    *out_len = n;
+    return TWS_OK;
+}
+
+/* -- chunked bodies, RFC 9112 7.1 -- */
+
+#define TWS__HTTP_CHUNK_LINE 256      /* bytes of a size with its extensions, which are skipped */
+#define TWS__HTTP_CHUNK_TRAILERS 8192 /* bytes of all trailer lines, which are dropped */
+
+/* tws_http_chunks.state: what the next byte belongs to. */
+enum {
+    TWS__CHUNK_SIZE,
+    TWS__CHUNK_BLANK, /* between size and extension */
+    TWS__CHUNK_EXTENSION,
+    TWS__CHUNK_SIZE_LF,
+    TWS__CHUNK_DATA,
+    TWS__CHUNK_DATA_CR,
+    TWS__CHUNK_DATA_LF,
+    TWS__CHUNK_LINE, /* the begin of a trailer line, or of the blank one */
+    TWS__CHUNK_NAME,
+    TWS__CHUNK_VALUE,
+    TWS__CHUNK_LINE_LF,
+    TWS__CHUNK_END_LF,
+    TWS__CHUNK_DONE,
+    TWS__CHUNK_ERROR
+};
+
+/* Behind the digits of a size. */
+static int tws__chunk_after_size(char byte)
+{
+    switch (byte) {
+    case '\r': return TWS__CHUNK_SIZE_LF;
+    case ';': return TWS__CHUNK_EXTENSION;
+    case ' ':
+    case '\t': return TWS__CHUNK_BLANK;
+    default: return TWS__CHUNK_ERROR;
+    }
+}
+
+/* Sixteen digits fill 64 bits; a seventeenth is refused even behind zeros. */
+static int tws__chunk_size(tws_http_chunks *c, char byte)
+{
+    uint32_t digit = tws__http_hex(byte);
+    if (digit > 15) {
+        return c->digits == 0 ? TWS__CHUNK_ERROR : tws__chunk_after_size(byte);
+    }
+    if (c->digits == 16) {
+        return TWS__CHUNK_ERROR;
+    }
+    c->digits++;
+    c->remaining = c->remaining << 4 | digit;
+    return TWS__CHUNK_SIZE;
+}
+
+/* A size line that has ended: on to its data, or behind the last chunk to the trailers. */
+static int tws__chunk_begin(tws_http_chunks *c)
+{
+    c->digits = 0;
+    c->line = 0;
+    return c->remaining == 0 ? TWS__CHUNK_LINE : TWS__CHUNK_DATA;
+}
+
+/* What may stand on a line goes on, CR ends it, anything else (a bare LF first of all: some would
+ * see a chunk begin there) is an error. */
+static int tws__chunk_text(char byte, int same, int ended)
+{
+    if (byte == '\r') {
+        return ended;
+    }
+    return tws__http_is(byte, TWS__HTTP_TEXT) ? same : TWS__CHUNK_ERROR;
+}
+
+static int tws__chunk_expect(char byte, char wanted, int next)
+{
+    return byte == wanted ? next : TWS__CHUNK_ERROR;
+}
+
+/* The state behind a byte that is no data. */
+static int tws__chunk_byte(tws_http_chunks *c, char byte)
+{
+    bool token = tws__http_is(byte, TWS__HTTP_TOKEN);
+    switch (c->state) {
+    case TWS__CHUNK_SIZE: return tws__chunk_size(c, byte);
+    case TWS__CHUNK_BLANK:
+        return byte == '\r' ? TWS__CHUNK_ERROR : tws__chunk_after_size(byte);
+    case TWS__CHUNK_EXTENSION:
+        return tws__chunk_text(byte, TWS__CHUNK_EXTENSION, TWS__CHUNK_SIZE_LF);
+    case TWS__CHUNK_SIZE_LF: return byte == '\n' ? tws__chunk_begin(c) : TWS__CHUNK_ERROR;
+    case TWS__CHUNK_DATA_CR: return tws__chunk_expect(byte, '\r', TWS__CHUNK_DATA_LF);
+    case TWS__CHUNK_DATA_LF: return tws__chunk_expect(byte, '\n', TWS__CHUNK_SIZE);
+    case TWS__CHUNK_LINE:
+        return token ? TWS__CHUNK_NAME : tws__chunk_expect(byte, '\r', TWS__CHUNK_END_LF);
+    case TWS__CHUNK_NAME:
+        return token ? TWS__CHUNK_NAME : tws__chunk_expect(byte, ':', TWS__CHUNK_VALUE);
+    case TWS__CHUNK_VALUE: return tws__chunk_text(byte, TWS__CHUNK_VALUE, TWS__CHUNK_LINE_LF);
+    case TWS__CHUNK_LINE_LF: return tws__chunk_expect(byte, '\n', TWS__CHUNK_LINE);
+    default: return tws__chunk_expect(byte, '\n', TWS__CHUNK_DONE); /* END_LF */
+    }
+}
+
+/* One-byte chunks with long extensions would cost a reader far more than the body's limit. */
+static bool tws__chunk_too_long(tws_http_chunks *c)
+{
+    if (c->state <= TWS__CHUNK_SIZE_LF) {
+        c->line++;
+    } else if (c->state >= TWS__CHUNK_LINE) {
+        c->trailer_bytes++;
+    }
+    return c->line > TWS__HTTP_CHUNK_LINE || c->trailer_bytes > TWS__HTTP_CHUNK_TRAILERS;
+}
+
+static size_t tws__chunk_data(tws_http_chunks *c, char *to, const char *from, size_t len)
+{
+    size_t n = c->remaining < len ? (size_t)c->remaining : len;
+    memmove(to, from, n);
+    c->remaining -= n;
+    c->state = c->remaining == 0 ? TWS__CHUNK_DATA_CR : TWS__CHUNK_DATA;
+    return n;
+}
+
+TWS_API tws_http_result tws_http_chunks_feed(tws_http_chunks *c, char *data, size_t len,
+                                             size_t *consumed, size_t *produced)
+{
+    size_t in = 0;
+    size_t out = 0;
+    while (in < len && c->state < TWS__CHUNK_DONE) {
+        if (c->state == TWS__CHUNK_DATA) {
+            size_t n = tws__chunk_data(c, data + out, data + in, len - in);
+            in += n;
+            out += n;
+            continue;
+        }
+        bool stop = tws__chunk_too_long(c);
+        c->state = (uint8_t)(stop ? TWS__CHUNK_ERROR : tws__chunk_byte(c, data[in]));
+        in += c->state == TWS__CHUNK_ERROR ? 0 : 1;
+    }
+    *consumed = in;
+    *produced = out;
+    if (c->state == TWS__CHUNK_ERROR) {
+        return TWS_HTTP_ERROR;
+    }
+    return c->state == TWS__CHUNK_DONE ? TWS_HTTP_DONE : TWS_HTTP_MORE;
+}
+
+/* -- responses -- */
+
+TWS_API const char *tws_http_phrase(int status)
+{
+    switch (status) {
+    case 100: return "Continue";
+    case 101: return "Switching Protocols";
+    case 200: return "OK";
+    case 201: return "Created";
+    case 202: return "Accepted";
+    case 204: return "No Content";
+    case 206: return "Partial Content";
+    case 301: return "Moved Permanently";
+    case 302: return "Found";
+    case 303: return "See Other";
+    case 304: return "Not Modified";
+    case 307: return "Temporary Redirect";
+    case 308: return "Permanent Redirect";
+    case 400: return "Bad Request";
+    case 401: return "Unauthorized";
+    case 403: return "Forbidden";
+    case 404: return "Not Found";
+    case 405: return "Method Not Allowed";
+    case 406: return "Not Acceptable";
+    case 408: return "Request Timeout";
+    case 409: return "Conflict";
+    case 410: return "Gone";
+    case 411: return "Length Required";
+    case 412: return "Precondition Failed";
+    case 413: return "Content Too Large";
+    case 414: return "URI Too Long";
+    case 415: return "Unsupported Media Type";
+    case 417: return "Expectation Failed";
+    case 421: return "Misdirected Request";
+    case 422: return "Unprocessable Content";
+    case 426: return "Upgrade Required";
+    case 429: return "Too Many Requests";
+    case 431: return "Request Header Fields Too Large";
+    case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
+    case 502: return "Bad Gateway";
+    case 503: return "Service Unavailable";
+    case 504: return "Gateway Timeout";
+    case 505: return "HTTP Version Not Supported";
+    default: return "Unknown";
+    }
+}
+
+TWS_API void tws_http_begin(tws_buf *b, int status)
+{
+    TWS_ASSERT(status >= 100 && status <= 999);
+    tws_buf_c(b, "HTTP/1.1 ");
+    tws_buf_i64(b, status);
+    tws_buf_char(b, ' ');
+    tws_buf_c(b, tws_http_phrase(status));
+    tws_buf_c(b, "\r\n");
+}
+
+/* A value may come from a request: with CR LF in it, it would write fields of its own. */
+TWS_API void tws_http_add(tws_buf *b, const char *name, tws_str value)
+{
+    TWS_ASSERT(name[0] != '\0' && tws__http_all(tws_str_c(name), TWS__HTTP_TOKEN));
+    tws_buf_c(b, name);
+    tws_buf_c(b, ": ");
+    while (value.len > 0) {
+        size_t text = tws__http_span(value, TWS__HTTP_TEXT);
+        tws_buf_put(b, value.ptr, text);
+        value = tws_str_from(value, text + 1);
+    }
+    tws_buf_c(b, "\r\n");
+}
+
+TWS_API void tws_http_end(tws_buf *b, int64_t content_length)
+{
+    if (content_length >= 0) {
+        tws_buf_c(b, "Content-Length: ");
+        tws_buf_i64(b, content_length);
+        tws_buf_c(b, "\r\n");
+    }
+    tws_buf_c(b, "\r\n");
+}
+
+/* version SP 3DIGIT [SP phrase] CRLF: the second space is missing in the wild. RFC 9112 4. */
+static tws_http_result tws__http_status_line(tws__http_head *h, tws_http_response *r)
+{
+    uint64_t status;
+    tws_http_result result = tws__http_version(h);
+    if (result != TWS_HTTP_DONE) {
+        return result;
+    }
+    tws_str rest = tws__http_rest(h);
+    if (rest.len < 5 && (rest.len == 0 || rest.ptr[0] == ' ')) {
+        return TWS_HTTP_MORE;
+    }
+    tws_str digits = tws_str_of(rest.ptr + 1, 3);
+    if (rest.ptr[0] != ' ' || digits.ptr[0] == '0' || !tws_str_u64(digits, &status)) {
+        return tws__http_fail(h, 400, h->pos, "a status is three digits");
+    }
+    r->status = (int)status;
+    h->pos += 4;
+    if (rest.ptr[4] == ' ') {
+        r->phrase = tws_str_from(rest, 5);
+        r->phrase.len = tws__http_span(r->phrase, TWS__HTTP_TEXT);
+        h->pos += 1 + r->phrase.len;
+    }
+    return tws__http_crlf(h);
+}
+
+TWS_API tws_http_result tws_http_parse_response(tws_http_response *r, const char *data, size_t len)
+{
+    tws__http_head h;
+    memset(r, 0, sizeof *r);
+    tws__http_start(&h, data, tws__min(len, TWS__HTTP_HEAD_BYTES), r->field);
+    tws_http_result result = tws__http_status_line(&h, r);
+    if (result == TWS_HTTP_DONE) {
+        result = tws__http_fields(&h);
+    }
+    if (result == TWS_HTTP_MORE && len >= TWS__HTTP_HEAD_BYTES) {
+        result = tws__http_fail(&h, 431, h.pos, "the head is too long");
+    }
+    if (result == TWS_HTTP_DONE && h.content_length > INT64_MAX) {
+        result = tws__http_fail(&h, 400, h.pos, "Content-Length is above 2^63");
+    }
+    bool given = (h.seen & TWS__HTTP_SEEN_LENGTH) != 0;
+    r->minor = h.minor;
+    r->field_count = h.field_count;
+    r->chunked = (h.seen & TWS__HTTP_SEEN_CHUNKED) != 0;
+    r->keep_alive = tws__http_keeps_alive(&h);
+    r->content_length = given ? (int64_t)h.content_length : -1;
+    r->head_bytes = result == TWS_HTTP_DONE ? h.pos : 0;
+    r->reason = h.reason;
+    return result;
+}
+
+TWS_API const tws_str *tws_http_find_response(const tws_http_response *r, const char *name)
+{
+    return tws__http_field_named(r->field, r->field_count, name);
+}
+
+/* == 9. ws: WebSocket handshake and frames ======================================== RFC 6455 ==
+ * One byte stream in, one event out. The decoder keeps forty bytes and no payload: a message's
+ * pieces are unmasked where they lie, and UTF-8 is judged with the same reading, so a bad byte
+ * ends the connection before the rest of its frame is waited for. */
+
+/* -- handshake -- */
+
+#define TWS__WS_GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+#define TWS__WS_KEY_LEN TWS_BASE64_LEN(16)
+
+TWS_API void tws_ws_accept(tws_str key, char out[TWS_WS_ACCEPT_LEN + 1])
+{
+    char text[TWS__WS_KEY_LEN + sizeof TWS__WS_GUID];
+    uint8_t digest[TWS_SHA1_BYTES];
+    out[0] = '\0';
+    if (key.len != TWS__WS_KEY_LEN) {
+        return;
+    }
+    memcpy(text, key.ptr, TWS__WS_KEY_LEN);
+    memcpy(text + TWS__WS_KEY_LEN, TWS__WS_GUID, sizeof TWS__WS_GUID);
+    tws_sha1(text, sizeof text - 1, digest);
+    out[tws_base64_encode(digest, sizeof digest, out)] = '\0';
+}
+
+/* How often a field occurs; *value is the last of them. */
+static int tws__ws_count(const tws_http_request *r, const char *name, tws_str *value)
+{
+    int count = 0;
+    *value = tws_str_of(NULL, 0);
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        if (tws_str_eq_nocase(r->field[i].name, tws_str_c(name))) {
+            *value = r->field[i].value;
+            count++;
+        }
+    }
+    return count;
+}
+
+static int tws__ws_refuse(const char **reason, int status, const char *why)
+{
+    *reason = why;
+    return status;
+}
+
+static bool tws__ws_key_valid(tws_str key)
+{
+    uint8_t nonce[TWS__WS_KEY_LEN];
+    size_t n;
+    return tws_base64_decode(key, nonce, sizeof nonce, &n) == TWS_OK && n == 16;
+}
+
+/* Before HTTP/1.1 an Upgrade means nothing (RFC 9110 7.8), and neither does one that Connection
+ * does not list: what a proxy forwards blindly. A body would be read as frames. */
+TWS_API int tws_ws_check(const tws_http_request *r, tws_str *key, const char **reason)
+{
+    tws_str version;
+    *key = tws_str_of(NULL, 0);
+    *reason = NULL;
+    if (r->minor < 1) {
+        return tws__ws_refuse(reason, 426, "a WebSocket needs HTTP/1.1");
+    }
+    if (!tws_http_lists(r, "upgrade", "websocket")) {
+        return tws__ws_refuse(reason, 426, "no Upgrade: websocket");
+    }
+    if (!tws_http_lists(r, "connection", "upgrade")) {
+        return tws__ws_refuse(reason, 426, "Connection does not list Upgrade");
+    }
+    if (!tws_str_eq_c(r->method, "GET")) {
+        return tws__ws_refuse(reason, 400, "a WebSocket opens with GET");
+    }
+    if (r->chunked || r->content_length > 0) {
+        return tws__ws_refuse(reason, 400, "a WebSocket handshake has no body");
+    }
+    if (tws__ws_count(r, "sec-websocket-version", &version) != 1) {
+        return tws__ws_refuse(reason, 400, "not exactly one Sec-WebSocket-Version");
+    }
+    if (!tws_str_eq_c(version, "13")) {
+        return tws__ws_refuse(reason, 426, "Sec-WebSocket-Version is not 13");
+    }
+    if (tws__ws_count(r, "sec-websocket-key", key) != 1) {
+        return tws__ws_refuse(reason, 400, "not exactly one Sec-WebSocket-Key");
+    }
+    if (!tws__ws_key_valid(*key)) {
+        return tws__ws_refuse(reason, 400, "Sec-WebSocket-Key is not 16 bytes in base64");
+    }
+    return 101;
+}
+
+/* A blank or a control byte in a request line would begin another field, or another request. */
+static bool tws__ws_visible(tws_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = (uint8_t)s.ptr[i];
+        if (c <= ' ' || c == 0x7f) {
+            return false;
+        }
+    }
+    return s.len > 0;
+}
+
+TWS_API void tws_ws_request(tws_buf *b, tws_str host, tws_str target, const uint8_t nonce[16],
+                            const char *extra)
+{
+    char key[TWS__WS_KEY_LEN];
+    if (!tws__ws_visible(host) || !tws__ws_visible(target)) {
+        b->status = b->status == TWS_OK ? TWS_ERR_ARGUMENT : b->status;
+        return;
+    }
+    tws_base64_encode(nonce, 16, key);
+    tws_buf_c(b, "GET ");
+    tws_buf_str(b, target);
+    tws_buf_c(b, " HTTP/1.1\r\nHost: ");
+    tws_buf_str(b, host);
+    tws_buf_c(b, "\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13"
+                 "\r\nSec-WebSocket-Key: ");
+    tws_buf_put(b, key, sizeof key);
+    tws_buf_c(b, "\r\n");
+    tws_buf_c(b, extra != NULL ? extra : "");
+    tws_buf_c(b, "\r\n");
+}
+
+static bool tws__ws_response_lists(const tws_http_response *r, const char *name, const char *token)
+{
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        tws_str rest = r->field[i].value;
+        tws_str part;
+        if (!tws_str_eq_nocase(r->field[i].name, tws_str_c(name))) {
+            continue;
+        }
+        while (tws_str_split(&rest, ',', &part)) {
+            if (tws_str_eq_nocase(part, tws_str_c(token))) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t nonce[16],
+                                   const char **reason)
+{
+    char key[TWS__WS_KEY_LEN];
+    char want[TWS_WS_ACCEPT_LEN + 1];
+    const tws_str *accept = tws_http_find_response(r, "sec-websocket-accept");
+    tws_base64_encode(nonce, 16, key);
+    tws_ws_accept(tws_str_of(key, sizeof key), want);
+    *reason = NULL;
+    if (r->status != 101) {
+        *reason = "the status is not 101";
+    } else if (!tws__ws_response_lists(r, "upgrade", "websocket")) {
+        *reason = "no Upgrade: websocket";
+    } else if (!tws__ws_response_lists(r, "connection", "upgrade")) {
+        *reason = "Connection does not list Upgrade";
+    } else if (accept == NULL || !tws_str_eq_c(*accept, want)) {
+        *reason = "Sec-WebSocket-Accept does not answer the key";
+    } else if (tws_http_find_response(r, "sec-websocket-extensions") != NULL) {
+        *reason = "an extension that nobody offered";
+    }
+    return *reason == NULL;
+}
+
+/* -- masks -- */
+
+/* XOR the eight bytes at p with m and give them back as well. */
+static inline uint64_t tws__ws_xor_word(uint8_t *p, uint64_t m)
+{
+    uint64_t w;
+    memcpy(&w, p, sizeof w);
+    w ^= m;
+    memcpy(p, &w, sizeof w);
+    return w;
+}
+
+/* XOR n bytes with the mask, its four bytes as they lie in memory. Returns the OR of all words
+ * that come out, so that pure ASCII is known without a second reading. Eight words in flight let
+ * a compiler use the widest registers that it has, at -O2 too. */
+static uint64_t tws__ws_xor(uint8_t *p, size_t n, uint32_t mask)
+{
+    const uint64_t m = (uint64_t)mask << 32 | mask;
+    uint64_t even = 0;
+    uint64_t odd = 0;
+    uint8_t last[4];
+    for (; n >= 64; p += 64, n -= 64) {
+        even |= tws__ws_xor_word(p, m) | tws__ws_xor_word(p + 16, m) |
+                tws__ws_xor_word(p + 32, m) | tws__ws_xor_word(p + 48, m);
+        odd |= tws__ws_xor_word(p + 8, m) | tws__ws_xor_word(p + 24, m) |
+               tws__ws_xor_word(p + 40, m) | tws__ws_xor_word(p + 56, m);
+    }
+    for (; n >= 8; p += 8, n -= 8) {
+        even |= tws__ws_xor_word(p, m);
+    }
+    if (n >= 4) {
+        uint32_t w;
+        memcpy(&w, p, sizeof w);
+        w ^= mask;
+        memcpy(p, &w, sizeof w);
+        odd |= w;
+        p += 4;
+        n -= 4;
+    }
+    memcpy(last, &mask, sizeof last);
+    for (size_t i = 0; i < n; i++) {
+        p[i] ^= last[i];
+        odd |= p[i];
+    }
+    return even | odd;
+}
+
+/* The mask as it applies `by` bytes further on. */
+static uint32_t tws__ws_rotate(uint32_t mask, uint64_t by)
+{
+    uint8_t twice[8];
+    memcpy(twice, &mask, sizeof mask);
+    memcpy(twice + 4, &mask, sizeof mask);
+    memcpy(&mask, twice + (by & 3), sizeof mask);
+    return mask;
+}
+
+TWS_API void tws_ws_mask(uint8_t *data, size_t len, const uint8_t mask[4], uint64_t offset)
+{
+    uint32_t m;
+    memcpy(&m, mask, sizeof m);
+    (void)tws__ws_xor(data, len, tws__ws_rotate(m, offset));
+}
+
+/* -- decoding -- */
+
+/* Every way to fail, an index into the table below. 0 is none. */
+typedef enum tws__ws_fault {
+    TWS__WS_FINE,
+    TWS__WS_RESERVED_BIT,
+    TWS__WS_RESERVED_OPCODE,
+    TWS__WS_NOTHING_TO_CONTINUE,
+    TWS__WS_MESSAGE_INSIDE,
+    TWS__WS_CONTROL_FRAGMENTED,
+    TWS__WS_CONTROL_LONG,
+    TWS__WS_NOT_MASKED,
+    TWS__WS_MASKED,
+    TWS__WS_LENGTH_LONG_FORM,
+    TWS__WS_LENGTH_TOP_BIT,
+    TWS__WS_MESSAGE_LONG,
+    TWS__WS_FRAMES_MANY,
+    TWS__WS_NOT_UTF8,
+    TWS__WS_CLOSE_ONE_BYTE,
+    TWS__WS_CLOSE_CODE,
+    TWS__WS_CLOSE_NOT_UTF8
+} tws__ws_fault;
+
+typedef struct tws__ws_rule {
+    uint16_t code;
+    const char *reason;
+} tws__ws_rule;
+
+static const tws__ws_rule tws__ws_rules[] = {
+    {0, NULL},
+    {1002, "a reserved bit is set, and no extension was agreed on"}, /* RFC 6455 5.2 */
+    {1002, "a reserved opcode"},                                     /* 5.2 */
+    {1002, "a continuation of nothing"},                             /* 5.4 */
+    {1002, "a new message inside an unfinished one"},                /* 5.4 */
+    {1002, "a fragmented control frame"},                            /* 5.5 */
+    {1002, "a control frame longer than 125 bytes"},                 /* 5.5 */
+    {1002, "an unmasked frame from a client"},                       /* 5.1 */
+    {1002, "a masked frame from a server"},                          /* 5.1 */
+    {1002, "a length not in its shortest form"},                     /* 5.2 */
+    {1002, "a length with its top bit set"},                         /* 5.2 */
+    {1009, "a message longer than the limit"},                       /* 7.4.1 */
+    {1009, "a message of more frames than the limit"},               /* 7.4.1 */
+    {1007, "text that is not UTF-8"},                                /* 8.1 */
+    {1002, "a close payload of one byte"},                           /* 5.5.1 */
+    {1002, "a close code that may not be sent"},                     /* 7.4 */
+    {1007, "a close reason that is not UTF-8"},                      /* 5.5.1 */
+};
+
+/* Decoder flags. The first is a frame's, the others the message's and the stream's. */
+#define TWS__WS_FIN 1u    /* the current frame is its message's last */
+#define TWS__WS_OPEN 2u   /* a message has begun and not ended */
+#define TWS__WS_BEGUN 4u  /* and has given an event */
+#define TWS__WS_CLOSED 8u /* a close frame has come */
+
+typedef struct tws__ws_frame {
+    uint64_t payload;
+    size_t header; /* its bytes; 0 while it is incomplete */
+    uint32_t mask;
+    uint8_t opcode;
+    bool fin;
+} tws__ws_frame;
+
+TWS_API void tws_ws_init(tws_ws_decoder *d, tws_ws_role role, uint32_t max_message,
+                         uint32_t max_frames)
+{
+    memset(d, 0, sizeof *d);
+    d->role = (uint8_t)role;
+    d->max_message = max_message;
+    d->max_frames = max_frames;
+}
+
+TWS_API bool tws_ws_code_valid(uint16_t code)
+{
+    return (code >= 1000 && code <= 1003) || (code >= 1007 && code <= 1014) ||
+           (code >= 3000 && code <= 4999);
+}
+
+static size_t tws__ws_fail(tws_ws_decoder *d, tws_ws_event *ev, tws__ws_fault fault)
+{
+    d->error = (uint8_t)fault;
+    memset(ev, 0, sizeof *ev);
+    ev->type = TWS_WS_ERROR;
+    ev->code = tws__ws_rules[fault].code;
+    ev->reason = tws__ws_rules[fault].reason;
+    return 0;
+}
+
+static bool tws__ws_is_control(unsigned opcode)
+{
+    return opcode >= TWS_WS_CLOSE;
+}
+
+/* What a frame's first byte can break: FIN, three reserved bits, opcode. */
+static tws__ws_fault tws__ws_judge_first(const tws_ws_decoder *d, unsigned byte)
+{
+    const unsigned known = 0x0707; /* opcodes 0-2 and 8-10 */
+    const unsigned opcode = byte & 15u;
+    const bool open = (d->flags & TWS__WS_OPEN) != 0;
+    if ((byte & 0x70u) != 0) {
+        return TWS__WS_RESERVED_BIT;
+    }
+    if ((known >> opcode & 1u) == 0) {
+        return TWS__WS_RESERVED_OPCODE;
+    }
+    if (tws__ws_is_control(opcode)) {
+        return byte < 0x80 ? TWS__WS_CONTROL_FRAGMENTED : TWS__WS_FINE;
+    }
+    if (opcode == TWS_WS_CONTINUATION) {
+        return open ? TWS__WS_FINE : TWS__WS_NOTHING_TO_CONTINUE;
+    }
+    return open ? TWS__WS_MESSAGE_INSIDE : TWS__WS_FINE;
+}
+
+/* And its second: MASK, seven bits of length. The mask is what keeps a hostile page from writing
+ * chosen bytes through a proxy's cache (RFC 6455 10.3): without it nothing is read. */
+static tws__ws_fault tws__ws_judge_second(const tws_ws_decoder *d, unsigned opcode, unsigned byte)
+{
+    const bool masked = byte >= 0x80;
+    if (masked != (d->role == TWS_WS_SERVER)) {
+        return masked ? TWS__WS_MASKED : TWS__WS_NOT_MASKED;
+    }
+    if (tws__ws_is_control(opcode) && (byte & 0x7fu) > 125) {
+        return TWS__WS_CONTROL_LONG;
+    }
+    return TWS__WS_FINE;
+}
+
+/* A data frame's length against the limits, before a byte of its payload is waited for. */
+static tws__ws_fault tws__ws_judge_size(const tws_ws_decoder *d, uint64_t payload)
+{
+    const uint64_t most = d->max_message > 0 ? d->max_message : UINT64_MAX;
+    if (payload > most - d->message_bytes) {
+        return TWS__WS_MESSAGE_LONG;
+    }
+    if (d->max_frames > 0 && d->frames >= d->max_frames) {
+        return TWS__WS_FRAMES_MANY;
+    }
+    return TWS__WS_FINE;
+}
+
+/* The length behind 126 and 127: two and eight bytes, big-endian. */
+static tws__ws_fault tws__ws_read_length(const uint8_t *p, size_t bytes, uint64_t *length)
+{
+    uint64_t value = 0;
+    for (size_t i = 0; i < bytes; i++) {
+        value = value << 8 | p[i];
+    }
+    *length = value;
+    if (value >> 63 != 0) {
+        return TWS__WS_LENGTH_TOP_BIT;
+    }
+    return value < (bytes == 2 ? 126u : 65536u) ? TWS__WS_LENGTH_LONG_FORM : TWS__WS_FINE;
+}
+
+/* Read a frame's header. Each rule is checked as soon as its bytes are there. */
+static tws__ws_fault tws__ws_read_header(const tws_ws_decoder *d, const uint8_t *p, size_t len,
+                                         tws__ws_frame *f)
+{
+    tws__ws_fault fault = len > 0 ? tws__ws_judge_first(d, p[0]) : TWS__WS_FINE;
+    size_t at = 2;
+    f->header = 0;
+    if (fault != TWS__WS_FINE || len < 2) {
+        return fault;
+    }
+    f->fin = p[0] >= 0x80;
+    f->opcode = p[0] & 15u;
+    f->payload = p[1] & 0x7fu;
+    fault = tws__ws_judge_second(d, f->opcode, p[1]);
+    if (fault == TWS__WS_FINE && f->payload > 125) {
+        const size_t bytes = f->payload == 126 ? 2 : 8;
+        if (len - at < bytes) {
+            return TWS__WS_FINE;
+        }
+        fault = tws__ws_read_length(p + at, bytes, &f->payload);
+        at += bytes;
+    }
+    if (fault == TWS__WS_FINE && !tws__ws_is_control(f->opcode)) {
+        fault = tws__ws_judge_size(d, f->payload);
+    }
+    if (fault != TWS__WS_FINE) {
+        return fault;
+    }
+    f->mask = 0;
+    if (d->role == TWS_WS_SERVER) {
+        if (len - at < sizeof f->mask) {
+            return TWS__WS_FINE;
+        }
+        memcpy(&f->mask, p + at, sizeof f->mask);
+        at += sizeof f->mask;
+    }
+    f->header = at;
+    return TWS__WS_FINE;
+}
+
+static size_t tws__ws_close(tws_ws_decoder *d, uint8_t *p, size_t n, tws_ws_event *ev)
+{
+    ev->type = TWS_WS_GOT_CLOSE;
+    ev->code = 1005;
+    d->flags |= TWS__WS_CLOSED;
+    if (n == 0) {
+        return 0;
+    }
+    if (n == 1) {
+        return tws__ws_fail(d, ev, TWS__WS_CLOSE_ONE_BYTE);
+    }
+    ev->code = (uint16_t)(p[0] << 8 | p[1]);
+    ev->payload = p + 2;
+    ev->len = n - 2;
+    if (!tws_ws_code_valid(ev->code)) {
+        return tws__ws_fail(d, ev, TWS__WS_CLOSE_CODE);
+    }
+    if (!tws_utf8_valid(tws_str_of((const char *)p + 2, n - 2))) {
+        return tws__ws_fail(d, ev, TWS__WS_CLOSE_NOT_UTF8);
+    }
+    return n;
+}
+
+/* A control frame, whole. Returns the bytes of its payload. */
+static size_t tws__ws_control(tws_ws_decoder *d, const tws__ws_frame *f, uint8_t *p,
+                              tws_ws_event *ev)
+{
+    const size_t n = (size_t)f->payload;
+    (void)tws__ws_xor(p, n, f->mask);
+    if (f->opcode == TWS_WS_CLOSE) {
+        return tws__ws_close(d, p, n, ev);
+    }
+    ev->type = f->opcode == TWS_WS_PING ? TWS_WS_GOT_PING : TWS_WS_GOT_PONG;
+    ev->payload = p;
+    ev->len = n;
+    return n;
+}
+
+/* Take a data frame's header over into the decoder. */
+static void tws__ws_begin(tws_ws_decoder *d, const tws__ws_frame *f)
+{
+    if (f->opcode != TWS_WS_CONTINUATION) {
+        d->opcode = f->opcode;
+        d->flags = TWS__WS_OPEN;
+    }
+    d->flags = (uint8_t)((d->flags & ~TWS__WS_FIN) | (f->fin ? TWS__WS_FIN : 0u));
+    d->frame_left = f->payload;
+    d->message_bytes += f->payload;
+    d->frames++;
+    memcpy(d->mask, &f->mask, sizeof d->mask);
+}
+
+/* Unmask the next n bytes of the frame (a client's mask is zero). Returns the OR of the result. */
+static uint64_t tws__ws_unmask(tws_ws_decoder *d, uint8_t *p, size_t n)
+{
+    uint32_t mask;
+    memcpy(&mask, d->mask, sizeof mask);
+    const uint64_t seen = tws__ws_xor(p, n, mask);
+    if (n < d->frame_left) {
+        mask = tws__ws_rotate(mask, n);
+        memcpy(d->mask, &mask, sizeof mask);
+    }
+    return seen;
+}
+
+/* May the message's text go on with these bytes, and end with them if they are the last? */
+static bool tws__ws_text(tws_ws_decoder *d, const uint8_t *p, size_t n, uint64_t seen, bool last)
+{
+    const uint64_t not_ascii = seen & UINT64_C(0x8080808080808080);
+    if ((not_ascii | d->utf8.state) == 0) {
+        return true;
+    }
+    return tws_utf8_feed(&d->utf8, p, n) == n && (!last || tws_utf8_complete(&d->utf8));
+}
+
+/* The message is complete: the next one has its own limits and its own text. */
+static void tws__ws_end(tws_ws_decoder *d)
+{
+    d->flags = 0;
+    d->frames = 0;
+    d->message_bytes = 0;
+    d->utf8.state = 0;
+}
+
+/* What is here of the current data frame's payload, at least a byte of it unless it is empty. */
+static size_t tws__ws_piece(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_event *ev)
+{
+    const size_t n = d->frame_left < len ? (size_t)d->frame_left : len;
+    const uint64_t seen = tws__ws_unmask(d, p, n);
+    const bool last = n == d->frame_left && (d->flags & TWS__WS_FIN) != 0;
+    if (d->opcode == TWS_WS_TEXT && !tws__ws_text(d, p, n, seen, last)) {
+        return tws__ws_fail(d, ev, TWS__WS_NOT_UTF8);
+    }
+    d->frame_left -= n;
+    ev->type = TWS_WS_DATA;
+    ev->opcode = (tws_ws_opcode)d->opcode;
+    ev->first = (d->flags & TWS__WS_BEGUN) == 0;
+    ev->last = last;
+    ev->payload = p;
+    ev->len = n;
+    ev->frame_left = d->frame_left;
+    d->flags |= TWS__WS_BEGUN;
+    if (last) {
+        tws__ws_end(d);
+    }
+    return n;
+}
+
+TWS_API size_t tws_ws_decode(tws_ws_decoder *d, uint8_t *data, size_t len, tws_ws_event *ev)
+{
+    tws__ws_frame f;
+    tws__ws_fault fault = (tws__ws_fault)d->error;
+    memset(ev, 0, sizeof *ev);
+    if (fault != TWS__WS_FINE) {
+        return tws__ws_fail(d, ev, fault);
+    }
+    if ((d->flags & TWS__WS_CLOSED) != 0) {
+        return len; /* nothing after a close frame means anything: RFC 6455 5.5.1 */
+    }
+    if (d->frame_left > 0) {
+        return len > 0 ? tws__ws_piece(d, data, len, ev) : 0;
+    }
+    fault = tws__ws_read_header(d, data, len, &f);
+    if (fault != TWS__WS_FINE) {
+        return tws__ws_fail(d, ev, fault);
+    }
+    if (f.header == 0) {
+        return 0;
+    }
+    len -= f.header;
+    if (tws__ws_is_control(f.opcode)) {
+        return len < f.payload ? 0 : f.header + tws__ws_control(d, &f, data + f.header, ev);
+    }
+    tws__ws_begin(d, &f);
+    if (len == 0 && f.payload > 0) {
+        return f.header;
+    }
+    return f.header + tws__ws_piece(d, data + f.header, len, ev);
+}
+
+/* -- encoding -- */
+
+TWS_API size_t tws_ws_header(uint8_t out[TWS_WS_MAX_HEADER], bool fin, tws_ws_opcode opcode,
+                             uint64_t payload_len, const uint8_t mask[4])
+{
+    const size_t bytes = payload_len < 126 ? 0 : payload_len <= 0xffff ? 2 : 8;
+    size_t at = 2 + bytes;
+    TWS_ASSERT(payload_len >> 63 == 0);
+    TWS_ASSERT(!tws__ws_is_control(opcode) || (fin && payload_len <= 125));
+    out[0] = (uint8_t)((fin ? 0x80u : 0u) | (unsigned)opcode);
+    out[1] = (uint8_t)(bytes == 0 ? payload_len : bytes == 2 ? 126u : 127u);
+    for (size_t i = 0; i < bytes; i++) {
+        out[at - 1 - i] = (uint8_t)(payload_len >> (8 * i));
+    }
+    if (mask != NULL) {
+        out[1] |= 0x80u;
+        memcpy(out + at, mask, 4);
+        at += 4;
+    }
+    return at;
+}
+
+TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str reason)
+{
+    size_t n = reason.len < 123 ? reason.len : 123;
+    while (n > 0 && !tws_utf8_valid(tws_str_of(reason.ptr, n))) {
+        n--;
+    }
+    out[0] = (uint8_t)(code >> 8);
+    out[1] = (uint8_t)code;
+    if (n > 0) {
+        memcpy(out + 2, reason.ptr, n);
+    }
+    return 2 + n;
+}
+
+#ifndef TASKWS_NO_JWT
+/* == 10. jwt: HS256 tokens, signature first ================================= RFC 7515, 7519 ==
+ * The key decides what a token must be, never the token: of its header only alg, kid and crit are
+ * read, and alg can only agree. Claims are read in one pass, after the signature holds. */
+
+TWS_API const char *tws_jwt_word(tws_jwt_error error)
+{
+    switch (error) {
+    case TWS_JWT_OK: return "ok";
+    case TWS_JWT_MISSING: return "token_missing";
+    case TWS_JWT_MALFORMED: return "token_malformed";
+    case TWS_JWT_ALGORITHM: return "token_malformed";
+    case TWS_JWT_KEY: return "token_signature";
+    case TWS_JWT_SIGNATURE: return "token_signature";
+    case TWS_JWT_EXPIRED: return "token_expired";
+    case TWS_JWT_NOT_YET_VALID: return "token_not_yet_valid";
+    case TWS_JWT_CLAIMS: return "token_claims";
+    }
+    return "token_malformed";
+}
+
+TWS_API const char *tws_jwt_text(tws_jwt_error error)
+{
+    switch (error) {
+    case TWS_JWT_OK: return "The token is valid.";
+    case TWS_JWT_MISSING: return "A token is required.";
+    case TWS_JWT_MALFORMED: return "The token is not a well-formed JSON Web Token.";
+    case TWS_JWT_ALGORITHM: return "The token is not of the only accepted algorithm, HS256.";
+    case TWS_JWT_KEY: return "The token names a key that is not in use.";
+    case TWS_JWT_SIGNATURE: return "The token's signature is wrong.";
+    case TWS_JWT_EXPIRED: return "The token has expired.";
+    case TWS_JWT_NOT_YET_VALID: return "The token is not valid yet.";
+    case TWS_JWT_CLAIMS: return "A claim of the token is missing, of the wrong type or not accepted.";
+    }
+    return "The token was refused.";
+}
+
+/* Pick members of an object by name; value[i].type is TWS_JSON_END where name[i] is absent. The
+ * whole text is read first, so nothing is judged in a text that is broken further on. A member
+ * given twice is refused: two readers would believe different ones (RFC 7515 4, RFC 7519 4). */
+static tws_jwt_error tws__jwt_members(tws_str json, const tws_str *name, tws_json_token *value,
+                                      size_t count)
+{
+    tws_json_reader r;
+    tws_json_token token;
+    tws_json_init(&r, json);
+    memset(value, 0, count * sizeof *value);
+    if (tws_json_next(&r, &token) != TWS_JSON_OBJECT) {
+        return TWS_JWT_MALFORMED;
+    }
+    while (tws_json_next(&r, &token) == TWS_JSON_KEY) {
+        tws_json_token member;
+        tws__json_read_value(&r, &member);
+        for (size_t i = 0; i < count; i++) {
+            if (!tws__json_key_is(&token, name[i])) {
+                continue;
+            }
+            if (value[i].type != TWS_JSON_END) {
+                return TWS_JWT_MALFORMED;
+            }
+            value[i] = member;
+        }
+    }
+    return tws_json_next(&r, NULL) == TWS_JSON_END ? TWS_JWT_OK : TWS_JWT_MALFORMED;
+}
+
+/* -- taking apart -- */
+
+/* A part's bytes, appended to the scratch memory. */
+static bool tws__jwt_decode(tws_str part, tws_buf *scratch, tws_str *bytes)
+{
+    size_t begin = scratch->len;
+    size_t len;
+    if (tws_base64url_decode(part, scratch->ptr + begin, scratch->cap - begin, &len) != TWS_OK) {
+        return false;
+    }
+    tws_buf_add(scratch, len);
+    *bytes = tws_str_of(scratch->ptr + begin, len);
+    return true;
+}
+
+/* Escapes are resolved where the header stood, which has been read by now. */
+static tws_jwt_error tws__jwt_take_kid(tws_jwt *jwt, const tws_json_token *kid, char *header)
+{
+    char room[TWS_JWT_MAX_KID];
+    tws_buf plain;
+    if (kid->type == TWS_JSON_END) {
+        return TWS_JWT_OK;
+    }
+    if (kid->type != TWS_JSON_STRING) {
+        return TWS_JWT_MALFORMED;
+    }
+    if (kid->text.len > sizeof room) {
+        return TWS_JWT_KEY; /* nobody's: no ring takes a longer one */
+    }
+    jwt->kid = kid->text;
+    if (kid->escaped) {
+        tws_buf_fixed(&plain, room, sizeof room);
+        tws_json_unescape(kid, &plain);
+        memcpy(header, room, plain.len);
+        jwt->kid = tws_str_of(header, plain.len);
+    }
+    return TWS_JWT_OK;
+}
+
+/* `alg` is compared as written: what spells HS256 with escapes is up to something. */
+static tws_jwt_error tws__jwt_judge_header(tws_jwt *jwt, tws_str json, char *header)
+{
+    enum { ALG, KID, CRIT, COUNT };
+    const tws_str name[COUNT] = {tws_str_c("alg"), tws_str_c("kid"), tws_str_c("crit")};
+    tws_json_token value[COUNT];
+    tws_jwt_error error = tws__jwt_members(json, name, value, COUNT);
+    if (error != TWS_JWT_OK) {
+        return error;
+    }
+    if (value[ALG].type != TWS_JSON_STRING || !tws_str_eq_c(value[ALG].text, "HS256") ||
+        value[CRIT].type != TWS_JSON_END) {
+        return TWS_JWT_ALGORITHM;
+    }
+    return tws__jwt_take_kid(jwt, &value[KID], header);
+}
+
+/* Well-formed but not of an HMAC's length, or empty, is a wrong signature; a character that is not
+ * base64url, a dot before a fourth part included, makes it no token. */
+static tws_jwt_error tws__jwt_take_signature(tws_jwt *jwt, tws_str part, tws_buf *scratch)
+{
+    tws_str bytes;
+    if (!tws__jwt_decode(part, scratch, &bytes)) {
+        return TWS_JWT_MALFORMED;
+    }
+    if (bytes.len != sizeof jwt->signature) {
+        return TWS_JWT_SIGNATURE;
+    }
+    memcpy(jwt->signature, bytes.ptr, bytes.len);
+    return TWS_JWT_OK;
+}
+
+TWS_API tws_jwt_error tws_jwt_open(tws_jwt *jwt, tws_str token, void *scratch, size_t cap)
+{
+    tws_str json;
+    tws_buf room;
+    memset(jwt, 0, sizeof *jwt);
+    if (token.len == 0) {
+        return TWS_JWT_MISSING;
+    }
+    size_t header_len = tws_str_find(token, '.');
+    tws_str rest = tws_str_from(token, header_len + 1);
+    size_t payload_len = tws_str_find(rest, '.');
+    if (token.len > TWS_JWT_MAX || payload_len == rest.len) {
+        return TWS_JWT_MALFORMED;
+    }
+    tws_buf_fixed(&room, scratch, cap);
+    if (!tws__jwt_decode(tws_str_of(token.ptr, header_len), &room, &json)) {
+        return TWS_JWT_MALFORMED;
+    }
+    tws_jwt_error error = tws__jwt_judge_header(jwt, json, room.ptr);
+    if (error != TWS_JWT_OK) {
+        return error;
+    }
+    if (!tws__jwt_decode(tws_str_of(rest.ptr, payload_len), &room, &jwt->payload)) {
+        return TWS_JWT_MALFORMED;
+    }
+    jwt->signed_part = tws_str_of(token.ptr, header_len + 1 + payload_len);
+    return tws__jwt_take_signature(jwt, tws_str_from(rest, payload_len + 1), &room);
+}
+
+TWS_API tws_jwt_error tws_jwt_verify(const tws_jwt *jwt, const tws_hmac_key *key)
+{
+    uint8_t mac[TWS_SHA256_BYTES];
+    tws_hmac_sha256(key, jwt->signed_part.ptr, jwt->signed_part.len, mac);
+    bool equal = tws_equal_secret(mac, jwt->signature, sizeof mac);
+    tws_wipe(mac, sizeof mac); /* of a forged token it is what the forger wants */
+    return equal ? TWS_JWT_OK : TWS_JWT_SIGNATURE;
+}
+
+/* -- claims -- */
+
+enum {
+    TWS__CLAIM_SUBJECT,
+    TWS__CLAIM_EXP,
+    TWS__CLAIM_NBF,
+    TWS__CLAIM_IAT,
+    TWS__CLAIM_ISS,
+    TWS__CLAIM_AUD,
+    TWS__CLAIM_SCOPE,
+    TWS__CLAIM_COUNT
+};
+
+static const tws_jwt_policy tws__jwt_defaults = {NULL, NULL, NULL, 0, false};
+
+static int64_t tws__jwt_leeway(const tws_jwt_policy *policy)
+{
+    if (policy->leeway_s == TWS_OFF) {
+        return 0;
+    }
+    return policy->leeway_s == 0 ? 30 : (int64_t)policy->leeway_s;
+}
+
+/* A string claim's characters: in the payload, or unescaped in room. */
+static bool tws__jwt_string(const tws_json_token *claim, tws_buf *room, tws_str *text)
+{
+    size_t begin = room->len;
+    *text = claim->text;
+    if (claim->type == TWS_JSON_STRING && claim->escaped) {
+        tws_json_unescape(claim, room);
+        *text = tws_str_from(tws_buf_view(room), begin);
+    }
+    return claim->type == TWS_JSON_STRING && room->status == TWS_OK;
+}
+
+/* An integer's one decimal form is the user: -0 is 0. A fraction or an exponent names nobody,
+ * and a NUL would end the name early for whoever handles it as a C string. */
+static bool tws__jwt_subject(const tws_json_token *claim, tws_buf *room, tws_str *subject)
+{
+    int64_t number;
+    if (tws_json_i64(claim, &number)) {
+        size_t begin = room->len;
+        tws_buf_i64(room, number);
+        *subject = tws_str_from(tws_buf_view(room), begin);
+        return room->status == TWS_OK;
+    }
+    return tws__jwt_string(claim, room, subject) && subject->len > 0 &&
+           tws_str_find(*subject, '\0') == subject->len;
+}
+
+/* A NumericDate, RFC 7519 2, without its fraction; *s stays where there is none. An exponent is
+ * refused: issuers write seconds out, and 1e999 is no time. */
+static bool tws__jwt_date(const tws_json_token *claim, int64_t *s)
+{
+    tws_json_token whole = *claim;
+    tws_str text = claim->text;
+    if (claim->type == TWS_JSON_END) {
+        return true;
+    }
+    if (tws_str_find(text, 'e') < text.len || tws_str_find(text, 'E') < text.len) {
+        return false;
+    }
+    whole.text.len = tws_str_find(text, '.');
+    return tws_json_i64(&whole, s);
+}
+
+static bool tws__jwt_is(const tws_json_token *claim, tws_str wanted)
+{
+    return claim->type == TWS_JSON_STRING && tws__json_key_is(claim, wanted);
+}
+
+/* One string, or an array that has it. RFC 7519 4.1.3. */
+static bool tws__jwt_audience(const tws_json_token *aud, tws_str wanted)
+{
+    tws_json_reader r;
+    tws_json_token item;
+    if (aud->type != TWS_JSON_ARRAY) {
+        return tws__jwt_is(aud, wanted);
+    }
+    tws_json_init(&r, aud->text);
+    while (tws_json_next(&r, &item) != TWS_JSON_END && r.reason == NULL) {
+        if (r.depth == 1 && tws__jwt_is(&item, wanted)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool tws__jwt_read(const tws_json_token *claim, const tws_jwt_policy *policy, tws_buf *room,
+                          tws_jwt_claims *out)
+{
+    const tws_json_token *scope = &claim[TWS__CLAIM_SCOPE];
+    if (!tws__jwt_subject(&claim[TWS__CLAIM_SUBJECT], room, &out->subject)) {
+        return false;
+    }
+    if (scope->type != TWS_JSON_END && !tws__jwt_string(scope, room, &out->scope)) {
+        return false;
+    }
+    if (policy->issuer != NULL &&
+        !tws__jwt_is(&claim[TWS__CLAIM_ISS], tws_str_c(policy->issuer))) {
+        return false;
+    }
+    return policy->audience == NULL ||
+           tws__jwt_audience(&claim[TWS__CLAIM_AUD], tws_str_c(policy->audience));
+}
+
+/* `exp` is the first second at which the token is over. RFC 7519 4.1.4 to 4.1.6. */
+static tws_jwt_error tws__jwt_judge_times(const tws_json_token *claim, const tws_jwt_policy *policy,
+                                          int64_t now_s, int64_t *expires_s)
+{
+    int64_t leeway = tws__jwt_leeway(policy);
+    int64_t nbf = INT64_MIN;
+    int64_t iat = INT64_MIN;
+    *expires_s = INT64_MAX;
+    if (claim[TWS__CLAIM_EXP].type == TWS_JSON_END && !policy->allow_no_expiry) {
+        return TWS_JWT_CLAIMS;
+    }
+    if (!tws__jwt_date(&claim[TWS__CLAIM_EXP], expires_s) ||
+        !tws__jwt_date(&claim[TWS__CLAIM_NBF], &nbf) ||
+        !tws__jwt_date(&claim[TWS__CLAIM_IAT], &iat)) {
+        return TWS_JWT_CLAIMS;
+    }
+    if (*expires_s <= now_s - leeway) {
+        return TWS_JWT_EXPIRED;
+    }
+    bool early = nbf > now_s + leeway || iat > now_s + leeway;
+    return early ? TWS_JWT_NOT_YET_VALID : TWS_JWT_OK;
+}
+
+TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *policy, int64_t now_s,
+                                    void *scratch_rest, size_t cap, tws_jwt_claims *claims)
+{
+    tws_json_token claim[TWS__CLAIM_COUNT];
+    tws_buf room;
+    policy = policy != NULL ? policy : &tws__jwt_defaults;
+    const char *subject = policy->subject_claim != NULL ? policy->subject_claim : "sub";
+    const tws_str name[TWS__CLAIM_COUNT] = {
+        tws_str_c(subject), tws_str_c("exp"), tws_str_c("nbf"),  tws_str_c("iat"),
+        tws_str_c("iss"),   tws_str_c("aud"), tws_str_c("scope"),
+    };
+    memset(claims, 0, sizeof *claims);
+    tws_buf_fixed(&room, scratch_rest, cap);
+    tws_jwt_error error = tws__jwt_members(jwt->payload, name, claim, TWS__CLAIM_COUNT);
+    if (error != TWS_JWT_OK) {
+        return error;
+    }
+    /* A token that will never do is told so first: "expired" means that a fresh one would. */
+    if (!tws__jwt_read(claim, policy, &room, claims)) {
+        return TWS_JWT_CLAIMS;
+    }
+    return tws__jwt_judge_times(claim, policy, now_s, &claims->expires_s);
+}
+
+/* -- making -- */
+
+static void tws__jwt_write_header(tws_buf *b, tws_str kid)
+{
+    tws_buf_c(b, "{\"alg\":\"HS256\",\"typ\":\"JWT\"");
+    if (kid.len > 0) {
+        tws_json_write_member(b, "kid", kid);
+    }
+    tws_buf_char(b, '}');
+}
+
+TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_str payload)
+{
+    char header[6 * TWS_JWT_MAX_KID + 64]; /* \u00XX for each character */
+    uint8_t mac[TWS_SHA256_BYTES];
+    tws_buf json;
+    TWS_ASSERT(kid.len <= TWS_JWT_MAX_KID);
+    tws_buf_fixed(&json, header, sizeof header);
+    tws__jwt_write_header(&json, kid);
+    size_t most = TWS_BASE64URL_LEN(json.len) + TWS_BASE64URL_LEN(payload.len) +
+                  TWS_BASE64URL_LEN(sizeof mac) + 2;
+    char *token = tws_buf_reserve(b, most);
+    if (token == NULL) {
+        return;
+    }
+    char *end = token + tws_base64url_encode(json.ptr, json.len, token);
+    *end++ = '.';
+    end += tws_base64url_encode(payload.ptr, payload.len, end);
+    tws_hmac_sha256(key, token, (size_t)(end - token), mac);
+    *end++ = '.';
+    end += tws_base64url_encode(mac, sizeof mac, end);
+    tws_buf_add(b, (size_t)(end - token));
+}
+#endif /* TASKWS_NO_JWT */
+
+/* ======================================================================================== */
+/*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
+/* ======================================================================================== */
+
+/* == 12. metrics, log: counters, histograms, Prometheus text; log lines ==================
+ * A figure has one writing thread, so counting is a plain store that any thread may read. A log
+ * line is built in its caller's memory: logging allocates nothing, and nothing that a peer sent
+ * can add a line, a field or a terminal escape to it, or show a token. */
+
+TWS_API void tws_count(tws_counter *c, uint64_t n)
+{
+    TWS__STORE(c, *c + n);
+}
+
+TWS_API uint64_t tws_counted(const tws_counter *c)
+{
+    return TWS__LOAD(c);
+}
+
+TWS_API void tws_histogram_record(tws_histogram *h, uint64_t us)
+{
+    size_t i = 0;
+    while (i < TWS_HISTOGRAM_BUCKETS && us > (uint64_t)1 << i) {
+        i++;
+    }
+    tws_count(&h->bucket[i], 1);
+    tws_count(&h->sum_us, us);
+}
+
+TWS_API void tws_histogram_merge(tws_histogram *into, const tws_histogram *from)
+{
+    for (size_t i = 0; i <= TWS_HISTOGRAM_BUCKETS; i++) {
+        into->bucket[i] += tws_counted(&from->bucket[i]);
+    }
+    into->sum_us += tws_counted(&from->sum_us);
+}
+
+/* -- Prometheus text -- */
+
+static void tws__metrics_head(tws_buf *b, const char *name, const char *help, const char *type)
+{
+    if (help == NULL) {
+        return;
+    }
+    tws_buf_c(b, "# HELP ");
+    tws_buf_c(b, name);
+    tws_buf_char(b, ' ');
+    tws_buf_c(b, help);
+    tws_buf_c(b, "\n# TYPE ");
+    tws_buf_c(b, name);
+    tws_buf_char(b, ' ');
+    tws_buf_c(b, type);
+    tws_buf_char(b, '\n');
+}
+
+TWS_API void tws_metrics_write(tws_buf *b, const char *name, const char *help, const char *type,
+                               const char *labels, uint64_t value)
+{
+    tws__metrics_head(b, name, help, type);
+    tws_buf_c(b, name);
+    if (labels != NULL) {
+        tws_buf_char(b, '{');
+        tws_buf_c(b, labels);
+        tws_buf_char(b, '}');
+    }
+    tws_buf_char(b, ' ');
+    tws_buf_u64(b, value);
+    tws_buf_char(b, '\n');
+}
+
+/* The lowest `width` decimal digits of value, zeros in front. */
+static void tws__write_digits(tws_buf *b, uint64_t value, size_t width)
+{
+    char digits[TWS__DECIMAL_MAX];
+    for (size_t i = width; i > 0; i--) {
+        digits[i - 1] = (char)('0' + value % 10);
+        value /= 10;
+    }
+    tws_buf_put(b, digits, width);
+}
+
+static void tws__metrics_seconds(tws_buf *b, uint64_t us)
+{
+    tws_buf_u64(b, us / 1000000);
+    tws_buf_char(b, '.');
+    tws__write_digits(b, us, 6);
+}
+
+TWS_API void tws_metrics_write_histogram(tws_buf *b, const char *name, const char *help,
+                                         const tws_histogram *h)
+{
+    uint64_t count = 0;
+    tws__metrics_head(b, name, help, "histogram");
+    for (size_t i = 0; i <= TWS_HISTOGRAM_BUCKETS; i++) {
+        count += tws_counted(&h->bucket[i]);
+        tws_buf_c(b, name);
+        tws_buf_c(b, "_bucket{le=\"");
+        if (i < TWS_HISTOGRAM_BUCKETS) {
+            tws__metrics_seconds(b, (uint64_t)1 << i);
+        } else {
+            tws_buf_c(b, "+Inf");
+        }
+        tws_buf_c(b, "\"} ");
+        tws_buf_u64(b, count);
+        tws_buf_char(b, '\n');
+    }
+    tws_buf_c(b, name);
+    tws_buf_c(b, "_sum ");
+    tws__metrics_seconds(b, tws_counted(&h->sum_us));
+    tws_buf_char(b, '\n');
+    tws_buf_c(b, name);
+    tws_buf_c(b, "_count ");
+    tws_buf_u64(b, count); /* of the buckets just written, so the text agrees with itself */
+    tws_buf_char(b, '\n');
+}
+
+/* -- redaction -- */
+
+/* What may stand in a token, percent-encoded or not. */
+static bool tws__is_token_char(char c)
+{
+    return (c >= '0' && c <= '9') || (tws__lower(c) >= 'a' && tws__lower(c) <= 'z') || c == '-' ||
+           c == '_' || c == '.' || c == '%' || c == '=';
+}
+
+/* The length of the JWT-shaped word that s begins with, 0 without one: it begins with {" in
+ * base64url, and two parts make it suspect. *looked: bytes that were looked through. */
+static size_t tws__jwt_shaped(tws_str s, size_t *looked)
+{
+    bool dotted = false;
+    size_t n = tws_str_starts(s, "eyJ") ? 3 : 0;
+    while (n > 0 && n < s.len && tws__is_token_char(s.ptr[n])) {
+        dotted = dotted || s.ptr[n] == '.' || s.ptr[n] == '%';
+        n++;
+    }
+    *looked = n;
+    return dotted ? n : 0;
+}
+
+/* The length of `token=` and its value: in a query, in a query inside a query, in JSON. What ends
+ * a value in none of them is taken for a part of it. */
+static size_t tws__token_parameter(tws_str s)
+{
+    static const char *const names[] = {"token=", "token%3d", "token\":\"", "token\": \""};
+    size_t name = 0;
+    for (size_t i = 0; i < sizeof names / sizeof names[0] && name == 0; i++) {
+        tws_str want = tws_str_c(names[i]);
+        tws_str have = tws_str_of(s.ptr, tws__min(s.len, want.len));
+        name = tws_str_eq_nocase(have, want) ? want.len : 0;
+    }
+    size_t end = name;
+    while (name > 0 && end < s.len && s.ptr[end] != '\0' && strchr("& \"'#", s.ptr[end]) == NULL) {
+        end++;
+    }
+    return end > name ? end : 0;
+}
+
+/* The offset of the first token in s, its length and what stands for it; len 0 where there is none
+ * up to the offset. A word is looked through once, or eyJeyJeyJ... would cost the square of its
+ * length. */
+static size_t tws__find_token(tws_str s, size_t *len, const char **mark)
+{
+    size_t i = 0;
+    size_t dotless = 0; /* no JWT begins before this offset */
+    *len = 0;
+    for (; i < tws__min(s.len, TWS_LOG_LINE); i++) {
+        tws_str at = tws_str_from(s, i);
+        size_t looked;
+        *mark = "token=***";
+        *len = tws__token_parameter(at);
+        if (*len > 0) {
+            return i;
+        }
+        if (i < dotless) {
+            continue;
+        }
+        *mark = "***";
+        *len = tws__jwt_shaped(at, &looked);
+        if (*len > 0) {
+            return i;
+        }
+        dotless = i + looked;
+    }
+    return i;
+}
+
+/* Take the next piece off *rest: plain text, or the mark of a token. False at the end. */
+static bool tws__redact_next(tws_str *rest, tws_str *piece)
+{
+    size_t len;
+    const char *mark;
+    size_t plain = tws__find_token(*rest, &len, &mark);
+    if (plain == 0 && len > 0) {
+        *piece = tws_str_c(mark);
+        *rest = tws_str_from(*rest, len);
+        return true;
+    }
+    *piece = tws_str_of(rest->ptr, plain);
+    *rest = tws_str_from(*rest, plain);
+    return plain > 0;
+}
+
+TWS_API void tws_log_redact(tws_buf *b, tws_str s)
+{
+    tws_str piece;
+    while (tws__redact_next(&s, &piece)) {
+        tws_buf_str(b, piece);
+    }
+}
+
+/* -- lines -- */
+
+#define TWS__LOG_VALUE 512 /* bytes of a value that are shown, at most */
+#define TWS__LOG_TAIL 24   /* kept free for the mark of a truncated line, and the line's end */
+
+static uint64_t tws__year_days(uint64_t year)
+{
+    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    return leap ? 366 : 365;
+}
+
+static uint64_t tws__month_days(uint64_t year, size_t month)
+{
+    static const uint8_t days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    return month == 1 ? tws__year_days(year) - 337 : days[month];
+}
+
+/* RFC 3339 in UTC. libc's calendar is not used: it takes a lock, and its answer depends on TZ. */
+static void tws__log_time(tws_buf *b, uint64_t ms)
+{
+    const uint64_t end_of_9999 = (uint64_t)253402300799999;
+    uint64_t year = 1970;
+    size_t month = 0;
+    ms = ms < end_of_9999 ? ms : end_of_9999;
+    uint64_t days = ms / 86400000;
+    for (; days >= tws__year_days(year); year++) {
+        days -= tws__year_days(year);
+    }
+    for (; days >= tws__month_days(year, month); month++) {
+        days -= tws__month_days(year, month);
+    }
+    tws__write_digits(b, year, 4);
+    tws_buf_char(b, '-');
+    tws__write_digits(b, month + 1, 2);
+    tws_buf_char(b, '-');
+    tws__write_digits(b, days + 1, 2);
+    tws_buf_char(b, 'T');
+    tws__write_digits(b, ms / 3600000 % 24, 2);
+    tws_buf_char(b, ':');
+    tws__write_digits(b, ms / 60000 % 60, 2);
+    tws_buf_char(b, ':');
+    tws__write_digits(b, ms / 1000 % 60, 2);
+    tws_buf_char(b, '.');
+    tws__write_digits(b, ms, 3);
+    tws_buf_char(b, 'Z');
+}
+
+/* ASCII without control characters only: what is beyond may be an escape to a terminal (C1), a
+ * line end to a log reader (U+2028), or turn the text around (U+202E). */
+static bool tws__log_is_plain(char c)
+{
+    return c >= ' ' && c <= '~' && c != '"' && c != '\\';
+}
+
+static void tws__log_escape(tws_buf *b, tws_str s)
+{
+    static const char hex[] = "0123456789abcdef";
+    for (size_t i = 0; i < s.len; i++) {
+        uint8_t c = (uint8_t)s.ptr[i];
+        if (tws__log_is_plain(s.ptr[i])) {
+            tws_buf_char(b, s.ptr[i]);
+        } else if (c == '"' || c == '\\') {
+            tws_buf_char(b, '\\');
+            tws_buf_char(b, s.ptr[i]);
+        } else if (c == '\n') {
+            tws_buf_c(b, "\\n");
+        } else {
+            tws_buf_c(b, "\\x");
+            tws_buf_char(b, hex[c >> 4]);
+            tws_buf_char(b, hex[c & 15]);
+        }
+    }
+}
+
+static bool tws__log_wants_quotes(tws_str s)
+{
+    for (size_t i = 0; i < s.len; i++) {
+        if (!tws__log_is_plain(s.ptr[i]) || s.ptr[i] == ' ' || s.ptr[i] == '=') {
+            return true;
+        }
+    }
+    return s.len == 0;
+}
+
+/* The message has no key: in text it stands alone. */
+static void tws__log_write(tws_log_line *l, const char *key, tws_str value)
+{
+    const char *quote = tws__log_wants_quotes(value) ? "\"" : "";
+    if (l->log->json) {
+        tws_json_write_member(&l->out, key == NULL ? "message" : key, value);
+        return;
+    }
+    if (key == NULL) {
+        tws__log_escape(&l->out, value);
+        return;
+    }
+    tws_buf_char(&l->out, ' ');
+    tws_buf_c(&l->out, key);
+    tws_buf_char(&l->out, '=');
+    tws_buf_c(&l->out, quote);
+    tws__log_escape(&l->out, value);
+    tws_buf_c(&l->out, quote);
+}
+
+/* The first max bytes of s, tokens gone, into memory; dots behind what was longer. */
+static tws_str tws__log_clean(char *memory, size_t max, tws_str s)
+{
+    tws_buf b;
+    tws_str piece;
+    tws_buf_fixed(&b, memory, max + 3);
+    while (b.len <= max && tws__redact_next(&s, &piece)) {
+        tws_buf_put(&b, piece.ptr, tws__min(piece.len, max + 1 - b.len));
+    }
+    if (b.len > max) {
+        b.len = max;
+        tws_buf_c(&b, "...");
+    }
+    return tws_buf_view(&b);
+}
+
+/* A field stands whole or not at all: one that does not fit is shown shorter, and at the last
+ * ends the line. */
+static void tws__log_field(tws_log_line *l, const char *key, tws_str value)
+{
+    char memory[TWS__LOG_VALUE + 3];
+    size_t start = l->out.len;
+    for (size_t max = TWS__LOG_VALUE; l->out.status == TWS_OK; max /= 2) {
+        tws__log_write(l, key, tws__log_clean(memory, max, value));
+        if (l->out.status == TWS_OK) {
+            return;
+        }
+        l->out.len = start;
+        l->out.status = max > 8 ? TWS_OK : TWS_ERR_LIMIT;
+    }
+}
+
+TWS_API bool tws_log_begin(tws_log_line *l, const tws_log *log, tws_log_level level,
+                           uint64_t now_ms, const char *message)
+{
+    static const char *const text[] = {"", " DEBUG ", " INFO  ", " WARN  ", " ERROR "};
+    static const char *const word[] = {"", "debug", "info", "warn", "error"};
+    TWS_ASSERT(level >= TWS_LOG_DEBUG && level <= TWS_LOG_ERROR);
+    if (log == NULL || log->write == NULL ||
+        level < (log->level == TWS_LOG_DEFAULT ? TWS_LOG_INFO : log->level)) {
+        return false;
+    }
+    l->log = log;
+    tws_buf_fixed(&l->out, l->text, sizeof l->text - TWS__LOG_TAIL);
+    tws_buf_c(&l->out, log->json ? "{\"time\":\"" : "");
+    tws__log_time(&l->out, now_ms);
+    if (log->json) {
+        tws_buf_char(&l->out, '"');
+        tws_json_write_member(&l->out, "level", tws_str_c(word[level]));
+    } else {
+        tws_buf_c(&l->out, text[level]);
+    }
+    tws__log_field(l, NULL, tws_str_c(message));
+    return true;
+}
+
+TWS_API void tws_log_str(tws_log_line *l, const char *key, tws_str value)
+{
+    tws__log_field(l, key, value);
+}
+
+TWS_API void tws_log_u64(tws_log_line *l, const char *key, uint64_t value)
+{
+    size_t start = l->out.len;
+    if (l->log->json) {
+        tws_json_write_member_u64(&l->out, key, value);
+    } else {
+        tws_buf_char(&l->out, ' ');
+        tws_buf_c(&l->out, key);
+        tws_buf_char(&l->out, '=');
+        tws_buf_u64(&l->out, value);
+    }
+    l->out.len = l->out.status == TWS_OK ? l->out.len : start;
+}
+
+TWS_API void tws_log_end(tws_log_line *l)
+{
+    bool truncated = l->out.status != TWS_OK;
+    size_t len = l->out.len;
+    tws_buf_fixed(&l->out, l->text, sizeof l->text);
+    tws_buf_add(&l->out, len);
+    if (l->log->json) {
+        tws_buf_c(&l->out, truncated ? ",\"truncated\":true}\n" : "}\n");
+    } else {
+        tws_buf_c(&l->out, truncated ? " truncated=true\n" : "\n");
+    }
+    l->log->write(l->log->context, l->text, l->out.len);
+}
+
+/* == 13. router: method + pattern; refuses duplicates ====================================
+ * A list of a dozen routes, searched in the order of registration: what --routes prints is what is
+ * searched. A route that would hide another, or that carries its prefix twice, is refused where
+ * the mistake is made, with both names. */
+
+/* Take the next segment, without its slash, off a path that begins with one: "/a/" gives "a", ""
+ * and is over. */
+static tws_str tws__router_segment(tws_str *rest)
+{
+    tws_str behind = tws_str_from(*rest, 1);
+    size_t end = tws_str_find(behind, '/');
+    *rest = tws_str_from(behind, end);
+    return tws_str_of(behind.ptr, end);
+}
+
+static bool tws__router_is_param(tws_str segment)
+{
+    return segment.len > 0 && segment.ptr[0] == '{';
+}
+
+/* -- what may be registered: each of these returns NULL or the rule broken -- */
+
+static bool tws__router_is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+static const char *tws__router_check_param(tws_str segment)
+{
+    size_t i;
+    if (segment.len < 3 || segment.ptr[segment.len - 1] != '}') {
+        return "a parameter is a whole segment, {name}";
+    }
+    for (i = 1; i < segment.len - 1; i++) {
+        if (!tws__router_is_word(segment.ptr[i])) {
+            return "a parameter's name is letters, digits and _";
+        }
+    }
+    return NULL;
+}
+
+static const char *tws__router_check_literal(tws_str segment)
+{
+    size_t i;
+    for (i = 0; i < segment.len; i++) {
+        char c = segment.ptr[i];
+        if (c <= ' ' || c > '~' || c == '{' || c == '}' || c == '?' || c == '#') {
+            return "a character that no path may hold";
+        }
+    }
+    return NULL;
+}
+
+static const char *tws__router_check_method(tws_str method)
+{
+    size_t i;
+    for (i = 0; i < method.len; i++) {
+        if ((method.ptr[i] < 'A' || method.ptr[i] > 'Z') && method.ptr[i] != '-') {
+            return "a method is upper-case letters";
+        }
+    }
+    return method.len == 0 ? "the method is empty" : NULL;
+}
+
+static const char *tws__router_check_pattern(tws_str pattern)
+{
+    size_t params = 0;
+    if (pattern.len == 0 || pattern.ptr[0] != '/') {
+        return "a pattern begins with /";
+    }
+    while (pattern.len > 0) {
+        tws_str segment = tws__router_segment(&pattern);
+        bool is_param = tws__router_is_param(segment);
+        const char *reason =
+            is_param ? tws__router_check_param(segment) : tws__router_check_literal(segment);
+        if (reason != NULL) {
+            return reason;
+        }
+        if (segment.len == 0 && pattern.len > 0) {
+            return "an empty segment, //";
+        }
+        params += is_param ? 1 : 0;
+    }
+    return params > TWS_MAX_PARAMS ? "too many parameters" : NULL;
+}
+
+/* -- doubled prefixes: /api/v1/api/v1/ws, from mounting a router that had its prefix already -- */
+
+/* The first `count` segments of a path with their slashes; the empty slice when it has fewer. */
+static tws_str tws__router_head(tws_str path, size_t count)
+{
+    tws_str rest = path;
+    while (count > 0 && rest.len > 0) {
+        (void)tws__router_segment(&rest);
+        count--;
+    }
+    return tws_str_of(path.ptr, count > 0 ? 0 : path.len - rest.len);
+}
+
+static bool tws__router_doubled(tws_str path, size_t count)
+{
+    tws_str head = tws__router_head(path, count);
+    tws_str again = tws__router_head(tws_str_from(path, head.len), count);
+    return head.len > 0 && tws_str_eq(head, again);
+}
+
+/* The part of two or more segments that a path begins with twice, or the empty slice. */
+static tws_str tws__router_doubled_part(tws_str path)
+{
+    size_t count = 2;
+    while (tws__router_head(path, 2 * count).len > 0) {
+        if (tws__router_doubled(path, count)) {
+            return tws__router_head(path, count);
+        }
+        count++;
+    }
+    return tws_str_of("", 0);
+}
+
+/* /echo/echo is a path like any other, unless a second route shows that /echo is a prefix. */
+static bool tws__router_doubles_prefix_of(tws_str path, tws_str other)
+{
+    return tws__router_doubled(path, 1) && !tws__router_doubled(other, 1) &&
+           tws_str_eq(tws__router_head(path, 1), tws__router_head(other, 1));
+}
+
+/* -- adding -- */
+
+/* Equal but for the names of their parameters. */
+static bool tws__router_same_shape(tws_str a, tws_str b)
+{
+    while (a.len > 0 && b.len > 0) {
+        tws_str x = tws__router_segment(&a);
+        tws_str y = tws__router_segment(&b);
+        bool both = tws__router_is_param(x) && tws__router_is_param(y);
+        if (!both && !tws_str_eq(x, y)) {
+            return false;
+        }
+    }
+    return a.len == 0 && b.len == 0;
+}
+
+static tws_str tws__router_pattern(const tws_router_entry *e)
+{
+    return tws_str_c(e->pattern);
+}
+
+static void tws__router_name(tws_buf *b, const tws_router_entry *e)
+{
+    tws_buf_c(b, e->method);
+    tws_buf_char(b, ' ');
+    tws_buf_c(b, e->pattern);
+}
+
+/* "GET /a: why GET /b". */
+static tws_status tws__router_refuse(tws_buf *error, const tws_router_entry *route, const char *why,
+                                     const tws_router_entry *other)
+{
+    tws__router_name(error, route);
+    tws_buf_c(error, ": ");
+    tws_buf_c(error, why);
+    tws_buf_char(error, ' ');
+    tws__router_name(error, other);
+    return TWS_ERR_EXISTS;
+}
+
+/* Can these two stand in one table? */
+static tws_status tws__router_compare(const tws_router_entry *route, const tws_router_entry *old,
+                                      tws_buf *error)
+{
+    tws_str path = tws__router_pattern(route);
+    tws_str other = tws__router_pattern(old);
+    if (strcmp(route->method, old->method) == 0 && tws__router_same_shape(path, other)) {
+        return tws__router_refuse(error, route, "is registered already as", old);
+    }
+    if (tws__router_doubles_prefix_of(path, other)) {
+        return tws__router_refuse(error, route, "begins twice with the prefix of", old);
+    }
+    if (tws__router_doubles_prefix_of(other, path)) {
+        return tws__router_refuse(error, old, "begins twice with the prefix of", route);
+    }
+    return TWS_OK;
+}
+
+static tws_status tws__router_check(const tws_router *r, const tws_router_entry *route,
+                                    tws_buf *error)
+{
+    tws_str path = tws__router_pattern(route);
+    tws_status status = TWS_OK;
+    const char *reason = tws__router_check_method(tws_str_c(route->method));
+    tws_str part;
+    size_t i;
+    reason = reason != NULL ? reason : tws__router_check_pattern(path);
+    if (reason != NULL) {
+        tws__router_name(error, route);
+        tws_buf_c(error, ": ");
+        tws_buf_c(error, reason);
+        return TWS_ERR_ARGUMENT;
+    }
+    part = tws__router_doubled_part(path);
+    if (part.len > 0) {
+        tws__router_name(error, route);
+        tws_buf_c(error, ": begins twice with ");
+        tws_buf_str(error, part);
+        return TWS_ERR_EXISTS;
+    }
+    for (i = 0; i < r->count && status == TWS_OK; i++) {
+        status = tws__router_compare(route, &r->entry[i], error);
+    }
+    return status;
+}
+
+static bool tws__router_reserve(tws_router *r)
+{
+    size_t cap = r->cap == 0 ? 16 : r->cap * 2;
+    void *p;
+    if (r->count < r->cap) {
+        return true;
+    }
+    p = tws_resize(r->allocator, r->entry, r->cap * sizeof *r->entry, cap * sizeof *r->entry);
+    if (p == NULL) {
+        return false;
+    }
+    r->entry = (tws_router_entry *)p;
+    r->cap = cap;
+    return true;
+}
+
+/* Method and pattern of an entry share one block: "GET\0/tasks\0". */
+static size_t tws__router_text_bytes(const tws_router_entry *e)
+{
+    return strlen(e->method) + strlen(e->pattern) + 2;
+}
+
+static bool tws__router_append(tws_router *r, const tws_router_entry *route)
+{
+    size_t method_bytes = strlen(route->method) + 1;
+    size_t bytes = tws__router_text_bytes(route);
+    tws_router_entry *e;
+    char *text;
+    if (!tws__router_reserve(r)) {
+        return false;
+    }
+    text = (char *)tws_alloc(r->allocator, bytes);
+    if (text == NULL) {
+        return false;
+    }
+    memcpy(text, route->method, method_bytes);
+    memcpy(text + method_bytes, route->pattern, bytes - method_bytes);
+    e = &r->entry[r->count++];
+    e->method = text;
+    e->pattern = text + method_bytes;
+    e->value = route->value;
+    return true;
+}
+
+TWS_API void tws_router_init(tws_router *r, const tws_allocator *a)
+{
+    memset(r, 0, sizeof *r);
+    r->allocator = a;
+}
+
+TWS_API void tws_router_free(tws_router *r)
+{
+    size_t i;
+    for (i = 0; i < r->count; i++) {
+        const tws_router_entry *e = &r->entry[i];
+        tws_release(r->allocator, (char *)e->method, tws__router_text_bytes(e));
+    }
+    tws_release(r->allocator, r->entry, r->cap * sizeof *r->entry);
+    tws_router_init(r, r->allocator);
+}
+
+TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char *pattern, void *value,
+                                  tws_buf *error)
+{
+    tws_router_entry route;
+    tws_buf nowhere;
+    tws_status status;
+    tws_buf_fixed(&nowhere, NULL, 0);
+    route.method = method;
+    route.pattern = pattern;
+    route.value = value;
+    status = tws__router_check(r, &route, error != NULL ? error : &nowhere);
+    if (status != TWS_OK) {
+        return status;
+    }
+    return tws__router_append(r, &route) ? TWS_OK : TWS_ERR_MEMORY;
+}
+
+/* -- finding -- */
+
+/* Does the path fit? The segments that stood for parameters are then in *m. An empty segment
+ * never fits a parameter: /tasks/ is nobody's. */
+static bool tws__router_fits(const tws_router_entry *e, tws_str path, tws_router_match *m)
+{
+    tws_str pattern = tws__router_pattern(e);
+    m->param_count = 0;
+    if (path.len == 0 || path.ptr[0] != '/') {
+        return false; /* "*", of OPTIONS */
+    }
+    while (pattern.len > 0 && path.len > 0) {
+        tws_str want = tws__router_segment(&pattern);
+        tws_str got = tws__router_segment(&path);
+        bool is_param = tws__router_is_param(want);
+        if (is_param ? got.len == 0 : !tws_str_eq(want, got)) {
+            return false;
+        }
+        if (is_param) {
+            m->param[m->param_count++] = got;
+        }
+    }
+    return pattern.len == 0 && path.len == 0;
+}
+
+/* Of two patterns that fit one path: the one that is literal where they first differ in kind. */
+static bool tws__router_beats(const tws_router_entry *a, const tws_router_entry *b)
+{
+    tws_str x = tws__router_pattern(a);
+    tws_str y = tws__router_pattern(b);
+    while (x.len > 0) {
+        bool x_is_param = tws__router_is_param(tws__router_segment(&x));
+        bool y_is_param = tws__router_is_param(tws__router_segment(&y));
+        if (x_is_param != y_is_param) {
+            return y_is_param;
+        }
+    }
+    return false;
+}
+
+static void tws__router_find_method(const tws_router *r, tws_str method, tws_str path,
+                                    tws_router_match *best)
+{
+    tws_router_match m;
+    size_t i;
+    memset(&m, 0, sizeof m);
+    for (i = 0; i < r->count; i++) {
+        m.entry = &r->entry[i];
+        if (!tws__router_fits(m.entry, path, &m)) {
+            continue;
+        }
+        m.path_known = true;
+        best->path_known = true;
+        if (tws_str_eq_c(method, m.entry->method) &&
+            (best->entry == NULL || tws__router_beats(m.entry, best->entry))) {
+            *best = m;
+        }
+    }
+}
+
+TWS_API void tws_router_find(const tws_router *r, tws_str method, tws_str path, tws_router_match *m)
+{
+    memset(m, 0, sizeof *m);
+    tws__router_find_method(r, method, path, m);
+    if (m->entry == NULL && m->path_known && tws_str_eq_c(method, "HEAD")) {
+        tws__router_find_method(r, tws_str_c("GET"), path, m);
+    }
+}
+
+/* -- listing -- */
+
+static void tws__router_allow_one(tws_buf *out, size_t begin, const char *method)
+{
+    tws_str known = tws_str_from(tws_buf_view(out), begin);
+    tws_str part;
+    while (tws_str_split(&known, ',', &part)) {
+        if (tws_str_eq_c(part, method)) {
+            return; /* /tasks/all and /tasks/{id} both have a GET */
+        }
+    }
+    if (out->len > begin) {
+        tws_buf_c(out, ", ");
+    }
+    tws_buf_c(out, method);
+}
+
+TWS_API void tws_router_allow(const tws_router *r, tws_str path, tws_buf *out)
+{
+    size_t begin = out->len;
+    tws_router_match m;
+    size_t i;
+    for (i = 0; i < r->count; i++) {
+        const char *method = r->entry[i].method;
+        if (!tws__router_fits(&r->entry[i], path, &m)) {
+            continue;
+        }
+        tws__router_allow_one(out, begin, method);
+        if (strcmp(method, "GET") == 0) {
+            tws__router_allow_one(out, begin, "HEAD");
+        }
+    }
+}
+
+TWS_API void tws_router_print(const tws_router *r, tws_buf *out)
+{
+    size_t i;
+    for (i = 0; i < r->count; i++) {
+        size_t column = out->len + 8;
+        tws_buf_c(out, r->entry[i].method);
+        do {
+            tws_buf_char(out, ' ');
+        } while (out->len < column && out->status == TWS_OK);
+        tws_buf_c(out, r->entry[i].pattern);
+        tws_buf_char(out, '\n');
+    }
+}
+
+#ifndef TASKWS_NO_JWT
+/* == 14. auth: where the token stands, key ring, policy, cache of verified tokens =========
+ * One rule for tokens on every route. Whatever is ambiguous (two tokens in one place) is refused
+ * rather than chosen from: what checks a request in front of us might choose the other one. */
+
+/* -- where the token stands -- */
+
+/* The value of a field that may stand once. Returns how often it does. */
+static size_t tws__auth_field(const tws_http_request *r, const char *name, tws_str *value)
+{
+    size_t count = 0;
+    *value = tws_str_of("", 0);
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        if (tws_str_eq_nocase(r->field[i].name, tws_str_c(name))) {
+            *value = r->field[i].value;
+            count++;
+        }
+    }
+    return count;
+}
+
+/* `Bearer`, in any case, and what follows. Another scheme is somebody else's: a proxy's password
+ * may stand beside our ?token=. RFC 6750 2.1, RFC 9110 11.1. */
+static bool tws__auth_bearer(const tws_http_request *r, tws_str *token)
+{
+    tws_str value;
+    size_t count = tws__auth_field(r, "Authorization", &value);
+    size_t scheme = tws_str_find(value, ' ');
+    if (count > 1) {
+        return true;
+    }
+    if (!tws_str_eq_nocase(tws_str_of(value.ptr, scheme), tws_str_c("Bearer"))) {
+        return false;
+    }
+    *token = tws_str_trim(tws_str_from(value, scheme));
+    return true;
+}
+
+/* Browsers cannot send a header with a WebSocket, but they can offer subprotocols. */
+static bool tws__auth_subprotocol(const tws_http_request *r, tws_str *token)
+{
+    size_t count = 0;
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        tws_str offers = r->field[i].value;
+        tws_str offer;
+        if (!tws_str_eq_nocase(r->field[i].name, tws_str_c("Sec-WebSocket-Protocol"))) {
+            continue;
+        }
+        while (tws_str_split(&offers, ',', &offer)) {
+            if (tws_str_starts(offer, "bearer.")) {
+                *token = tws_str_from(offer, strlen("bearer."));
+                count++;
+            }
+        }
+    }
+    if (count > 1) {
+        *token = tws_str_of("", 0);
+    }
+    return count > 0;
+}
+
+TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie, tws_str *token)
+{
+    *token = tws_str_of("", 0);
+    if (tws__auth_bearer(r, token)) {
+        return TWS_AUTH_HEADER;
+    }
+    int count = tws_http_query(r->query, "token", token);
+    if (count > 0) {
+        *token = count == 1 ? *token : tws_str_of("", 0);
+        return TWS_AUTH_QUERY;
+    }
+    if (tws__auth_subprotocol(r, token)) {
+        return TWS_AUTH_SUBPROTOCOL;
+    }
+    if (cookie != NULL && tws_http_cookie(r, cookie, token)) {
+        return TWS_AUTH_COOKIE;
+    }
+    return TWS_AUTH_NONE;
+}
+
+/* -- key ring -- */
+
+#define TWS__AUTH_SHORT 32 /* bytes: RFC 7518 3.2 wants no HS256 key below the hash's own length */
+
+typedef struct tws__auth_key {
+    tws_hmac_key hmac;
+    int64_t until_s; /* INT64_MAX: no deadline */
+    size_t kid_len;
+    char kid[TWS_JWT_MAX_KID];
+} tws__auth_key;
+
+struct tws_auth_ring {
+    const tws_allocator *allocator;
+    uint32_t references;
+    size_t count;
+    tws__auth_key *key;
+};
+
+static const char *tws__auth_check_key(const tws_auth_key *key, bool allow_short)
+{
+    if (key->secret == NULL || key->secret_len == 0) {
+        return "a key is empty";
+    }
+    if (key->secret_len < TWS__AUTH_SHORT && !allow_short) {
+        return "a key is shorter than 32 bytes";
+    }
+    return tws_str_c(key->kid).len > TWS_JWT_MAX_KID ? "a kid is longer than 128 bytes" : NULL;
+}
+
+/* NULL or the rule broken. */
+static const char *tws__auth_check_keys(const tws_auth_key *keys, size_t count, bool allow_short)
+{
+    for (size_t i = 0; i < count; i++) {
+        const char *reason = tws__auth_check_key(&keys[i], allow_short);
+        if (reason != NULL) {
+            return reason;
+        }
+        for (size_t n = 0; n < i; n++) {
+            if (tws_str_eq(tws_str_c(keys[n].kid), tws_str_c(keys[i].kid))) {
+                return "two keys have the same kid";
+            }
+        }
+    }
+    return count == 0 ? "there is no key" : NULL;
+}
+
+static void tws__auth_take_key(tws__auth_key *to, const tws_auth_key *from)
+{
+    tws_str kid = tws_str_c(from->kid);
+    tws_hmac_key_init(&to->hmac, from->secret, from->secret_len);
+    to->until_s = from->until_s == 0 ? INT64_MAX : from->until_s;
+    to->kid_len = kid.len;
+    if (kid.len > 0) {
+        memcpy(to->kid, kid.ptr, kid.len);
+    }
+}
+
+TWS_API tws_status tws_auth_ring_create(tws_auth_ring **ring, const tws_allocator *a,
+                                        const tws_auth_key *keys, size_t count, bool allow_short,
+                                        const char **why)
+{
+    *ring = NULL;
+    *why = tws__auth_check_keys(keys, count, allow_short);
+    if (*why != NULL) {
+        return TWS_ERR_ARGUMENT;
+    }
+    tws_auth_ring *made = (tws_auth_ring *)tws_alloc(a, sizeof *made);
+    tws__auth_key *key = (tws__auth_key *)tws_alloc(a, count * sizeof *key);
+    if (made == NULL || key == NULL) {
+        tws_release(a, made, sizeof *made);
+        tws_release(a, key, count * sizeof *key);
+        *why = "out of memory";
+        return TWS_ERR_MEMORY;
+    }
+    made->allocator = a;
+    made->references = 1;
+    made->count = count;
+    made->key = key;
+    for (size_t i = 0; i < count; i++) {
+        tws__auth_take_key(&key[i], &keys[i]);
+    }
+    *ring = made;
+    return TWS_OK;
+}
+
+TWS_API tws_auth_ring *tws_auth_ring_ref(tws_auth_ring *ring)
+{
+    TWS__REF(&ring->references);
+    return ring;
+}
+
+TWS_API void tws_auth_ring_unref(tws_auth_ring *ring)
+{
+    if (ring == NULL || !TWS__UNREF(&ring->references)) {
+        return;
+    }
+    size_t bytes = ring->count * sizeof *ring->key;
+    tws_wipe(ring->key, bytes);
+    tws_release(ring->allocator, ring->key, bytes);
+    tws_release(ring->allocator, ring, sizeof *ring);
+}
+
+/* The key that a token with this kid must be signed with, or NULL. */
+static const tws__auth_key *tws__auth_key_for(const tws_auth_ring *ring, tws_str kid, int64_t now_s)
+{
+    const tws__auth_key *found = NULL;
+    for (size_t i = 0; i < ring->count && found == NULL; i++) {
+        const tws__auth_key *key = &ring->key[i];
+        found = tws_str_eq(tws_str_of(key->kid, key->kid_len), kid) ? key : NULL;
+    }
+    if (found == NULL && ring->count == 1 && ring->key[0].kid_len == 0) {
+        found = &ring->key[0]; /* there is nothing to choose: its name does not matter */
+    }
+    return found != NULL && now_s <= found->until_s ? found : NULL;
+}
+
+/* -- cache --
+ * A table of sets; a token's keyed hash names its set. Within a set the newest entry stands first
+ * and the oldest falls out. Only verified tokens get in, so a stranger cannot push anyone out,
+ * and without the hash's key nobody can aim at a set. */
+
+#define TWS__AUTH_WAYS 8u       /* entries in a set: two cache lines of slots */
+#define TWS__AUTH_CACHED 1024u  /* bytes of the longest token kept; longer ones are verified again */
+#define TWS__AUTH_ANSWERS 1024u /* bytes of a host's answers kept with one token */
+
+typedef struct tws__auth_entry {
+    tws_identity who;
+    int64_t until_s;  /* the last second at which this is true */
+    tws_buf answers;  /* records: length of a user_id, 1 or 0 for allowed or not, the user_id */
+    size_t token_len; /* the token follows */
+} tws__auth_entry;
+
+/* The whole hash is compared before a token's bytes are, so that the time of that comparison,
+ * which ends at the first difference, tells nothing about a token to who does not have it. */
+typedef struct tws__auth_slot {
+    uint64_t hash;
+    tws__auth_entry *entry; /* NULL: this slot and those behind it are free */
+} tws__auth_slot;
+
+struct tws_auth_cache {
+    const tws_allocator *allocator;
+    uint64_t hash_key[2];
+    size_t ways;
+    size_t sets;
+    tws__auth_slot *slot;  /* sets * ways */
+    tws_auth_ring *ring;   /* that verified all entries; referenced, so its address is not reused */
+    tws_jwt_policy policy;
+};
+
+/* SipHash-1-3 (Aumasson and Bernstein, 2012): v is its state. */
+static void tws__sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0];
+    v[3] = (v[3] << 16 | v[3] >> 48) ^ v[2];
+    v[0] = v[0] << 32 | v[0] >> 32;
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = (v[1] << 17 | v[1] >> 47) ^ v[2];
+    v[3] = (v[3] << 21 | v[3] >> 43) ^ v[0];
+    v[2] = v[2] << 32 | v[2] >> 32;
+}
+
+static void tws__sip_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    tws__sip_round(v);
+    v[0] ^= word;
+}
+
+/* Whole words are read in the machine's byte order: the hash never leaves this process. */
+static uint64_t tws__sip_hash(const uint64_t key[2], tws_str s)
+{
+    uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
+                     key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)};
+    uint64_t last = (uint64_t)s.len << 56;
+    size_t at = 0;
+    for (; s.len - at >= 8; at += 8) {
+        uint64_t word;
+        memcpy(&word, s.ptr + at, sizeof word);
+        tws__sip_word(v, word);
+    }
+    for (unsigned shift = 0; at < s.len; at++, shift += 8) {
+        last |= (uint64_t)(uint8_t)s.ptr[at] << shift;
+    }
+    tws__sip_word(v, last);
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++) {
+        tws__sip_round(v);
+    }
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+static tws__auth_slot *tws__auth_set(const tws_auth_cache *c, uint64_t hash)
+{
+    return &c->slot[(size_t)(hash % c->sets) * c->ways];
+}
+
+static tws__auth_slot *tws__auth_look_up(const tws_auth_cache *c, uint64_t hash, tws_str token)
+{
+    tws__auth_slot *slot = tws__auth_set(c, hash);
+    for (size_t i = 0; i < c->ways && slot[i].entry != NULL; i++) {
+        tws__auth_entry *e = slot[i].entry;
+        if (slot[i].hash == hash && tws_str_eq(tws_str_of((char *)(e + 1), e->token_len), token)) {
+            return &slot[i];
+        }
+    }
+    return NULL;
+}
+
+static void tws__auth_free_entry(tws_auth_cache *c, tws__auth_entry *e)
+{
+    size_t bytes = sizeof *e + e->token_len;
+    tws_buf_free(&e->answers);
+    tws_wipe(e, bytes);
+    tws_release(c->allocator, e, bytes);
+}
+
+/* Take an entry out of its set; older ones move up. */
+static void tws__auth_drop(tws_auth_cache *c, tws__auth_slot *slot)
+{
+    tws__auth_slot *last = tws__auth_set(c, slot->hash) + c->ways - 1;
+    tws__auth_free_entry(c, slot->entry);
+    memmove(slot, slot + 1, (size_t)(last - slot) * sizeof *slot);
+    memset(last, 0, sizeof *last);
+}
+
+static void tws__auth_drop_all(tws_auth_cache *c)
+{
+    for (size_t i = 0; i < c->sets * c->ways; i++) {
+        if (c->slot[i].entry != NULL) {
+            tws__auth_free_entry(c, c->slot[i].entry);
+        }
+    }
+    memset(c->slot, 0, c->sets * c->ways * sizeof *c->slot);
+}
+
+static void tws__auth_keep(tws_auth_cache *c, uint64_t hash, tws_str token, const tws_identity *who,
+                           int64_t until_s)
+{
+    tws__auth_slot *set = tws__auth_set(c, hash);
+    tws__auth_slot *last = set + c->ways - 1;
+    tws__auth_entry *e = (tws__auth_entry *)tws_alloc(c->allocator, sizeof *e + token.len);
+    if (e == NULL) {
+        return; /* the token will be verified again, that is all */
+    }
+    e->who = *who;
+    e->until_s = until_s;
+    e->token_len = token.len;
+    tws_buf_init(&e->answers, c->allocator, TWS__AUTH_ANSWERS);
+    memcpy(e + 1, token.ptr, token.len);
+    if (last->entry != NULL) {
+        tws__auth_free_entry(c, last->entry);
+    }
+    memmove(set + 1, set, (c->ways - 1) * sizeof *set);
+    set->hash = hash;
+    set->entry = e;
+}
+
+static bool tws__auth_same_policy(const tws_jwt_policy *a, const tws_jwt_policy *b)
+{
+    return a->subject_claim == b->subject_claim && a->issuer == b->issuer &&
+           a->audience == b->audience && a->leeway_s == b->leeway_s &&
+           a->allow_no_expiry == b->allow_no_expiry;
+}
+
+/* What other keys or another policy have accepted proves nothing under these. */
+static void tws__auth_use(tws_auth_cache *c, tws_auth_ring *ring, const tws_jwt_policy *policy)
+{
+    if (c->ring == ring && tws__auth_same_policy(&c->policy, policy)) {
+        return;
+    }
+    tws__auth_drop_all(c);
+    tws_auth_ring_unref(c->ring);
+    c->ring = tws_auth_ring_ref(ring);
+    c->policy = *policy;
+}
+
+TWS_API tws_auth_cache *tws_auth_cache_create(const tws_allocator *a, uint32_t entries,
+                                              const uint8_t hash_key[16])
+{
+    if (entries == TWS_OFF) {
+        return NULL;
+    }
+    size_t most = entries == 0 ? 1024 : entries;
+    size_t ways = tws__min(most, TWS__AUTH_WAYS);
+    size_t sets = tws__min(most, SIZE_MAX / sizeof(tws__auth_slot)) / ways;
+    tws_auth_cache *c = (tws_auth_cache *)tws_alloc(a, sizeof *c);
+    if (c == NULL) {
+        return NULL;
+    }
+    c->slot = (tws__auth_slot *)tws_alloc(a, sets * ways * sizeof *c->slot);
+    if (c->slot == NULL) {
+        tws_release(a, c, sizeof *c);
+        return NULL;
+    }
+    c->allocator = a;
+    c->ways = ways;
+    c->sets = sets;
+    memcpy(c->hash_key, hash_key, sizeof c->hash_key);
+    return c;
+}
+
+TWS_API void tws_auth_cache_free(tws_auth_cache *c)
+{
+    if (c == NULL) {
+        return;
+    }
+    tws__auth_drop_all(c);
+    tws_auth_ring_unref(c->ring);
+    tws_release(c->allocator, c->slot, c->sets * c->ways * sizeof *c->slot);
+    tws_wipe(c->hash_key, sizeof c->hash_key);
+    tws_release(c->allocator, c, sizeof *c);
+}
+
+/* -- a host's answers, kept with the token -- */
+
+static tws__auth_entry *tws__auth_entry_of(const tws_auth_cache *c, tws_str token)
+{
+    if (c == NULL || token.len > TWS__AUTH_CACHED) {
+        return NULL;
+    }
+    tws__auth_slot *slot = tws__auth_look_up(c, tws__sip_hash(c->hash_key, token), token);
+    return slot != NULL ? slot->entry : NULL;
+}
+
+/* Where the answer about that user stands, or NULL. */
+static char *tws__auth_answer(const tws__auth_entry *e, tws_str user_id)
+{
+    size_t at = 0;
+    while (at < e->answers.len) {
+        char *record = e->answers.ptr + at;
+        size_t len = (uint8_t)record[0];
+        if (tws_str_eq(tws_str_of(record + 2, len), user_id)) {
+            return &record[1];
+        }
+        at += 2 + len;
+    }
+    return NULL;
+}
+
+TWS_API int tws_auth_recall(tws_auth_cache *cache, tws_str token, tws_str user_id)
+{
+    const tws__auth_entry *e = tws__auth_entry_of(cache, token);
+    const char *answer = e != NULL ? tws__auth_answer(e, user_id) : NULL;
+    if (answer == NULL) {
+        return 0;
+    }
+    return *answer != 0 ? 1 : -1;
+}
+
+/* One piece, all or nothing. When the space is used up, the old answers make room together. */
+static void tws__auth_add_answer(tws_buf *answers, tws_str user_id, bool allowed)
+{
+    char record[2 + TWS_MAX_USER_ID];
+    record[0] = (char)user_id.len;
+    record[1] = allowed ? 1 : 0;
+    if (user_id.len > 0) {
+        memcpy(record + 2, user_id.ptr, user_id.len);
+    }
+    tws_buf_put(answers, record, 2 + user_id.len);
+    if (answers->status != TWS_OK) {
+        tws_buf_clear(answers);
+        tws_buf_put(answers, record, 2 + user_id.len);
+    }
+}
+
+TWS_API void tws_auth_remember(tws_auth_cache *cache, tws_str token, tws_str user_id, bool allowed)
+{
+    tws__auth_entry *e = tws__auth_entry_of(cache, token);
+    if (e == NULL || user_id.len > TWS_MAX_USER_ID) {
+        return;
+    }
+    char *answer = tws__auth_answer(e, user_id);
+    if (answer != NULL) {
+        *answer = allowed ? 1 : 0;
+        return;
+    }
+    tws__auth_add_answer(&e->answers, user_id, allowed);
+}
+
+/* -- verifying -- */
+
+static uint8_t tws__auth_scopes(tws_str list)
+{
+    unsigned scopes = 0;
+    tws_str word;
+    while (tws_str_split(&list, ' ', &word)) {
+        if (tws_str_eq_c(word, "publish")) {
+            scopes |= TWS_SCOPE_PUBLISH;
+        } else if (tws_str_eq_c(word, "admin")) {
+            scopes |= TWS_SCOPE_ADMIN;
+        }
+    }
+    return (uint8_t)scopes;
+}
+
+/* The last second at which a token expiring then is still taken. */
+static int64_t tws__auth_until(int64_t expires_s, const tws_jwt_policy *policy)
+{
+    int64_t leeway = tws__jwt_leeway(policy);
+    return expires_s > INT64_MAX - leeway ? INT64_MAX : expires_s + leeway - 1;
+}
+
+static tws_jwt_error tws__auth_check(const tws_auth_ring *ring, const tws_jwt_policy *policy,
+                                     tws_str token, int64_t now_s, tws_identity *who,
+                                     int64_t *until_s)
+{
+    char opened[TWS_JWT_MAX];
+    char unescaped[TWS_JWT_MAX];
+    tws_jwt jwt;
+    tws_jwt_claims claims;
+    tws_jwt_error error = tws_jwt_open(&jwt, token, opened, sizeof opened);
+    if (error != TWS_JWT_OK) {
+        return error;
+    }
+    const tws__auth_key *key = tws__auth_key_for(ring, jwt.kid, now_s);
+    if (key == NULL) {
+        return TWS_JWT_KEY;
+    }
+    error = tws_jwt_verify(&jwt, &key->hmac);
+    if (error != TWS_JWT_OK) {
+        return error;
+    }
+    error = tws_jwt_judge(&jwt, policy, now_s, unescaped, sizeof unescaped, &claims);
+    if (error != TWS_JWT_OK) {
+        return error;
+    }
+    if (claims.subject.len > sizeof who->user_id) {
+        return TWS_JWT_CLAIMS;
+    }
+    memset(who, 0, sizeof *who);
+    memcpy(who->user_id, claims.subject.ptr, claims.subject.len);
+    who->user_id_len = (uint8_t)claims.subject.len;
+    who->scopes = tws__auth_scopes(claims.scope);
+    who->expires_s = claims.expires_s;
+    *until_s = tws__auth_until(claims.expires_s, policy);
+    *until_s = key->until_s < *until_s ? key->until_s : *until_s;
+    return TWS_JWT_OK;
+}
+
+/* A hit is a hash, a look at one set, and a comparison of bytes. What is over is dropped, and
+ * verified again for the exact reason. */
+TWS_API tws_jwt_error tws_auth_verify(tws_auth_cache *cache, tws_auth_ring *ring,
+                                      const tws_jwt_policy *policy, tws_str token, int64_t now_s,
+                                      tws_identity *who)
+{
+    policy = policy != NULL ? policy : &tws__jwt_defaults;
+    int64_t until_s;
+    if (cache == NULL || token.len > TWS__AUTH_CACHED) {
+        return tws__auth_check(ring, policy, token, now_s, who, &until_s);
+    }
+    tws__auth_use(cache, ring, policy);
+    uint64_t hash = tws__sip_hash(cache->hash_key, token);
+    tws__auth_slot *slot = tws__auth_look_up(cache, hash, token);
+    if (slot != NULL && now_s <= slot->entry->until_s) {
+        *who = slot->entry->who;
+        return TWS_JWT_OK;
+    }
+    if (slot != NULL) {
+        tws__auth_drop(cache, slot);
+    }
+    tws_jwt_error error = tws__auth_check(ring, policy, token, now_s, who, &until_s);
+    if (error == TWS_JWT_OK) {
+        tws__auth_keep(cache, hash, token, who, until_s);
+    }
+    return error;
+}
+
+/* -- judging -- */
+
+TWS_API tws_str tws_identity_user(const tws_identity *who)
+{
+    return tws_str_of(who->user_id, who->user_id_len);
+}
+
+TWS_API const char *tws_auth_judge(const tws_identity *who, tws_auth_action action, tws_str user_id)
+{
+    bool admin = (who->scopes & TWS_SCOPE_ADMIN) != 0;
+    switch (action) {
+    case TWS_AUTH_READ:
+        return admin || tws_str_eq(tws_identity_user(who), user_id) ? NULL : "forbidden_user";
+    case TWS_AUTH_PUBLISH:
+        return (who->scopes & TWS_SCOPE_PUBLISH) != 0 ? NULL : "forbidden_scope";
+    case TWS_AUTH_ADMIN:
+        return admin ? NULL : "forbidden_scope";
+    }
+    return "forbidden_scope";
+}
+
+/* -- origin -- */
+
+static tws_str tws__auth_without(tws_str authority, const char *port)
+{
+    size_t begin = authority.len - tws__min(authority.len, strlen(port));
+    return tws_str_eq_c(tws_str_from(authority, begin), port) ? tws_str_of(authority.ptr, begin)
+                                                              : authority;
+}
+
+/* Does a page of that origin call its own server? A default port may be written or not: proxies
+ * like to add it to Host, browsers never write it. */
+static bool tws__auth_same_origin(tws_str origin, tws_str host)
+{
+    tws_str scheme = tws_str_of(origin.ptr, tws_str_find(origin, ':'));
+    tws_str rest = tws_str_from(origin, scheme.len);
+    bool https = tws_str_eq_nocase(scheme, tws_str_c("https"));
+    const char *port = https ? ":443" : ":80";
+    if (!https && !tws_str_eq_nocase(scheme, tws_str_c("http"))) {
+        return false; /* "null" too, and a browser extension whose name is our host's */
+    }
+    if (!tws_str_starts(rest, "://") || host.len == 0) {
+        return false;
+    }
+    return tws_str_eq_nocase(tws__auth_without(tws_str_from(rest, 3), port),
+                             tws__auth_without(host, port));
+}
+
+/* Only browsers send Origin, and only against browsers does it protect: without one there is
+ * nobody's cookie to abuse. */
+TWS_API bool tws_auth_origin(const tws_http_request *r, const char *allowed)
+{
+    tws_str list = tws_str_trim(tws_str_c(allowed));
+    tws_str origin;
+    tws_str item;
+    size_t count = tws__auth_field(r, "Origin", &origin);
+    if (count != 1) {
+        return count == 0;
+    }
+    if (list.len == 0) {
+        return tws__auth_same_origin(origin, r->host);
+    }
+    while (tws_str_split(&list, ',', &item)) {
+        if (tws_str_eq_c(item, "*") || (item.len > 0 && tws_str_eq_nocase(item, origin))) {
+            return true;
+        }
+    }
+    return false;
+}
+#endif /* TASKWS_NO_JWT */
+
+/* == 15. hub: a topic per user; readers pull by position =================================
+ * Nothing is queued for anybody. A topic holds what is retained of its user's events, each with an
+ * index that rises by one; a reader holds the index of what it wants next. Live, resume, snapshot
+ * and slow consumer are that number in different places:
+ *
+ *     last statuses left behind    the ring: the newest events
+ *          [3] [7] [11]            [12] [13] [14] [15] [16]
+ *           a   d   b                c    e    c    f    c     names of their tasks
+ *         ^                                  ^             ^
+ *         snapshot: next are               live:         caught up
+ *         3 7 11 13 15 16                  14 15 16
+ *
+ * An event is built before a lock is taken and freed, and threads are woken, after it is given
+ * back: under it stand pointer writes, and the id's spelling. Lock order: a shard, then an inbox;
+ * never two shards. */
+
+/* -- ids -- */
+
+TWS_API bool tws_event_id_parse(tws_str text, tws_event_id *id)
+{
+    size_t dash = tws_str_find(text, '-');
+    tws_event_id parsed;
+    parsed.seq = 0;
+    if (!tws_str_u64(tws_str_of(text.ptr, dash), &parsed.ms)) {
+        return false;
+    }
+    if (dash < text.len && !tws_str_u64(tws_str_from(text, dash + 1), &parsed.seq)) {
+        return false;
+    }
+    *id = parsed;
+    return true;
+}
+
+TWS_API size_t tws_event_id_format(tws_event_id id, char out[TWS_EVENT_ID_MAX])
+{
+    char text[TWS_EVENT_ID_MAX];
+    char *end = text + sizeof text;
+    char *begin = tws__decimal(end, id.seq);
+    *--begin = '-';
+    begin = tws__decimal(begin, id.ms);
+    size_t n = (size_t)(end - begin);
+    memcpy(out, begin, n);
+    return n;
+}
+
+TWS_API int tws_event_id_compare(tws_event_id a, tws_event_id b)
+{
+    if (a.ms != b.ms) {
+        return a.ms < b.ms ? -1 : 1;
+    }
+    return a.seq == b.seq ? 0 : a.seq < b.seq ? -1 : 1;
+}
+
+static tws_event_id tws__event_id(uint64_t ms, uint64_t seq)
+{
+    tws_event_id id;
+    id.ms = ms;
+    id.seq = seq;
+    return id;
+}
+
+static bool tws__event_id_none(tws_event_id id)
+{
+    return id.ms == 0 && id.seq == 0;
+}
+
+static tws_event_id tws__event_id_max(tws_event_id a, tws_event_id b)
+{
+    return tws_event_id_compare(a, b) < 0 ? b : a;
+}
+
+/* -- hash -- */
+
+/* SipHash-1-3 (Aumasson and Bernstein, 2012): whoever chooses users or tasks, and does not know
+ * the key, cannot crowd them into one chain. */
+static void tws__hub_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0];
+    v[3] = (v[3] << 16 | v[3] >> 48) ^ v[2];
+    v[0] = v[0] << 32 | v[0] >> 32;
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = (v[1] << 17 | v[1] >> 47) ^ v[2];
+    v[3] = (v[3] << 21 | v[3] >> 43) ^ v[0];
+    v[2] = v[2] << 32 | v[2] >> 32;
+}
+
+static void tws__hub_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    tws__hub_round(v);
+    v[0] ^= word;
+}
+
+/* Words are read in the machine's byte order: a hash never leaves its process. */
+static uint64_t tws__hub_hash(const uint64_t key[2], tws_str s)
+{
+    uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
+                     key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)};
+    uint64_t last = (uint64_t)s.len << 56;
+    size_t at = 0;
+    for (; s.len - at >= 8; at += 8) {
+        uint64_t word;
+        memcpy(&word, s.ptr + at, sizeof word);
+        tws__hub_word(v, word);
+    }
+    for (unsigned shift = 0; at < s.len; at++, shift += 8) {
+        last |= (uint64_t)(uint8_t)s.ptr[at] << shift;
+    }
+    tws__hub_word(v, last);
+    v[2] ^= 0xff;
+    tws__hub_round(v);
+    tws__hub_round(v);
+    tws__hub_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
+}
+
+/* -- events: one allocation each -- */
+
+/* Room before DATA for what depends on the id: the SSE line, the header of the raw frame, the
+ * header of the envelope's frame and the envelope's beginning. They are written backwards from
+ * DATA, so that they touch it whatever the id's length. */
+#define TWS__EVENT_HEAD 144
+#define TWS__EVENT_OPEN "{\"type\":\"task\",\"id\":"
+#define TWS__EVENT_MIDDLE ",\"data\":"
+
+struct tws_event {
+    uint32_t refs;
+    uint32_t bytes; /* of the allocation */
+    const tws_allocator *allocator;
+    uint64_t index;  /* in its topic; rises by one, so it tells apart what has no id */
+    tws_event_id id; /* without one: of the event before, so that ids never fall along the ring */
+    /* The hub's, under the shard's lock. */
+    tws_event *older; /* among the last statuses of a topic, by index */
+    tws_event *newer;
+    tws_event *chain; /* next in its task's bucket; once given up, in a list to be freed */
+    uint32_t task_hash;
+    uint32_t task_at; /* the task's name, from DATA on; in it, or behind it when it had escapes */
+    uint32_t task_len; /* 0: names no task */
+    uint32_t data_len;
+    uint32_t sse_at; /* DATA for an event stream, from DATA on */
+    uint8_t sse_len; /* of the three heads, in the order in which they lie */
+    uint8_t raw_len;
+    uint8_t envelope_len;
+    bool has_id;
+    bool latest; /* is the last status of its task; under the shard's lock, as the links are */
+};
+
+static char *tws__event_at(const tws_event *e, size_t offset)
+{
+    return (char *)(e + 1) + TWS__EVENT_HEAD + offset;
+}
+
+static tws_str tws__event_task(const tws_event *e)
+{
+    return tws_str_of(tws__event_at(e, e->task_at), e->task_len);
+}
+
+static char *tws__event_before(char *at, tws_str s)
+{
+    at -= s.len;
+    memcpy(at, s.ptr, s.len);
+    return at;
+}
+
+static char *tws__event_frame_before(char *at, uint64_t payload_len)
+{
+    uint8_t header[TWS_WS_MAX_HEADER];
+    size_t n = tws_ws_header(header, true, TWS_WS_TEXT, payload_len, NULL);
+    return tws__event_before(at, tws_str_of((char *)header, n));
+}
+
+/* Write the heads. Last before the event is seen by anyone; under the lock, for the id is. */
+static void tws__event_seal(tws_event *e, tws_event_id id, bool has_id)
+{
+    char text[TWS_EVENT_ID_MAX];
+    tws_str id_text = tws_str_of(text, has_id ? tws_event_id_format(id, text) : 0);
+    char *data = tws__event_at(e, 0);
+    char *envelope = tws__event_before(data, tws_str_c(TWS__EVENT_MIDDLE));
+    if (has_id) {
+        envelope = tws__event_before(envelope, tws_str_c("\""));
+        envelope = tws__event_before(envelope, id_text);
+        envelope = tws__event_before(envelope, tws_str_c("\""));
+    } else {
+        envelope = tws__event_before(envelope, tws_str_c("null"));
+    }
+    envelope = tws__event_before(envelope, tws_str_c(TWS__EVENT_OPEN));
+    envelope = tws__event_frame_before(envelope, (uint64_t)(data - envelope) + e->data_len + 1);
+    char *raw = tws__event_frame_before(envelope, e->data_len);
+    char *sse = tws__event_before(raw, tws_str_c("data: "));
+    if (has_id) {
+        sse = tws__event_before(sse, tws_str_c("\n"));
+        sse = tws__event_before(sse, id_text);
+        sse = tws__event_before(sse, tws_str_c("id: "));
+    }
+    e->id = id;
+    e->has_id = has_id;
+    e->envelope_len = (uint8_t)(data - envelope);
+    e->raw_len = (uint8_t)(envelope - raw);
+    e->sse_len = (uint8_t)(raw - sse);
+}
+
+TWS_API size_t tws_event_wire(const tws_event *e, tws_event_format format,
+                              tws_str out[TWS_EVENT_SLICES])
+{
+    const char *envelope = tws__event_at(e, 0) - e->envelope_len;
+    const char *raw = envelope - e->raw_len;
+    switch (format) {
+    case TWS_FORMAT_ENVELOPE:
+        out[0] = tws_str_of(envelope, (size_t)e->envelope_len + e->data_len + 1);
+        return 1;
+    case TWS_FORMAT_RAW:
+        out[0] = tws_str_of(raw, e->raw_len);
+        out[1] = tws_event_data(e);
+        return 2;
+    case TWS_FORMAT_SSE: break;
+    }
+    out[0] = tws_str_of(raw - e->sse_len, e->sse_len);
+    out[1] = tws_str_of(tws__event_at(e, e->sse_at), e->data_len);
+    out[2] = tws_str_c("\n\n");
+    return 3;
+}
+
+TWS_API tws_str tws_event_data(const tws_event *e)
+{
+    return tws_str_of(tws__event_at(e, 0), e->data_len);
+}
+
+TWS_API tws_event_id tws_event_id_of(const tws_event *e)
+{
+    return e->has_id ? e->id : tws__event_id(0, 0);
+}
+
+TWS_API void tws_event_unref(tws_event *e)
+{
+    if (TWS__UNREF(&e->refs)) {
+        tws_release(e->allocator, e, e->bytes);
+    }
+}
+
+/* An event stream ends a line at CR as well as at LF. In JSON both can only be white space between
+ * tokens (RFC 8259 2, 7), so blanks mean the same. HTML Living Standard 9.2.5. */
+static void tws__event_unbreak(char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        p[i] = p[i] == '\n' || p[i] == '\r' ? ' ' : p[i];
+    }
+}
+
+/* -- hub, topics, groups -- */
+
+/* What is retained of a topic: its newest events in a ring, and of each task the last status, which
+ * the ring may have left behind. An event is referenced once for either or both. */
+typedef struct tws__history {
+    struct tws__topic *topic;
+    struct tws__history *older; /* in the shard, by last publish */
+    struct tws__history *newer;
+    uint64_t published_ms;
+    uint64_t first;     /* index of the ring's oldest event */
+    uint64_t next;      /* one behind its newest */
+    tws_event **ring;   /* index & (ring_size - 1) */
+    tws_event **bucket; /* of tasks, by hash */
+    tws_event *oldest;  /* last statuses, by index */
+    tws_event *newest;
+    uint32_t ring_size;
+    uint32_t bucket_count;
+    uint32_t tasks;
+    uint32_t held; /* events in ring or list */
+    uint32_t bytes;
+    uint32_t ring_bytes;
+} tws__history;
+
+typedef struct tws__topic {
+    struct tws__topic *chain;
+    struct tws__shard *shard;
+    tws__history *history; /* NULL: no events */
+    tws_hub_group *groups;
+    uint64_t next;        /* without history: index of the event to come */
+    uint64_t hole;        /* below this index, what is missing was never here */
+    tws_event_id last_id;
+    tws_event_id floor;   /* events after this id were all here */
+    uint32_t hash;
+    uint32_t readers;
+    bool loading;
+    uint8_t user_len;     /* the user id follows */
+} tws__topic;
+
+typedef struct tws__shard {
+    tws__mutex lock;
+    tws_hub *hub;
+    tws__topic **bucket;
+    size_t bucket_count;
+    size_t topics;
+    tws__history *oldest;
+    tws__history *newest;
+    uint64_t oldest_ms;  /* of the oldest; read by other shards without the lock */
+    tws_event_id floor;  /* highest id that went with a whole topic */
+    tws_hub_stats stats; /* but for bytes and refused */
+} tws__shard;
+
+struct tws_hub {
+    tws_hub_desc desc; /* with the defaults filled in; upstream, if any, is the copy below */
+    tws_hub_upstream upstream;
+    tws_str task_key;
+    uint64_t hash_key[2];
+    tws__shard *shard; /* desc.shards of them, a power of two */
+    size_t memory;     /* of this allocation: hub, shards, task_key */
+    /* Changed by all threads. */
+    uint64_t bytes;    /* held by all topics */
+    uint64_t refused;
+    uint64_t clock_ms; /* the latest time told: set back, it makes no topic look older than it is */
+};
+
+struct tws_hub_group {
+    tws__topic *topic;
+    tws_hub_inbox *inbox;
+    tws_hub_group *next;  /* in the topic; under the shard's lock */
+    tws_hub_reader *first; /* the inbox's thread only */
+    tws_hub_group *later; /* in the inbox; under its lock */
+    tws_hub_group *sooner;
+    uint32_t marked;      /* set under both locks, cleared under the inbox's */
+};
+
+struct tws_hub_inbox {
+    tws_hub *hub;
+    void (*wake)(void *);
+    void *context;
+    tws__mutex lock;
+    tws_hub_group *first;
+    tws_hub_group *last;
+    uint32_t wakers; /* threads that are about to call wake */
+};
+
+static tws_str tws__topic_user(const tws__topic *t)
+{
+    return tws_str_of((const char *)(t + 1), t->user_len);
+}
+
+/* -- what a locked section leaves to be done behind it -- */
+
+#define TWS__WAKES 8
+
+typedef struct tws__chores {
+    tws_event *given_up; /* to be freed, linked by chain */
+    uint64_t bytes;      /* added to those held, modulo 2^64 */
+    uint32_t wakes;
+    tws_hub_inbox *wake[TWS__WAKES];
+} tws__chores;
+
+static void tws__shard_enter(tws__shard *s, tws__chores *c)
+{
+    c->given_up = NULL;
+    c->bytes = 0;
+    c->wakes = 0;
+    TWS__LOCK(&s->lock);
+}
+
+static void tws__shard_leave(tws__shard *s, tws__chores *c)
+{
+    TWS__COUNT(&s->hub->bytes, c->bytes);
+    TWS__UNLOCK(&s->lock);
+    for (uint32_t i = 0; i < c->wakes; i++) {
+        c->wake[i]->wake(c->wake[i]->context);
+        (void)TWS__UNREF(&c->wake[i]->wakers);
+    }
+    while (c->given_up != NULL) {
+        tws_event *e = c->given_up;
+        c->given_up = e->chain;
+        tws_event_unref(e);
+    }
+}
+
+/* A woken thread runs at once, perhaps on this processor, and wants the shard: so it is woken when
+ * the lock is free. Where more wait than there is room to note, the others are woken now. */
+static void tws__chores_wake(tws__chores *c, tws_hub_inbox *in)
+{
+    if (c->wakes == TWS__WAKES) {
+        in->wake(in->context);
+        return;
+    }
+    TWS__REF(&in->wakers);
+    c->wake[c->wakes++] = in;
+}
+
+/* -- history -- */
+
+static uint32_t tws__history_count(const tws__history *h)
+{
+    return (uint32_t)(h->next - h->first);
+}
+
+static tws_event **tws__history_slot(const tws__history *h, uint64_t index)
+{
+    return &h->ring[index & (h->ring_size - 1)];
+}
+
+static tws_event **tws__history_bucket(const tws__history *h, uint32_t hash)
+{
+    return &h->bucket[hash & (h->bucket_count - 1)];
+}
+
+static void tws__history_give_up(tws__history *h, tws_event *e, tws__chores *c)
+{
+    h->held--;
+    h->bytes -= e->bytes;
+    h->topic->shard->stats.evicted++;
+    c->bytes -= e->bytes;
+    e->chain = c->given_up;
+    c->given_up = e;
+}
+
+static bool tws__history_grow_ring(tws__history *h, const tws_allocator *a)
+{
+    uint32_t size = h->ring_size == 0 ? 4 : h->ring_size * 2;
+    tws_event **ring = (tws_event **)tws_alloc(a, size * sizeof *ring);
+    if (ring == NULL) {
+        return false;
+    }
+    for (uint64_t i = h->first; i < h->next; i++) {
+        ring[i & (size - 1)] = *tws__history_slot(h, i);
+    }
+    tws_release(a, h->ring, h->ring_size * sizeof *ring);
+    h->ring = ring;
+    h->ring_size = size;
+    return true;
+}
+
+static bool tws__history_grow_buckets(tws__history *h, const tws_allocator *a)
+{
+    uint32_t count = h->bucket_count == 0 ? 4 : h->bucket_count * 2;
+    tws_event **bucket = (tws_event **)tws_alloc(a, count * sizeof *bucket);
+    if (bucket == NULL) {
+        return h->bucket_count > 0; /* longer chains, then */
+    }
+    for (tws_event *e = h->oldest; e != NULL; e = e->newer) {
+        tws_event **slot = &bucket[e->task_hash & (count - 1)];
+        e->chain = *slot;
+        *slot = e;
+    }
+    tws_release(a, h->bucket, h->bucket_count * sizeof *bucket);
+    h->bucket = bucket;
+    h->bucket_count = count;
+    return true;
+}
+
+/* Room for one event more; a full ring that may not grow has it, since an eviction comes first. */
+static bool tws__history_reserve(tws__history *h, const tws_hub *hub, const tws_event *e)
+{
+    const tws_allocator *a = hub->desc.allocator;
+    uint32_t count = tws__history_count(h);
+    if (count == h->ring_size && count < hub->desc.max_events && !tws__history_grow_ring(h, a)) {
+        return false;
+    }
+    return e->task_len == 0 || h->tasks < h->bucket_count || tws__history_grow_buckets(h, a);
+}
+
+/* The last status of e's task, NULL when it is new. */
+static tws_event *tws__history_find(const tws__history *h, const tws_event *e)
+{
+    tws_event *at = h->bucket_count == 0 ? NULL : *tws__history_bucket(h, e->task_hash);
+    while (at != NULL && (at->task_hash != e->task_hash ||
+                          !tws_str_eq(tws__event_task(at), tws__event_task(e)))) {
+        at = at->chain;
+    }
+    return at;
+}
+
+static void tws__history_add_task(tws__history *h, tws_event *e)
+{
+    tws_event **slot = tws__history_bucket(h, e->task_hash);
+    e->chain = *slot;
+    *slot = e;
+    e->older = h->newest;
+    e->newer = NULL;
+    *(h->newest == NULL ? &h->oldest : &h->newest->newer) = e;
+    h->newest = e;
+    e->latest = true;
+    h->tasks++;
+}
+
+/* e is its task's last status no more. */
+static void tws__history_drop_task(tws__history *h, tws_event *e, tws__chores *c)
+{
+    tws_event **at = tws__history_bucket(h, e->task_hash);
+    while (*at != e) {
+        at = &(*at)->chain;
+    }
+    *at = e->chain;
+    *(e->older == NULL ? &h->oldest : &e->older->newer) = e->newer;
+    *(e->newer == NULL ? &h->newest : &e->newer->older) = e->older;
+    e->latest = false;
+    h->tasks--;
+    if (e->index < h->first) {
+        tws__history_give_up(h, e, c);
+    }
+}
+
+/* The oldest event leaves the ring; as a last status it stays within reach. */
+static void tws__history_pop(tws__history *h, tws__chores *c)
+{
+    tws_event *e = *tws__history_slot(h, h->first);
+    h->first++;
+    h->ring_bytes -= e->bytes;
+    h->topic->floor = tws__event_id_max(h->topic->floor, e->id);
+    if (!e->latest) {
+        tws__history_give_up(h, e, c);
+    }
+}
+
+/* Make room for an event of that many bytes, which both caps allow. The ring yields first, down to
+ * half of either cap: with many last statuses, too, a reader may be some events behind. */
+static void tws__history_make_room(tws__history *h, const tws_hub_desc *limit, uint32_t bytes,
+                                   tws__chores *c)
+{
+    while (h->held >= limit->max_events || h->bytes > limit->max_bytes - bytes) {
+        bool long_ring = tws__history_count(h) + 1 > limit->max_events / 2 ||
+                         (uint64_t)h->ring_bytes + bytes > limit->max_bytes / 2;
+        bool behind = h->oldest != NULL && h->oldest->index < h->first;
+        if (h->first < h->next && (long_ring || !behind)) {
+            tws__history_pop(h, c);
+        } else {
+            tws__history_drop_task(h, h->oldest, c);
+        }
+    }
+}
+
+static void tws__history_append(tws__history *h, const tws_hub_desc *limit, tws_event *e,
+                                tws__chores *c)
+{
+    tws_event *before = e->task_len == 0 ? NULL : tws__history_find(h, e);
+    if (before != NULL) {
+        tws__history_drop_task(h, before, c);
+    }
+    tws__history_make_room(h, limit, e->bytes, c);
+    e->index = h->next++;
+    *tws__history_slot(h, e->index) = e;
+    if (e->task_len > 0) {
+        tws__history_add_task(h, e);
+    }
+    h->held++;
+    h->bytes += e->bytes;
+    h->ring_bytes += e->bytes;
+    c->bytes += e->bytes;
+}
+
+/* The first last status at or behind that index. In the ring it is near, else it is looked for
+ * among those that the ring has left behind. */
+static tws_event *tws__history_status_from(const tws__history *h, uint64_t index)
+{
+    tws_event *e = h->oldest;
+    for (uint64_t i = index; i >= h->first && i < h->next; i++) {
+        e = *tws__history_slot(h, i);
+        if (e->latest) {
+            return e;
+        }
+    }
+    if (index >= h->first) {
+        return NULL;
+    }
+    while (e != NULL && e->index < index) {
+        e = e->newer;
+    }
+    return e;
+}
+
+/* Does e follow behind an id? One without an id does when the event before it has that very id. */
+static bool tws__event_follows(const tws_event *e, tws_event_id since)
+{
+    int order = tws_event_id_compare(e->id, since);
+    return order > 0 || (order == 0 && !e->has_id);
+}
+
+/* The index in the ring from which on all events follow behind since. */
+static uint64_t tws__history_after(const tws__history *h, tws_event_id since)
+{
+    uint64_t low = h->first;
+    uint64_t high = h->next;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (tws__event_follows(*tws__history_slot(h, middle), since)) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return low;
+}
+
+/* -- topics, under their shard's lock -- */
+
+static uint64_t tws__topic_first(const tws__topic *t)
+{
+    return t->history == NULL ? t->next : t->history->first;
+}
+
+static uint64_t tws__topic_next(const tws__topic *t)
+{
+    return t->history == NULL ? t->next : t->history->next;
+}
+
+static tws_event_id tws__topic_newest(const tws__topic *t)
+{
+    return tws__event_id_max(t->last_id, t->floor);
+}
+
+static tws__topic **tws__shard_slot(const tws__shard *s, uint32_t hash)
+{
+    return &s->bucket[hash & (s->bucket_count - 1)];
+}
+
+static tws__topic *tws__shard_find(const tws__shard *s, tws_str user_id, uint32_t hash)
+{
+    tws__topic *t = *tws__shard_slot(s, hash);
+    while (t != NULL && (t->hash != hash || !tws_str_eq(tws__topic_user(t), user_id))) {
+        t = t->chain;
+    }
+    return t;
+}
+
+/* Lock the shard of a user. */
+static tws__shard *tws__hub_enter(tws_hub *hub, tws_str user_id, uint32_t *hash, tws__chores *c)
+{
+    uint64_t h = tws__hub_hash(hub->hash_key, user_id);
+    tws__shard *s = &hub->shard[(h >> 32) & (hub->desc.shards - 1)];
+    *hash = (uint32_t)h;
+    tws__shard_enter(s, c);
+    return s;
+}
+
+/* Without memory chains get longer, no more. */
+static void tws__shard_grow(tws__shard *s)
+{
+    const tws_allocator *a = s->hub->desc.allocator;
+    size_t count = s->bucket_count * 2;
+    tws__topic **bucket = (tws__topic **)tws_alloc(a, count * sizeof *bucket);
+    if (bucket == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < s->bucket_count; i++) {
+        while (s->bucket[i] != NULL) {
+            tws__topic *t = s->bucket[i];
+            s->bucket[i] = t->chain;
+            t->chain = bucket[t->hash & (count - 1)];
+            bucket[t->hash & (count - 1)] = t;
+        }
+    }
+    tws_release(a, s->bucket, s->bucket_count * sizeof *bucket);
+    s->bucket = bucket;
+    s->bucket_count = count;
+}
+
+/* What an upstream has not loaded yet has no floor: it will tell. */
+static tws__topic *tws__shard_add(tws__shard *s, tws_str user_id, uint32_t hash)
+{
+    tws__topic *t = (tws__topic *)tws_alloc(s->hub->desc.allocator, sizeof *t + user_id.len);
+    if (t == NULL) {
+        return NULL;
+    }
+    if (s->topics == s->bucket_count) {
+        tws__shard_grow(s);
+    }
+    t->shard = s;
+    t->hash = hash;
+    t->floor = s->hub->desc.upstream != NULL ? tws__event_id(0, 0) : s->floor;
+    t->user_len = (uint8_t)user_id.len;
+    memcpy(t + 1, user_id.ptr, user_id.len);
+    t->chain = *tws__shard_slot(s, hash);
+    *tws__shard_slot(s, hash) = t;
+    s->topics++;
+    return t;
+}
+
+static void tws__shard_note_oldest(tws__shard *s)
+{
+    uint64_t ms = s->oldest == NULL ? UINT64_MAX : s->oldest->published_ms;
+    TWS__STORE(&s->oldest_ms, ms);
+}
+
+static void tws__shard_unlink(tws__shard *s, tws__history *h)
+{
+    *(h->older == NULL ? &s->oldest : &h->older->newer) = h->newer;
+    *(h->newer == NULL ? &s->newest : &h->newer->older) = h->older;
+}
+
+static void tws__shard_link_newest(tws__shard *s, tws__history *h)
+{
+    h->older = s->newest;
+    h->newer = NULL;
+    *(s->newest == NULL ? &s->oldest : &s->newest->newer) = h;
+    s->newest = h;
+}
+
+static bool tws__topic_open_history(tws__topic *t)
+{
+    tws__shard *s = t->shard;
+    tws__history *h = (tws__history *)tws_alloc(s->hub->desc.allocator, sizeof *h);
+    if (h == NULL) {
+        return false;
+    }
+    h->topic = t;
+    h->first = t->next;
+    h->next = t->next;
+    t->history = h;
+    tws__shard_link_newest(s, h);
+    return true;
+}
+
+static void tws__topic_close_history(tws__topic *t, tws__chores *c)
+{
+    tws__shard *s = t->shard;
+    tws__history *h = t->history;
+    const tws_allocator *a = s->hub->desc.allocator;
+    while (h->first < h->next) {
+        tws__history_pop(h, c);
+    }
+    while (h->oldest != NULL) {
+        tws__history_drop_task(h, h->oldest, c);
+    }
+    tws__shard_unlink(s, h);
+    tws__shard_note_oldest(s);
+    t->next = h->next;
+    t->history = NULL;
+    tws_release(a, h->ring, h->ring_size * sizeof *h->ring);
+    tws_release(a, h->bucket, h->bucket_count * sizeof *h->bucket);
+    tws_release(a, h, sizeof *h);
+}
+
+/* Free what holds nothing and serves nobody. Its ids are remembered by the shard, for whoever comes
+ * back with one. */
+static void tws__topic_tidy(tws__topic *t, tws__chores *c)
+{
+    tws__shard *s = t->shard;
+    tws__topic **at = tws__shard_slot(s, t->hash);
+    if (t->history != NULL && t->history->held == 0) {
+        tws__topic_close_history(t, c);
+    }
+    if (t->history != NULL || t->readers > 0) {
+        return;
+    }
+    while (*at != t) {
+        at = &(*at)->chain;
+    }
+    *at = t->chain;
+    s->topics--;
+    s->floor = tws__event_id_max(s->floor, tws__topic_newest(t));
+    tws_release(s->hub->desc.allocator, t, sizeof *t + t->user_len);
+}
+
+/* -- inboxes -- */
+
+TWS_API tws_hub_inbox *tws_hub_inbox_create(tws_hub *hub, void (*wake)(void *), void *context)
+{
+    tws_hub_inbox *in = (tws_hub_inbox *)tws_alloc(hub->desc.allocator, sizeof *in);
+    if (in == NULL) {
+        return NULL;
+    }
+    in->hub = hub;
+    in->wake = wake;
+    in->context = context;
+    TWS__MUTEX_INIT(&in->lock);
+    return in;
+}
+
+TWS_API void tws_hub_inbox_free(tws_hub_inbox *in)
+{
+    if (in == NULL) {
+        return;
+    }
+    TWS_ASSERT(in->first == NULL);
+    while (TWS__LOAD(&in->wakers) > 0) {
+        /* A publisher is between its unlock and its wake: a moment. */
+    }
+    TWS__MUTEX_FREE(&in->lock);
+    tws_release(in->hub->desc.allocator, in, sizeof *in);
+}
+
+static void tws__inbox_remove(tws_hub_inbox *in, tws_hub_group *g)
+{
+    *(g->sooner == NULL ? &in->first : &g->sooner->later) = g->later;
+    *(g->later == NULL ? &in->last : &g->later->sooner) = g->sooner;
+    TWS__STORE(&g->marked, 0u);
+}
+
+/* A mark that stands was not cleared before this publish took the shard's lock, so the gather that
+ * follows the clearing will find this event. */
+static void tws__group_mark(tws_hub_group *g, tws__chores *c)
+{
+    tws_hub_inbox *in = g->inbox;
+    if (TWS__LOAD(&g->marked) != 0) {
+        return;
+    }
+    TWS__LOCK(&in->lock);
+    bool was_empty = in->first == NULL;
+    g->sooner = in->last;
+    g->later = NULL;
+    *(in->last == NULL ? &in->first : &in->last->later) = g;
+    in->last = g;
+    TWS__STORE(&g->marked, 1u);
+    TWS__UNLOCK(&in->lock);
+    if (was_empty) {
+        tws__chores_wake(c, in);
+    }
+}
+
+static void tws__topic_mark(tws__topic *t, tws__chores *c)
+{
+    for (tws_hub_group *g = t->groups; g != NULL; g = g->next) {
+        tws__group_mark(g, c);
+    }
+}
+
+TWS_API tws_hub_group *tws_hub_news(tws_hub_inbox *in)
+{
+    TWS__LOCK(&in->lock);
+    tws_hub_group *g = in->first;
+    if (g != NULL) {
+        tws__inbox_remove(in, g);
+    }
+    TWS__UNLOCK(&in->lock);
+    return g;
+}
+
+TWS_API tws_hub_reader *tws_hub_first_reader(tws_hub_group *g)
+{
+    return g->first;
+}
+
+/* -- publishing -- */
+
+/* The task that json names: a string that is not empty, or an integer. */
+static bool tws__hub_task(const tws_hub *hub, tws_str json, tws_json_token *task)
+{
+    int64_t number;
+    if (tws_json_member(json, hub->task_key, task) != TWS_OK) {
+        return false;
+    }
+    if (task->type == TWS_JSON_NUMBER) {
+        return tws_json_i64(task, &number);
+    }
+    return task->type == TWS_JSON_STRING && task->text.len > 0;
+}
+
+/* Everything but the heads, behind them: DATA, a brace, DATA without line breaks if it has any, the
+ * task's name if it has escapes. */
+static void tws__event_fill(tws_event *e, const tws_hub *hub, tws_str json, bool broken,
+                            const tws_json_token *task)
+{
+    size_t end = json.len + 1;
+    e->data_len = (uint32_t)json.len;
+    memcpy(tws__event_at(e, 0), json.ptr, json.len);
+    *tws__event_at(e, json.len) = '}';
+    if (broken) {
+        e->sse_at = (uint32_t)end;
+        memcpy(tws__event_at(e, end), json.ptr, json.len);
+        tws__event_unbreak(tws__event_at(e, end), json.len);
+        end += json.len;
+    }
+    if (task == NULL) {
+        return;
+    }
+    e->task_at = (uint32_t)(task->text.ptr - json.ptr);
+    e->task_len = (uint32_t)task->text.len;
+    if (task->escaped) {
+        tws_buf name;
+        tws_buf_fixed(&name, tws__event_at(e, end), task->text.len);
+        tws_json_unescape(task, &name);
+        e->task_at = (uint32_t)end;
+        e->task_len = (uint32_t)name.len;
+    }
+    e->task_hash = (uint32_t)tws__hub_hash(hub->hash_key, tws__event_task(e));
+}
+
+static tws_status tws__event_build(const tws_hub *hub, tws_str json, tws_event **event)
+{
+    tws_json_token task;
+    if (json.len == 0 || json.len > hub->desc.max_event_bytes) {
+        return json.len == 0 ? TWS_ERR_ARGUMENT : TWS_ERR_LIMIT;
+    }
+    bool has_task = tws__hub_task(hub, json, &task);
+    bool broken = tws_str_find(json, '\n') < json.len || tws_str_find(json, '\r') < json.len;
+    uint64_t bytes = sizeof **event + TWS__EVENT_HEAD + (uint64_t)json.len + 1 +
+                     (broken ? json.len : 0) + (has_task && task.escaped ? task.text.len : 0);
+    if (bytes > hub->desc.max_bytes) {
+        return TWS_ERR_LIMIT;
+    }
+    tws_event *e = (tws_event *)tws_resize(hub->desc.allocator, NULL, 0, (size_t)bytes);
+    if (e == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    memset(e, 0, sizeof *e);
+    e->refs = 1;
+    e->bytes = (uint32_t)bytes;
+    e->allocator = hub->desc.allocator;
+    tws__event_fill(e, hub, json, broken, has_task ? &task : NULL);
+    *event = e;
+    return TWS_OK;
+}
+
+/* The next id: now, or right behind the newest when the clock stands still or was set back. False
+ * when there is none. */
+static bool tws__topic_next_id(const tws__topic *t, uint64_t now_ms, tws_event_id *id)
+{
+    tws_event_id newest = tws__topic_newest(t);
+    if (now_ms > newest.ms) {
+        *id = tws__event_id(now_ms, 0);
+    } else if (newest.seq < UINT64_MAX) {
+        *id = tws__event_id(newest.ms, newest.seq + 1);
+    } else {
+        *id = tws__event_id(newest.ms + 1, 0);
+    }
+    return tws_event_id_compare(*id, newest) > 0;
+}
+
+/* The topic was published to: it is the last to give way. */
+static void tws__topic_touch(tws__topic *t, uint64_t now_ms)
+{
+    tws_hub *hub = t->shard->hub;
+    uint64_t clock_ms = TWS__LOAD(&hub->clock_ms);
+    if (now_ms > clock_ms) {
+        TWS__STORE(&hub->clock_ms, now_ms);
+        clock_ms = now_ms;
+    }
+    t->history->published_ms = clock_ms;
+    tws__shard_unlink(t->shard, t->history);
+    tws__shard_link_newest(t->shard, t->history);
+    tws__shard_note_oldest(t->shard);
+}
+
+/* What may fail comes first, so that a publish that fails leaves all as it was. */
+static tws_status tws__topic_publish(tws__topic *t, tws_event *e, uint64_t now_ms,
+                                     tws_event_id *id, bool assign, tws__chores *c)
+{
+    tws_hub *hub = t->shard->hub;
+    if (assign && !tws__topic_next_id(t, now_ms, id)) {
+        return TWS_ERR_LIMIT;
+    }
+    if (t->history == NULL && !tws__topic_open_history(t)) {
+        return TWS_ERR_MEMORY;
+    }
+    if (!tws__history_reserve(t->history, hub, e)) {
+        return TWS_ERR_MEMORY;
+    }
+    bool has_id = !tws__event_id_none(*id);
+    t->last_id = has_id ? *id : t->last_id;
+    tws__event_seal(e, t->last_id, has_id);
+    tws__history_append(t->history, &hub->desc, e, c);
+    t->shard->stats.published++;
+    tws__topic_touch(t, now_ms);
+    tws__topic_mark(t, c);
+    return TWS_OK;
+}
+
+static tws_status tws__shard_publish(tws__shard *s, tws_str user_id, uint32_t hash, tws_event *e,
+                                     uint64_t now_ms, tws_event_id *id, bool assign, tws__chores *c)
+{
+    tws__topic *t = tws__shard_find(s, user_id, hash);
+    if (s->hub->desc.upstream != NULL && (t == NULL || t->readers == 0)) {
+        return TWS_ERR_NOT_FOUND;
+    }
+    if (t != NULL && !assign && !tws__event_id_none(*id) &&
+        tws_event_id_compare(*id, t->last_id) <= 0) {
+        s->stats.repeats++;
+        return TWS_ERR_EXISTS;
+    }
+    t = t != NULL ? t : tws__shard_add(s, user_id, hash);
+    if (t == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    tws_status status = tws__topic_publish(t, e, now_ms, id, assign, c);
+    if (status != TWS_OK) {
+        tws__topic_tidy(t, c);
+    }
+    return status;
+}
+
+/* Drop all events of the shard's least recently published topic, if that was before a time. */
+static bool tws__shard_drop_oldest(tws__shard *s, uint64_t before_ms)
+{
+    tws__chores c;
+    tws__shard_enter(s, &c);
+    bool drop = s->oldest != NULL && s->oldest->published_ms < before_ms;
+    if (drop) {
+        tws__topic *t = s->oldest->topic;
+        tws__topic_close_history(t, &c);
+        tws__topic_tidy(t, &c);
+    }
+    tws__shard_leave(s, &c);
+    return drop;
+}
+
+/* Hold the total budget. Shards are looked over without their locks: what changes meanwhile is seen
+ * in the next round. Of equally old ones the caller's comes last: it holds the newest event. */
+static void tws__hub_make_room(tws_hub *hub, const tws__shard *own)
+{
+    const size_t mask = hub->desc.shards - 1;
+    const size_t from = (size_t)(own - hub->shard);
+    while (TWS__LOAD(&hub->bytes) > hub->desc.max_total_bytes) {
+        tws__shard *oldest = NULL;
+        uint64_t oldest_ms = UINT64_MAX;
+        for (size_t i = 1; i <= hub->desc.shards; i++) {
+            tws__shard *s = &hub->shard[(from + i) & mask];
+            uint64_t ms = TWS__LOAD(&s->oldest_ms);
+            oldest = ms < oldest_ms ? s : oldest;
+            oldest_ms = ms < oldest_ms ? ms : oldest_ms;
+        }
+        if (oldest == NULL) {
+            return;
+        }
+        (void)tws__shard_drop_oldest(oldest, UINT64_MAX);
+    }
+}
+
+static bool tws__user_id_fits(tws_str user_id)
+{
+    return user_id.len > 0 && user_id.len <= TWS_MAX_USER_ID;
+}
+
+static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json, uint64_t now_ms,
+                                   tws_event_id *id, bool assign)
+{
+    tws_event *e;
+    tws__chores c;
+    uint32_t hash;
+    if (!tws__user_id_fits(user_id)) {
+        return TWS_ERR_ARGUMENT;
+    }
+    tws_status status = tws__event_build(hub, json, &e);
+    if (status != TWS_OK) {
+        return status;
+    }
+    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
+    status = tws__shard_publish(s, user_id, hash, e, now_ms, id, assign, &c);
+    tws__shard_leave(s, &c);
+    if (status != TWS_OK) {
+        tws_event_unref(e);
+        return status;
+    }
+    tws__hub_make_room(hub, s);
+    return TWS_OK;
+}
+
+TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, uint64_t now_ms,
+                                   const tws_event_id *id, tws_event_id *out)
+{
+    tws_event_id its_id = id == NULL ? tws__event_id(0, 0) : *id;
+    tws_status status = tws__hub_publish(hub, user_id, json, now_ms, &its_id, id == NULL);
+    if (status == TWS_OK && out != NULL) {
+        *out = its_id;
+    }
+    if (status != TWS_OK && status != TWS_ERR_EXISTS && status != TWS_ERR_NOT_FOUND) {
+        TWS__COUNT(&hub->refused, 1u);
+    }
+    return status;
+}
+
+TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms)
+{
+    uint64_t age_ms = (uint64_t)hub->desc.max_age_s * 1000;
+    TWS__STORE(&hub->clock_ms, now_ms);
+    if (hub->desc.max_age_s == TWS_OFF || now_ms <= age_ms) {
+        return;
+    }
+    for (size_t i = 0; i < hub->desc.shards; i++) {
+        while (tws__shard_drop_oldest(&hub->shard[i], now_ms - age_ms)) {
+            /* One topic for each taking of the lock: nobody waits long for it. */
+        }
+    }
+}
+
+/* -- reading -- */
+
+/* What tws_hub_reader.state says. */
+#define TWS__READER_NEW 0      /* its position is not found yet; it wants a snapshot */
+#define TWS__READER_SINCE 1    /* likewise; it wants what follows `since` */
+#define TWS__READER_SNAPSHOT 2 /* below snapshot_until it may miss further steps */
+#define TWS__READER_STEPS 3    /* it was promised every event */
+
+static tws_hub_group *tws__topic_group(tws__topic *t, tws_hub_inbox *in)
+{
+    tws_hub_group *g = t->groups;
+    while (g != NULL && g->inbox != in) {
+        g = g->next;
+    }
+    if (g != NULL) {
+        return g;
+    }
+    g = (tws_hub_group *)tws_alloc(in->hub->desc.allocator, sizeof *g);
+    if (g == NULL) {
+        return NULL;
+    }
+    g->topic = t;
+    g->inbox = in;
+    g->next = t->groups;
+    t->groups = g;
+    return g;
+}
+
+static void tws__group_free(tws_hub_group *g)
+{
+    tws_hub_inbox *in = g->inbox;
+    tws_hub_group **at = &g->topic->groups;
+    while (*at != g) {
+        at = &(*at)->next;
+    }
+    *at = g->next;
+    TWS__LOCK(&in->lock);
+    if (TWS__LOAD(&g->marked) != 0) {
+        tws__inbox_remove(in, g);
+    }
+    TWS__UNLOCK(&in->lock);
+    tws_release(in->hub->desc.allocator, g, sizeof *g);
+}
+
+static tws_status tws__shard_attach(tws__shard *s, tws_hub_inbox *in, tws_hub_reader *r,
+                                    tws_str user_id, uint32_t hash, tws__chores *c)
+{
+    const tws_hub_desc *desc = &s->hub->desc;
+    tws__topic *t = tws__shard_find(s, user_id, hash);
+    if (t != NULL && t->readers >= desc->max_readers) {
+        return TWS_ERR_LIMIT;
+    }
+    t = t != NULL ? t : tws__shard_add(s, user_id, hash);
+    if (t == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    r->group = tws__topic_group(t, in);
+    if (r->group == NULL) {
+        tws__topic_tidy(t, c);
+        return TWS_ERR_MEMORY;
+    }
+    t->readers++;
+    s->stats.readers++;
+    if (desc->upstream != NULL && t->readers == 1) {
+        t->loading = true;
+        desc->upstream->join(desc->upstream->context, user_id);
+    }
+    return TWS_OK;
+}
+
+TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
+                                  const tws_event_id *since)
+{
+    tws__chores c;
+    uint32_t hash;
+    memset(r, 0, sizeof *r);
+    if (!tws__user_id_fits(user_id)) {
+        return TWS_ERR_ARGUMENT;
+    }
+    tws__shard *s = tws__hub_enter(in->hub, user_id, &hash, &c);
+    tws_status status = tws__shard_attach(s, in, r, user_id, hash, &c);
+    tws__shard_leave(s, &c);
+    if (status != TWS_OK) {
+        return status;
+    }
+    r->state = since == NULL ? TWS__READER_NEW : TWS__READER_SINCE;
+    r->since = since == NULL ? tws__event_id(0, 0) : *since;
+    r->next = r->group->first;
+    if (r->next != NULL) {
+        r->next->prev = r;
+    }
+    r->group->first = r;
+    return TWS_OK;
+}
+
+TWS_API void tws_hub_detach(tws_hub_reader *r)
+{
+    tws__chores c;
+    tws_hub_group *g = r->group;
+    if (g == NULL) {
+        return;
+    }
+    *(r->prev == NULL ? &g->first : &r->prev->next) = r->next;
+    if (r->next != NULL) {
+        r->next->prev = r->prev;
+    }
+    r->group = NULL;
+    tws__topic *t = g->topic;
+    tws__shard *s = t->shard;
+    const tws_hub_upstream *upstream = s->hub->desc.upstream;
+    tws__shard_enter(s, &c);
+    t->readers--;
+    s->stats.readers--;
+    if (g->first == NULL) {
+        tws__group_free(g);
+    }
+    if (upstream != NULL && t->readers == 0) {
+        upstream->leave(upstream->context, tws__topic_user(t));
+    }
+    tws__topic_tidy(t, &c);
+    tws__shard_leave(s, &c);
+}
+
+static void tws__reader_to_snapshot(tws_hub_reader *r, const tws__topic *t)
+{
+    r->position = 0;
+    r->snapshot_until = tws__topic_next(t);
+    r->state = TWS__READER_SNAPSHOT;
+}
+
+static void tws__reader_reset(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b,
+                              const char *reason)
+{
+    b->reset = reason;
+    t->shard->stats.resets++;
+    tws__reader_to_snapshot(r, t);
+}
+
+/* Find a new reader's position. Who asks for all, by 0-0, is first given the last statuses that the
+ * ring has left behind. */
+static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
+{
+    b->start = true;
+    b->last_id = t->last_id;
+    if (r->state == TWS__READER_NEW) {
+        tws__reader_to_snapshot(r, t);
+        return;
+    }
+    bool all = tws__event_id_none(r->since);
+    if (!all && (tws_event_id_compare(r->since, t->floor) < 0 ||
+                 tws_event_id_compare(r->since, tws__topic_newest(t)) > 0)) {
+        tws__reader_reset(r, t, b, "position_gone");
+        return;
+    }
+    r->position = t->next;
+    if (t->history != NULL) {
+        r->position = all ? 0 : tws__history_after(t->history, r->since);
+    }
+    r->snapshot_until = all ? tws__topic_first(t) : 0;
+    r->state = TWS__READER_STEPS;
+    b->resumed = true;
+}
+
+/* Where the ring has run past a reader, a snapshot begins. Within one it goes on: to who sees only
+ * last statuses, the steps between are not missing. */
+static void tws__reader_catch_up(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
+{
+    bool in_snapshot = r->position < r->snapshot_until;
+    uint64_t live = in_snapshot ? r->snapshot_until : r->position;
+    if (live >= tws__topic_first(t)) {
+        return;
+    }
+    if (in_snapshot && r->state == TWS__READER_SNAPSHOT) {
+        r->snapshot_until = tws__topic_next(t);
+        return;
+    }
+    tws__reader_reset(r, t, b, live < t->hole ? "position_gone" : "slow_consumer");
+}
+
+static void tws__batch_add(tws_hub_batch *b, tws_event *e)
+{
+    TWS__REF(&e->refs);
+    b->event[b->count++] = e;
+}
+
+static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws__topic *t)
+{
+    const tws__history *h = t->history;
+    const uint64_t until = r->snapshot_until;
+    const uint64_t end = tws__topic_next(t);
+    tws_event *e = NULL;
+    if (h != NULL && r->position < until) {
+        e = tws__history_status_from(h, r->position);
+    }
+    b->next = r->position;
+    for (; e != NULL && e->index < until && b->count < TWS_HUB_BATCH; e = e->newer) {
+        tws__batch_add(b, e);
+        b->next = e->index + 1;
+    }
+    b->more = e != NULL && e->index < until;
+    if (b->more) {
+        return;
+    }
+    b->next = b->next < until ? until : b->next;
+    for (; b->next < end && b->count < TWS_HUB_BATCH; b->next++) {
+        tws__batch_add(b, *tws__history_slot(h, b->next));
+    }
+    b->more = b->next < end;
+}
+
+static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
+{
+    if (r->state == TWS__READER_NEW || r->state == TWS__READER_SINCE) {
+        tws__reader_start(r, t, b);
+    }
+    tws__reader_catch_up(r, t, b);
+    tws__batch_fill(b, r, t);
+    if (b->count == 0) {
+        r->position = b->next; /* nothing was between */
+    }
+    b->group = r->group;
+    b->from = r->position;
+    b->snapshot_until = r->snapshot_until;
+}
+
+TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
+{
+    tws__topic *t = r->group->topic;
+    b->count = 0;
+    b->more = false;
+    b->start = false;
+    b->resumed = false;
+    b->reset = NULL;
+    b->last_id = tws__event_id(0, 0);
+    b->group = NULL;
+    TWS__LOCK(&t->shard->lock);
+    if (!t->loading) {
+        tws__reader_gather(r, t, b);
+    }
+    TWS__UNLOCK(&t->shard->lock);
+}
+
+TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r)
+{
+    bool live = b->snapshot_until <= b->from && r->snapshot_until <= r->position;
+    bool found = r->state == TWS__READER_SNAPSHOT || r->state == TWS__READER_STEPS;
+    return found && b->group == r->group && !b->start && b->reset == NULL &&
+           b->from == r->position && (live || b->snapshot_until == r->snapshot_until);
+}
+
+TWS_API void tws_hub_advance(tws_hub_reader *r, const tws_hub_batch *b, size_t n)
+{
+    TWS_ASSERT(n <= b->count && r->position == b->from);
+    if (n > 0) {
+        r->position = n == b->count ? b->next : b->event[n - 1]->index + 1;
+    }
+}
+
+TWS_API void tws_hub_batch_free(tws_hub_batch *b)
+{
+    for (size_t i = 0; i < b->count; i++) {
+        tws_event_unref(b->event[i]);
+    }
+    b->count = 0;
+}
+
+/* -- upstream -- */
+
+/* Events between the newest and what comes next were lost on their way. The ring ends here, and an
+ * index is left out, so that a reader who had caught up is behind all the same. */
+static void tws__topic_break(tws__topic *t, tws__chores *c)
+{
+    tws__history *h = t->history;
+    while (h != NULL && h->first < h->next) {
+        tws__history_pop(h, c);
+    }
+    if (h != NULL) {
+        h->first = ++h->next;
+    } else {
+        t->next++;
+    }
+    t->hole = tws__topic_next(t);
+}
+
+TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from)
+{
+    tws__chores c;
+    uint32_t hash;
+    if (!tws__user_id_fits(user_id)) {
+        return;
+    }
+    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
+    tws__topic *t = tws__shard_find(s, user_id, hash);
+    if (t != NULL && t->readers > 0) {
+        if (!t->loading && tws_event_id_compare(complete_from, tws__topic_newest(t)) > 0) {
+            tws__topic_break(t, &c);
+        }
+        t->floor = tws__event_id_max(t->floor, complete_from);
+        t->loading = false;
+        tws__topic_mark(t, &c);
+        tws__topic_tidy(t, &c);
+    }
+    tws__shard_leave(s, &c);
+}
+
+/* -- asking -- */
+
+static bool tws__history_expired(const tws__history *h, const tws_hub_desc *desc, uint64_t now_ms)
+{
+    return desc->max_age_s != TWS_OFF && now_ms > h->published_ms &&
+           now_ms - h->published_ms > (uint64_t)desc->max_age_s * 1000;
+}
+
+static tws_status tws__history_snapshot(const tws__history *h, const tws_allocator *a,
+                                        tws_event ***events, size_t *count)
+{
+    tws_event **list = (tws_event **)tws_alloc(a, h->tasks * sizeof *list);
+    if (list == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    *events = list;
+    *count = h->tasks;
+    for (tws_event *e = h->oldest; e != NULL; e = e->newer) {
+        TWS__REF(&e->refs);
+        *list++ = e;
+    }
+    return TWS_OK;
+}
+
+TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_ms,
+                                    tws_event ***events, size_t *count, tws_event_id *last_id)
+{
+    tws__chores c;
+    uint32_t hash;
+    tws_status status = TWS_OK;
+    *events = NULL;
+    *count = 0;
+    *last_id = tws__event_id(0, 0);
+    if (!tws__user_id_fits(user_id)) {
+        return TWS_ERR_ARGUMENT;
+    }
+    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
+    const tws__topic *t = tws__shard_find(s, user_id, hash);
+    const tws__history *h = t == NULL ? NULL : t->history;
+    if (hub->desc.upstream != NULL && (t == NULL || t->readers == 0 || t->loading)) {
+        status = TWS_ERR_UNAVAILABLE;
+    } else if (h != NULL && h->tasks > 0 && !tws__history_expired(h, &hub->desc, now_ms)) {
+        status = tws__history_snapshot(h, hub->desc.allocator, events, count);
+    }
+    if (t != NULL && status == TWS_OK) {
+        *last_id = t->last_id;
+    }
+    tws__shard_leave(s, &c);
+    return status;
+}
+
+TWS_API void tws_hub_snapshot_free(tws_hub *hub, tws_event **events, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        tws_event_unref(events[i]);
+    }
+    tws_release(hub->desc.allocator, events, count * sizeof *events);
+}
+
+TWS_API uint32_t tws_hub_readers(tws_hub *hub, tws_str user_id)
+{
+    tws__chores c;
+    uint32_t hash;
+    if (!tws__user_id_fits(user_id)) {
+        return 0;
+    }
+    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
+    const tws__topic *t = tws__shard_find(s, user_id, hash);
+    uint32_t readers = t == NULL ? 0 : t->readers;
+    tws__shard_leave(s, &c);
+    return readers;
+}
+
+TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    for (size_t i = 0; i < hub->desc.shards; i++) {
+        tws__shard *s = &hub->shard[i];
+        TWS__LOCK(&s->lock);
+        out->topics += s->topics;
+        out->readers += s->stats.readers;
+        out->published += s->stats.published;
+        out->repeats += s->stats.repeats;
+        out->evicted += s->stats.evicted;
+        out->resets += s->stats.resets;
+        TWS__UNLOCK(&s->lock);
+    }
+    out->events = out->published - out->evicted;
+    out->bytes = TWS__LOAD(&hub->bytes);
+    out->refused = TWS__LOAD(&hub->refused);
+}
+
+/* -- the hub itself -- */
+
+#define TWS__HUB_BUCKETS 8           /* of topics, in each shard at first */
+#define TWS__HUB_MAX_EVENTS (1u << 24) /* so that a ring's size is no worry */
+
+static uint32_t tws__or_default(uint32_t value, uint32_t otherwise)
+{
+    return value == 0 ? otherwise : value;
+}
+
+static void tws__hub_configure(tws_hub *hub, const tws_hub_desc *desc, uint32_t shards)
+{
+    tws_hub_desc *d = &hub->desc;
+    *d = *desc;
+    d->shards = shards;
+    d->max_events = tws__or_default(d->max_events, 256);
+    d->max_events = d->max_events < TWS__HUB_MAX_EVENTS ? d->max_events : TWS__HUB_MAX_EVENTS;
+    d->max_bytes = tws__or_default(d->max_bytes, 256 * 1024);
+    d->max_age_s = tws__or_default(d->max_age_s, 3600);
+    d->max_total_bytes = d->max_total_bytes == 0 ? 64 * 1024 * 1024 : d->max_total_bytes;
+    d->max_event_bytes = tws__or_default(d->max_event_bytes, 64 * 1024);
+    d->max_readers = tws__or_default(d->max_readers, 64);
+    if (d->max_bytes > d->max_total_bytes) {
+        d->max_bytes = (uint32_t)d->max_total_bytes;
+    }
+    if (d->upstream != NULL) {
+        hub->upstream = *d->upstream;
+        d->upstream = &hub->upstream;
+    }
+    memcpy(hub->hash_key, d->hash_key, sizeof hub->hash_key);
+    hub->clock_ms = d->now_ms;
+}
+
+/* Ids given out before, in another life, end with this millisecond at the latest. */
+static bool tws__shard_init(tws__shard *s, tws_hub *hub)
+{
+    s->hub = hub;
+    s->oldest_ms = UINT64_MAX;
+    s->floor = tws__event_id(hub->desc.now_ms, UINT64_MAX);
+    s->bucket_count = TWS__HUB_BUCKETS;
+    s->bucket = (tws__topic **)tws_alloc(hub->desc.allocator, TWS__HUB_BUCKETS * sizeof *s->bucket);
+    TWS__MUTEX_INIT(&s->lock);
+    return s->bucket != NULL;
+}
+
+TWS_API tws_status tws_hub_create(tws_hub **hub, const tws_hub_desc *desc)
+{
+    const uint32_t wanted = tws__or_default(desc->shards, 16);
+    uint32_t shards = 1;
+    while (shards < wanted && shards < 4096) {
+        shards *= 2;
+    }
+    tws_str key = tws_str_c(desc->task_key == NULL ? "task_id" : desc->task_key);
+    size_t memory = sizeof **hub + shards * sizeof(tws__shard) + key.len;
+    tws_hub *h = (tws_hub *)tws_alloc(desc->allocator, memory);
+    *hub = NULL;
+    if (h == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    tws__hub_configure(h, desc, shards);
+    h->memory = memory;
+    h->shard = (tws__shard *)(h + 1);
+    char *key_copy = (char *)(h->shard + shards);
+    memcpy(key_copy, key.ptr, key.len);
+    h->task_key = tws_str_of(key_copy, key.len);
+    bool whole = true;
+    for (uint32_t i = 0; i < shards; i++) {
+        whole = tws__shard_init(&h->shard[i], h) && whole;
+    }
+    if (!whole) {
+        tws_hub_free(h);
+        return TWS_ERR_MEMORY;
+    }
+    *hub = h;
+    return TWS_OK;
+}
+
+static void tws__shard_free(tws__shard *s)
+{
+    tws__chores c;
+    tws__shard_enter(s, &c);
+    for (size_t i = 0; i < s->bucket_count && s->bucket != NULL; i++) {
+        while (s->bucket[i] != NULL) {
+            tws__topic *t = s->bucket[i];
+            TWS_ASSERT(t->readers == 0);
+            tws__topic_close_history(t, &c);
+            tws__topic_tidy(t, &c);
+        }
+    }
+    tws__shard_leave(s, &c);
+    tws_release(s->hub->desc.allocator, s->bucket, s->bucket_count * sizeof *s->bucket);
+    TWS__MUTEX_FREE(&s->lock);
+}
+
+TWS_API void tws_hub_free(tws_hub *hub)
+{
+    if (hub == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < hub->desc.shards; i++) {
+        tws__shard_free(&hub->shard[i]);
+    }
+    tws_release(hub->desc.allocator, hub, hub->memory);
+}
+
+/* == 17. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 ==
+ * Four ports: bytes in, events out, bytes out, time. A connection at rest owns no buffer: input
+ * is read where the caller's turn holds it, output is gathered in the turn, and only what is left
+ * incomplete or unsent at the turn's end is kept. No policy: what to answer and which code to close
+ * with is said from above. */
+
+enum {
+    TWS__HEAD,    /* between requests, or a head has begun */
+    TWS__BODY,    /* the head is read, the body is not */
+    TWS__WAIT,    /* a request was handed out and waits for its answer */
+    TWS__STREAM,  /* an answer without an end */
+    TWS__OPEN,    /* WebSocket */
+    TWS__CLOSING, /* our close frame is out, the peer's is not in */
+    TWS__FLUSH,   /* what is left goes out, then the sending side ends */
+    TWS__DRAIN,   /* read and drop until the peer ends too: no reset for unread input */
+    TWS__DONE
+};
+
+enum {
+    TWS__KEEP_ALIVE = 1,
+    TWS__NO_BODY = 2,   /* the request was HEAD */
+    TWS__EOF = 4,       /* the peer's sending side has ended */
+    TWS__REPORT = 8,    /* CLOSED is still to be told */
+    TWS__CONTINUED = 16, /* 100 Continue was sent */
+    TWS__BEGUN = 32,    /* bytes of the current head have come */
+    TWS__MINOR_0 = 64   /* HTTP/1.0 */
+};
+
+/* Payloads from here on are written from where they are; shorter ones are cheaper to copy. */
+#define TWS__BORROW 512u
+
+/* -- life -- */
+
+static uint32_t tws__or(uint32_t value, uint32_t fallback)
+{
+    return value == 0 ? fallback : value;
+}
+
+TWS_API void tws_conn_defaults(tws_conn_desc *d)
+{
+    d->max_head_bytes = tws__or(d->max_head_bytes, 16 * 1024);
+    d->max_body_bytes = tws__or(d->max_body_bytes, 64 * 1024);
+    d->max_message_bytes = tws__or(d->max_message_bytes, 64 * 1024);
+    d->max_frames = tws__or(d->max_frames, 1024);
+    d->max_output_bytes = tws__or(d->max_output_bytes, 64 * 1024);
+    d->head_ms = tws__or(d->head_ms, 10 * 1000);
+    d->body_ms = tws__or(d->body_ms, 10 * 1000);
+    d->idle_ms = tws__or(d->idle_ms, 75 * 1000);
+    d->heartbeat_ms = tws__or(d->heartbeat_ms, 25 * 1000);
+    d->answer_ms = tws__or(d->answer_ms, 10 * 1000);
+    d->stall_ms = tws__or(d->stall_ms, 30 * 1000);
+    d->close_ms = tws__or(d->close_ms, 5 * 1000);
+}
+
+TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_ms)
+{
+    memset(c, 0, sizeof *c);
+    c->desc = desc;
+    c->since_ms = now_ms;
+    c->input_ms = now_ms;
+}
+
+static void tws__conn_drop_input(tws_conn *c)
+{
+    tws_release(c->desc->allocator, c->in, c->in_cap);
+    c->in = NULL;
+    c->in_len = 0;
+    c->in_cap = 0;
+}
+
+static void tws__conn_drop_message(tws_conn *c)
+{
+    tws_release(c->desc->allocator, c->message, c->message_cap);
+    c->message = NULL;
+    c->message_len = 0;
+    c->message_cap = 0;
+}
+
+static void tws__conn_drop_output(tws_conn *c)
+{
+    tws_release(c->desc->allocator, c->out, c->out_cap);
+    c->out = NULL;
+    c->out_pos = 0;
+    c->out_len = 0;
+    c->out_cap = 0;
+}
+
+TWS_API void tws_conn_free(tws_conn *c)
+{
+    tws__conn_drop_input(c);
+    tws__conn_drop_message(c);
+    tws__conn_drop_output(c);
+}
+
+static bool tws__conn_is_open(const tws_conn *c)
+{
+    return c->state == TWS__OPEN || c->state == TWS__STREAM;
+}
+
+static void tws__conn_enter(tws_conn *c, uint8_t state, uint64_t now_ms)
+{
+    c->state = state;
+    c->since_ms = now_ms;
+}
+
+/* The WebSocket's or stream's life is over; its owner hears it from the next call of next. */
+static void tws__conn_over(tws_conn *c, uint16_t code)
+{
+    if (tws__conn_is_open(c)) {
+        c->flags |= TWS__REPORT;
+        c->close_code = code;
+    }
+}
+
+TWS_API void tws_conn_abort(tws_conn *c)
+{
+    tws__conn_over(c, 1006);
+    c->state = TWS__DONE;
+    tws__conn_drop_output(c);
+}
+
+/* -- output: either the turn's slices or the kept buffer, never both -- */
+
+/* Room for n more bytes behind *len in a buffer of the connection's. */
+static bool tws__conn_room(tws_conn *c, uint8_t **p, uint32_t len, uint32_t *cap, size_t n)
+{
+    if (n <= *cap - len) {
+        return true;
+    }
+    if (n > 0x7fffffffu - len) {
+        return false;
+    }
+    size_t want = *cap == 0 ? 256 : *cap;
+    while (want - len < n) {
+        want *= 2;
+    }
+    void *grown = tws_resize(c->desc->allocator, *p, *cap, want);
+    if (grown == NULL) {
+        return false;
+    }
+    *p = (uint8_t *)grown;
+    *cap = (uint32_t)want;
+    return true;
+}
+
+static bool tws__conn_keep(tws_conn *c, uint64_t now_ms, const void *data, size_t len)
+{
+    if (!tws__conn_room(c, &c->out, c->out_len, &c->out_cap, len)) {
+        tws_conn_abort(c);
+        return false;
+    }
+    if (c->out_pos == c->out_len) {
+        c->progress_ms = now_ms;
+    }
+    memcpy(c->out + c->out_len, data, len);
+    c->out_len += (uint32_t)len;
+    return true;
+}
+
+static size_t tws__conn_waiting(const tws_conn *c)
+{
+    return (size_t)c->out_len - c->out_pos;
+}
+
+/* Keep bytes [from, until) of the turn's slices. */
+static bool tws__conn_keep_slices(tws_conn *c, const tws_turn *t, size_t from, size_t until)
+{
+    size_t at = 0;
+    for (size_t i = 0; i < t->out_count && at < until; i++) {
+        size_t end = at + t->out[i].len;
+        size_t skip = from > at ? from - at : 0;
+        size_t stop = end > until ? until - at : t->out[i].len;
+        if (skip < stop && !tws__conn_keep(c, t->now_ms, t->out[i].ptr + skip, stop - skip)) {
+            return false;
+        }
+        at = end;
+    }
+    return true;
+}
+
+static void tws__turn_reset_output(tws_turn *t)
+{
+    t->out_count = 0;
+    t->out_bytes = 0;
+    t->sent_bytes = 0;
+    t->scratch_len = 0;
+    t->unit_count = 0;
+    t->unit_fixed = 0;
+    t->full = false;
+}
+
+static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
+{
+    t->out[t->out_count] = tws_str_of((const char *)data, len);
+    t->out_count++;
+    t->out_bytes += len;
+}
+
+static void tws__turn_copy(tws_turn *t, const void *data, size_t len)
+{
+    uint8_t *at = t->scratch + t->scratch_len;
+    memcpy(at, data, len);
+    t->scratch_len += len;
+    tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
+    if (last != NULL && last->ptr + last->len == (const char *)at) {
+        last->len += len;
+        t->out_bytes += len;
+        return;
+    }
+    tws__turn_add_slice(t, at, len);
+}
+
+static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed)
+{
+    if (len == 0) {
+        return true;
+    }
+    t->unit_fixed = t->unit_count;
+    if (c->out_len != 0) {
+        return tws__conn_keep(c, t->now_ms, data, len);
+    }
+    bool slice = borrowed && len >= TWS__BORROW;
+    bool room = t->out_count < TWS_TURN_SLICES && (slice || len <= TWS_TURN_SCRATCH - t->scratch_len);
+    if (!room) {
+        if (!tws__conn_keep_slices(c, t, 0, t->out_bytes)) {
+            return false;
+        }
+        t->unit_done += t->unit_count;
+        tws__turn_reset_output(t);
+        return tws__conn_keep(c, t->now_ms, data, len);
+    }
+    if (slice) {
+        tws__turn_add_slice(t, data, len);
+    } else {
+        tws__turn_copy(t, data, len);
+    }
+    return true;
+}
+
+/* Stop taking input while the turn has little room left, or the socket is behind. */
+static bool tws__conn_backed_up(const tws_conn *c, tws_turn *t)
+{
+    if (tws__conn_waiting(c) > c->desc->max_output_bytes) {
+        return true;
+    }
+    t->full = t->out_count > TWS_TURN_SLICES - 8 || t->scratch_len > TWS_TURN_SCRATCH - 1024;
+    return t->full;
+}
+
+TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *slices, size_t max)
+{
+    if (max == 0) {
+        return 0;
+    }
+    if (c->out_len != 0) {
+        slices[0] = tws_str_of((const char *)c->out + c->out_pos, tws__conn_waiting(c));
+        return 1;
+    }
+    size_t n = t->out_count < max ? t->out_count : max;
+    memcpy(slices, t->out, n * sizeof *slices);
+    return n;
+}
+
+TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
+{
+    if (c->out_len != 0) {
+        c->out_pos += (uint32_t)n;
+        if (n != 0) {
+            c->progress_ms = t->now_ms;
+        }
+        if (c->out_pos == c->out_len) {
+            tws__conn_drop_output(c);
+        }
+        return;
+    }
+    t->sent_bytes += n;
+    if (t->sent_bytes == t->out_bytes) {
+        t->unit_done += t->unit_count;
+        tws__turn_reset_output(t);
+    }
+}
+
+TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t)
+{
+    return tws__conn_is_open(c) && c->out_len == 0 && t->unit_count < TWS_TURN_UNITS &&
+           t->out_count + 4 <= TWS_TURN_SLICES;
+}
+
+TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, size_t count)
+{
+    if (!tws_conn_offers(c, t) || count > TWS_TURN_SLICES - t->out_count) {
+        return false;
+    }
+    t->unit_start[t->unit_count] = t->out_bytes;
+    t->unit_count++;
+    for (size_t i = 0; i < count; i++) {
+        tws__turn_add_slice(t, slices[i].ptr, slices[i].len);
+    }
+    return true;
+}
+
+/* -- a turn -- */
+
+TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
+{
+    tws__turn_reset_output(t);
+    t->unit_done = 0;
+    t->now_ms = now_ms;
+    t->input = c->in;
+    t->input_len = c->in_len;
+}
+
+TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len)
+{
+    if (len == 0 || c->state >= TWS__FLUSH) {
+        return;
+    }
+    c->input_ms = t->now_ms;
+    c->ping_ms = 0;
+    if (c->state == TWS__HEAD && (c->flags & TWS__BEGUN) == 0) {
+        c->flags |= TWS__BEGUN;
+        c->since_ms = t->now_ms;
+    }
+    if (c->in_len == 0) {
+        t->input = data;
+        t->input_len = len;
+        return;
+    }
+    if (!tws__conn_room(c, &c->in, c->in_len, &c->in_cap, len)) {
+        tws_conn_abort(c);
+        return;
+    }
+    memcpy(c->in + c->in_len, data, len);
+    c->in_len += (uint32_t)len;
+    t->input = c->in;
+    t->input_len = c->in_len;
+}
+
+static void tws__turn_take(tws_turn *t, size_t n)
+{
+    t->input += n;
+    t->input_len -= n;
+}
+
+/* Keep the rest of the input for the next turn, in a buffer only if there is a rest. */
+static void tws__conn_keep_input(tws_conn *c, const tws_turn *t)
+{
+    if (t->input_len == 0 || c->state >= TWS__FLUSH) {
+        tws__conn_drop_input(c);
+        return;
+    }
+    if (c->in_len != 0) {
+        memmove(c->in, t->input, t->input_len);
+    } else if (tws__conn_room(c, &c->in, 0, &c->in_cap, t->input_len)) {
+        memcpy(c->in, t->input, t->input_len);
+    } else {
+        tws_conn_abort(c);
+        return;
+    }
+    c->in_len = (uint32_t)t->input_len;
+}
+
+TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t)
+{
+    size_t units = t->unit_fixed;
+    while (units < t->unit_count && t->unit_start[units] < t->sent_bytes) {
+        units++;
+    }
+    if (units < t->unit_count && t->sent_bytes == t->unit_start[units] && t->out_bytes != 0) {
+        units++; /* stopped between two units: one is kept, so that the stall is seen */
+    }
+    size_t until = units < t->unit_count ? t->unit_start[units] : t->out_bytes;
+    if (c->state != TWS__DONE) {
+        tws__conn_keep_slices(c, t, t->sent_bytes, until);
+    }
+    tws__conn_keep_input(c, t);
+    if (c->message_len == 0) {
+        tws__conn_drop_message(c);
+    }
+    units += t->unit_done;
+    tws__turn_reset_output(t);
+    t->unit_done = 0;
+    t->input = NULL;
+    t->input_len = 0;
+    return units;
+}
+
+TWS_API void tws_conn_eof(tws_conn *c)
+{
+    c->flags |= TWS__EOF;
+    if (c->state == TWS__DRAIN) {
+        c->state = TWS__DONE;
+    }
+}
+
+/* -- requests -- */
+
+static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_event *ev, int status,
+                                            const char *reason)
+{
+    ev->type = TWS_CONN_BAD_REQUEST;
+    ev->status = status;
+    ev->reason = reason;
+    c->flags &= (uint8_t)~TWS__KEEP_ALIVE;
+    tws__conn_enter(c, TWS__WAIT, t->now_ms);
+    tws__turn_take(t, t->input_len);
+    return ev->type;
+}
+
+static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    const tws_http_request *r = &t->request;
+    c->flags &= (uint8_t)~(TWS__KEEP_ALIVE | TWS__NO_BODY | TWS__MINOR_0 | TWS__CONTINUED | TWS__BEGUN);
+    if (r->keep_alive) {
+        c->flags |= TWS__KEEP_ALIVE;
+    }
+    if (tws_str_eq_c(r->method, "HEAD")) {
+        c->flags |= TWS__NO_BODY;
+    }
+    if (r->minor == 0) {
+        c->flags |= TWS__MINOR_0;
+    }
+    tws__conn_enter(c, TWS__WAIT, t->now_ms);
+    memset(&c->u, 0, sizeof c->u);
+    ev->type = TWS_CONN_REQUEST;
+    return ev->type;
+}
+
+static void tws__conn_continue(tws_conn *c, tws_turn *t)
+{
+    static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (t->request.expect_continue && t->request.minor >= 1 && (c->flags & TWS__CONTINUED) == 0) {
+        c->flags |= TWS__CONTINUED;
+        tws__conn_write(c, t, line, sizeof line - 1, false);
+    }
+}
+
+/* A head has come whole: how much body belongs to it? */
+static tws_conn_event_type tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    const tws_http_request *r = &t->request;
+    if (r->content_length > c->desc->max_body_bytes) {
+        return tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
+    }
+    c->u.http.head_bytes = (uint32_t)r->head_bytes;
+    c->u.http.need = r->head_bytes + (size_t)r->content_length;
+    if (r->chunked) {
+        c->u.http.need = 0;
+    }
+    c->u.http.body_bytes = 0;
+    memset(&c->u.http.chunks, 0, sizeof c->u.http.chunks);
+    bool complete = !r->chunked && t->input_len >= c->u.http.need;
+    tws__conn_enter(c, TWS__BODY, t->now_ms);
+    if (!complete) {
+        tws__conn_continue(c, t);
+    }
+    return TWS_CONN_NONE;
+}
+
+/* The turn's request may be another connection's by now: read the head once more. */
+static void tws__conn_read_again(const tws_conn *c, tws_turn *t)
+{
+    tws_http_limits limits;
+    limits.max_head_bytes = c->desc->max_head_bytes;
+    tws_http_parse(&t->request, (const char *)t->input, t->input_len, NULL, &limits);
+}
+
+/* A chunked body, decoded in place: [head][decoded so far][raw]. */
+static tws_conn_event_type tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
+{
+    size_t at = (size_t)c->u.http.head_bytes + c->u.http.body_bytes;
+    char *raw = (char *)t->input + at;
+    size_t raw_len = t->input_len - at, consumed = 0, produced = 0;
+    tws_http_result result =
+        tws_http_chunks_feed(&c->u.http.chunks, raw, raw_len, &consumed, &produced);
+    if (result == TWS_HTTP_ERROR) {
+        return tws__conn_refuse(c, t, ev, 400, "malformed chunked body");
+    }
+    if (produced > c->desc->max_body_bytes - c->u.http.body_bytes) {
+        return tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
+    }
+    c->u.http.body_bytes += (uint32_t)produced;
+    if (result == TWS_HTTP_MORE) {
+        t->input_len = at + produced;
+        return TWS_CONN_NONE;
+    }
+    if (!fresh) {
+        tws__conn_read_again(c, t);
+    }
+    size_t body = c->u.http.body_bytes;
+    t->request.body = tws_str_of((const char *)t->input + c->u.http.head_bytes, body);
+    tws__turn_take(t, at + consumed);
+    return tws__conn_hand_out(c, t, ev);
+}
+
+static tws_conn_event_type tws__conn_body(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
+{
+    if (c->u.http.need == 0) {
+        return tws__conn_chunked(c, t, ev, fresh);
+    }
+    if (t->input_len < c->u.http.need) {
+        return TWS_CONN_NONE;
+    }
+    if (!fresh) {
+        tws__conn_read_again(c, t);
+    }
+    t->request.body = tws_str_of((const char *)t->input + c->u.http.head_bytes,
+                                 c->u.http.need - c->u.http.head_bytes);
+    tws__turn_take(t, c->u.http.need);
+    return tws__conn_hand_out(c, t, ev);
+}
+
+static tws_conn_event_type tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    if (t->input_len == 0) {
+        return TWS_CONN_NONE;
+    }
+    if (c->state == TWS__BODY) {
+        return tws__conn_body(c, t, ev, false);
+    }
+    if ((c->flags & TWS__BEGUN) == 0) { /* a pipelined head */
+        c->flags |= TWS__BEGUN;
+        c->since_ms = t->now_ms;
+    }
+    tws_http_limits limits;
+    limits.max_head_bytes = c->desc->max_head_bytes;
+    tws_http_result result = tws_http_parse(&t->request, (const char *)t->input, t->input_len,
+                                            &c->u.http.scanned, &limits);
+    if (result == TWS_HTTP_MORE) {
+        return TWS_CONN_NONE;
+    }
+    if (result == TWS_HTTP_ERROR) {
+        return tws__conn_refuse(c, t, ev, t->request.status, t->request.reason);
+    }
+    if (tws__conn_head(c, t, ev) != TWS_CONN_NONE) {
+        return ev->type;
+    }
+    return tws__conn_body(c, t, ev, true);
+}
+
+/* -- answers -- */
+
+static void tws__conn_answered(tws_conn *c, tws_turn *t, bool close)
+{
+    bool keep = (c->flags & TWS__KEEP_ALIVE) != 0 && (c->flags & TWS__EOF) == 0 && !close;
+    tws__conn_enter(c, keep ? (uint8_t)TWS__HEAD : (uint8_t)TWS__FLUSH, t->now_ms);
+    memset(&c->u, 0, sizeof c->u);
+}
+
+static void tws__conn_head_out(tws_conn *c, tws_turn *t, int status, const char *head,
+                               const char *content_type, int64_t content_length, bool close)
+{
+    char memory[512];
+    tws_buf b;
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_http_begin(&b, status);
+    if (content_type != NULL) {
+        tws_http_add(&b, "Content-Type", tws_str_c(content_type));
+    }
+    if (close) {
+        tws_http_add(&b, "Connection", tws_str_c("close"));
+    } else if ((c->flags & TWS__MINOR_0) != 0) {
+        tws_http_add(&b, "Connection", tws_str_c("keep-alive"));
+    }
+    tws__conn_write(c, t, b.ptr, b.len, false);
+    tws_str more = tws_str_c(head);
+    tws__conn_write(c, t, more.ptr, more.len, false);
+    tws_buf_clear(&b);
+    tws_http_end(&b, content_length);
+    tws__conn_write(c, t, b.ptr, b.len, false);
+}
+
+TWS_API void tws_conn_respond(tws_conn *c, tws_turn *t, int status, const char *head,
+                              const char *content_type, tws_str body, bool close)
+{
+    if (c->state != TWS__WAIT) {
+        return;
+    }
+    bool ends = close || (c->flags & TWS__KEEP_ALIVE) == 0 || (c->flags & TWS__EOF) != 0;
+    int64_t length = status == 204 || status == 304 ? -1 : (int64_t)body.len;
+    tws__conn_head_out(c, t, status, head, content_type, length, ends);
+    if ((c->flags & TWS__NO_BODY) == 0) {
+        tws__conn_write(c, t, body.ptr, body.len, false);
+    }
+    if (c->state == TWS__WAIT) {
+        tws__conn_answered(c, t, ends);
+    }
+}
+
+TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *head,
+                             const char *content_type)
+{
+    if (c->state != TWS__WAIT) {
+        return;
+    }
+    /* Ended by the connection's end, RFC 9112 6.3: an event is written as it is, for all readers. */
+    tws__conn_head_out(c, t, status, head, content_type, -1, true);
+    if ((c->flags & TWS__NO_BODY) != 0) {
+        tws__conn_answered(c, t, true);
+        return;
+    }
+    tws__conn_enter(c, TWS__STREAM, t->now_ms);
+    c->ping_ms = t->now_ms;
+}
+
+TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol)
+{
+    if (c->state != TWS__WAIT) {
+        return;
+    }
+    char memory[512], accept[TWS_WS_ACCEPT_LEN + 1];
+    tws_buf b;
+    tws_ws_accept(key, accept);
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                  "Connection: Upgrade\r\nSec-WebSocket-Accept: ");
+    tws_buf_put(&b, accept, TWS_WS_ACCEPT_LEN);
+    tws_buf_c(&b, "\r\n");
+    if (protocol.len != 0) {
+        tws_http_add(&b, "Sec-WebSocket-Protocol", protocol);
+    }
+    tws_buf_c(&b, "\r\n");
+    tws__conn_write(c, t, b.ptr, b.len, false);
+    tws__conn_enter(c, TWS__OPEN, t->now_ms);
+    c->input_ms = t->now_ms;
+    c->ping_ms = 0;
+    tws_ws_init(&c->u.ws, TWS_WS_SERVER, c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
+                c->desc->max_frames == TWS_OFF ? 0 : c->desc->max_frames);
+}
+
+/* -- WebSocket -- */
+
+static bool tws__conn_frame(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
+                            size_t len, bool borrowed)
+{
+    uint8_t header[TWS_WS_MAX_HEADER];
+    size_t n = tws_ws_header(header, true, opcode, len, NULL);
+    return tws__conn_write(c, t, header, n, false) && tws__conn_write(c, t, payload, len, borrowed);
+}
+
+TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
+                           size_t len, bool borrowed)
+{
+    if (c->state != TWS__OPEN || tws__conn_waiting(c) / 4 > c->desc->max_output_bytes) {
+        return false;
+    }
+    return tws__conn_frame(c, t, opcode, payload, len, borrowed);
+}
+
+TWS_API bool tws_conn_put(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed)
+{
+    if (c->state != TWS__STREAM || tws__conn_waiting(c) / 4 > c->desc->max_output_bytes) {
+        return false;
+    }
+    return tws__conn_write(c, t, data, len, borrowed);
+}
+
+static void tws__conn_close_frame(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason)
+{
+    uint8_t payload[125];
+    size_t n = code == 1005 ? 0 : tws_ws_close_payload(payload, code, reason);
+    tws__conn_frame(c, t, TWS_WS_CLOSE, payload, n, false);
+}
+
+TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason)
+{
+    if (c->state == TWS__OPEN) {
+        tws__conn_close_frame(c, t, code, reason);
+        if (c->state == TWS__OPEN) {
+            tws__conn_over(c, code);
+            tws__conn_enter(c, TWS__CLOSING, t->now_ms);
+        }
+        return;
+    }
+    if (c->state == TWS__STREAM || c->state == TWS__HEAD || c->state == TWS__BODY) {
+        tws__conn_over(c, code);
+        tws__conn_enter(c, TWS__FLUSH, t->now_ms);
+    }
+}
+
+/* The peer's close frame is here, or it broke a rule: tell the owner, answer, and end. */
+static tws_conn_event_type tws__conn_finish(tws_conn *c, tws_turn *t, tws_conn_event *ev,
+                                            const tws_ws_event *frame)
+{
+    bool told = c->state == TWS__CLOSING;
+    ev->code = frame->code;
+    ev->by_peer = frame->type == TWS_WS_GOT_CLOSE;
+    ev->reason = frame->reason;
+    ev->payload = frame->payload;
+    ev->len = frame->len;
+    if (!told) {
+        tws__conn_close_frame(c, t, frame->code,
+                              ev->by_peer ? tws_str_of(NULL, 0) : tws_str_c(frame->reason));
+    }
+    if (c->state != TWS__DONE) {
+        tws__conn_enter(c, TWS__FLUSH, t->now_ms);
+    }
+    c->flags &= (uint8_t)~TWS__REPORT;
+    tws__turn_take(t, t->input_len);
+    if (told) {
+        return TWS_CONN_NONE;
+    }
+    ev->type = TWS_CONN_CLOSED;
+    return ev->type;
+}
+
+/* Collect a message that does not come in one piece. Room grows with what has come, not with what
+ * a header promises. False without memory. */
+static bool tws__conn_collect(tws_conn *c, const tws_ws_event *frame)
+{
+    size_t need = frame->len;
+    if (c->message_cap - c->message_len < need) {
+        uint64_t whole = (uint64_t)frame->len + frame->frame_left;
+        size_t hint = need < 2048 ? 4096 : need * 2;
+        need = !frame->last && whole > need && whole < hint ? (size_t)whole : need;
+    }
+    if (!tws__conn_room(c, &c->message, c->message_len, &c->message_cap, need)) {
+        return false;
+    }
+    if (frame->len != 0) {
+        memcpy(c->message + c->message_len, frame->payload, frame->len);
+    }
+    c->message_len += (uint32_t)frame->len;
+    return true;
+}
+
+/* A piece of a message: true when *ev holds it whole. */
+static bool tws__conn_message(tws_conn *c, tws_conn_event *ev, const tws_ws_event *frame)
+{
+    if (c->state == TWS__CLOSING) {
+        return false;
+    }
+    ev->payload = frame->payload;
+    ev->len = frame->len;
+    if (!frame->first || !frame->last) {
+        if (!tws__conn_collect(c, frame)) {
+            tws_conn_abort(c);
+            return false;
+        }
+        if (!frame->last) {
+            return false;
+        }
+        ev->payload = c->message;
+        ev->len = c->message_len;
+        c->message_len = 0; /* freed at the turn's end, when nobody reads it any more */
+    }
+    ev->type = TWS_CONN_MESSAGE;
+    ev->opcode = frame->opcode;
+    return true;
+}
+
+static tws_conn_event_type tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    tws_ws_event frame;
+    while (c->state == TWS__OPEN || c->state == TWS__CLOSING) {
+        if (tws__conn_backed_up(c, t)) {
+            return TWS_CONN_NONE;
+        }
+        size_t n = tws_ws_decode(&c->u.ws, t->input, t->input_len, &frame);
+        tws__turn_take(t, n);
+        switch (frame.type) {
+        case TWS_WS_MORE:
+            return TWS_CONN_NONE;
+        case TWS_WS_DATA:
+            if (tws__conn_message(c, ev, &frame)) {
+                return ev->type;
+            }
+            break;
+        case TWS_WS_GOT_PING:
+            if (c->state == TWS__OPEN) {
+                tws__conn_frame(c, t, TWS_WS_PONG, frame.payload, frame.len, false);
+            }
+            break;
+        case TWS_WS_GOT_PONG:
+            break;
+        case TWS_WS_GOT_CLOSE:
+        case TWS_WS_ERROR:
+            return tws__conn_finish(c, t, ev, &frame);
+        }
+    }
+    return TWS_CONN_NONE;
+}
+
+/* -- events -- */
+
+static tws_conn_event_type tws__conn_at_eof(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    if (c->state == TWS__WAIT || c->state >= TWS__FLUSH) {
+        return TWS_CONN_NONE; /* a half-closed peer still gets its answer */
+    }
+    bool open = tws__conn_is_open(c);
+    tws__conn_enter(c, TWS__FLUSH, t->now_ms);
+    tws__turn_take(t, t->input_len);
+    if (!open) {
+        return TWS_CONN_NONE;
+    }
+    ev->type = TWS_CONN_CLOSED;
+    ev->code = 1006;
+    ev->by_peer = true;
+    return ev->type;
+}
+
+static tws_conn_event_type tws__conn_input(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    switch (c->state) {
+    case TWS__HEAD:
+    case TWS__BODY:
+        return tws__conn_backed_up(c, t) ? TWS_CONN_NONE : tws__conn_request(c, t, ev);
+    case TWS__OPEN:
+    case TWS__CLOSING:
+        return tws__conn_frames(c, t, ev);
+    case TWS__WAIT:
+        return TWS_CONN_NONE; /* a pipelined request waits its turn */
+    default:
+        tws__turn_take(t, t->input_len);
+        return TWS_CONN_NONE;
+    }
+}
+
+TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    memset(ev, 0, sizeof *ev);
+    if ((c->flags & TWS__REPORT) != 0) {
+        c->flags &= (uint8_t)~TWS__REPORT;
+        ev->type = TWS_CONN_CLOSED;
+        ev->code = c->close_code;
+        return ev->type;
+    }
+    tws_conn_event_type type = tws__conn_input(c, t, ev);
+    if (type == TWS_CONN_NONE && (c->flags & TWS__REPORT) != 0) {
+        return tws_conn_next(c, t, ev); /* an abort under way; at most once: REPORT is cleared */
+    }
+    if (type == TWS_CONN_NONE && (c->flags & TWS__EOF) != 0 && !tws__conn_backed_up(c, t)) {
+        return tws__conn_at_eof(c, t, ev);
+    }
+    return type;
+}
+
+/* -- time -- */
+
+static uint64_t tws__after(uint64_t at_ms, uint32_t ms)
+{
+    return ms == TWS_OFF ? UINT64_MAX : at_ms + ms;
+}
+
+static uint64_t tws__min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* While output waits the ping would wait behind it: then the stall deadline watches alone. */
+static uint64_t tws__conn_pulse(const tws_conn *c)
+{
+    const tws_conn_desc *d = c->desc;
+    if (c->out_len != 0) {
+        return UINT64_MAX;
+    }
+    if (c->state == TWS__STREAM) {
+        return tws__after(c->ping_ms, d->heartbeat_ms);
+    }
+    return c->ping_ms != 0 ? tws__after(c->ping_ms, d->answer_ms)
+                           : tws__after(c->input_ms, d->heartbeat_ms);
+}
+
+TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
+{
+    const tws_conn_desc *d = c->desc;
+    uint64_t stall = c->out_len != 0 ? tws__after(c->progress_ms, d->stall_ms) : UINT64_MAX;
+    switch (c->state) {
+    case TWS__HEAD:
+        if ((c->flags & TWS__BEGUN) == 0 && c->since_ms != c->input_ms) {
+            return tws__min64(stall, tws__after(c->since_ms, d->idle_ms));
+        }
+        return tws__min64(stall, tws__after(c->since_ms, d->head_ms));
+    case TWS__BODY:
+        return tws__min64(stall, tws__after(c->since_ms, d->body_ms));
+    case TWS__STREAM:
+    case TWS__OPEN:
+        return tws__min64(stall, tws__conn_pulse(c));
+    case TWS__CLOSING:
+    case TWS__FLUSH: /* who still takes what waits is given the time for it */
+        return tws__after(c->progress_ms > c->since_ms ? c->progress_ms : c->since_ms, d->close_ms);
+    case TWS__DRAIN:
+        return tws__after(c->since_ms, d->close_ms);
+    case TWS__WAIT:
+        return stall;
+    default:
+        return 0;
+    }
+}
+
+static tws_conn_event_type tws__conn_timeout(tws_conn_event *ev, tws_conn_timeout which)
+{
+    ev->type = TWS_CONN_TIMEOUT;
+    ev->timeout = which;
+    return ev->type;
+}
+
+static tws_conn_event_type tws__conn_tick_open(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    if (t->now_ms < tws__conn_pulse(c)) {
+        return TWS_CONN_NONE;
+    }
+    if (c->state == TWS__STREAM) {
+        c->ping_ms = t->now_ms;
+        ev->type = TWS_CONN_HEARTBEAT;
+        return ev->type;
+    }
+    if (c->ping_ms != 0) {
+        return tws__conn_timeout(ev, TWS_TIMEOUT_HEARTBEAT);
+    }
+    c->ping_ms = t->now_ms;
+    tws__conn_frame(c, t, TWS_WS_PING, NULL, 0, false);
+    return TWS_CONN_NONE;
+}
+
+TWS_API tws_conn_event_type tws_conn_tick(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    memset(ev, 0, sizeof *ev);
+    if (t->now_ms < tws_conn_deadline(c)) {
+        return TWS_CONN_NONE;
+    }
+    bool stalled = c->out_len != 0 && t->now_ms >= tws__after(c->progress_ms, c->desc->stall_ms);
+    if (stalled && tws__conn_is_open(c)) {
+        return tws__conn_timeout(ev, TWS_TIMEOUT_STALL);
+    }
+    switch (c->state) {
+    case TWS__HEAD:
+        if ((c->flags & TWS__BEGUN) == 0 || stalled) {
+            tws__conn_enter(c, TWS__FLUSH, t->now_ms); /* it never began: nothing to answer */
+            return TWS_CONN_NONE;
+        }
+        return tws__conn_refuse(c, t, ev, 408, "the request head took too long");
+    case TWS__BODY:
+        return tws__conn_refuse(c, t, ev, 408, "the request body took too long");
+    case TWS__STREAM:
+    case TWS__OPEN:
+        return tws__conn_tick_open(c, t, ev);
+    case TWS__CLOSING:
+        tws__conn_enter(c, TWS__FLUSH, t->now_ms);
+        return TWS_CONN_NONE;
+    default:
+        tws_conn_abort(c);
+        return TWS_CONN_NONE;
+    }
+}
+
+/* -- what the driver asks -- */
+
+TWS_API bool tws_conn_wants_input(const tws_conn *c)
+{
+    if (c->state == TWS__DONE || c->state == TWS__WAIT || (c->flags & TWS__EOF) != 0) {
+        return false;
+    }
+    return c->state >= TWS__FLUSH || tws__conn_waiting(c) <= c->desc->max_output_bytes;
+}
+
+TWS_API bool tws_conn_wants_output(const tws_conn *c)
+{
+    return c->out_len != 0;
+}
+
+TWS_API bool tws_conn_wants_shut(const tws_conn *c)
+{
+    return c->state == TWS__FLUSH && c->out_len == 0;
+}
+
+TWS_API void tws_conn_shut(tws_conn *c, uint64_t now_ms)
+{
+    bool over = (c->flags & TWS__EOF) != 0;
+    tws__conn_enter(c, over ? (uint8_t)TWS__DONE : (uint8_t)TWS__DRAIN, now_ms);
+}
+
+TWS_API bool tws_conn_done(const tws_conn *c)
+{
+    return c->state == TWS__DONE;
+}
+
+TWS_API bool tws_conn_open(const tws_conn *c)
+{
+    return tws__conn_is_open(c);
+}
+
+TWS_API bool tws_conn_idle(const tws_conn *c)
+{
+    return c->state == TWS__HEAD && (c->flags & TWS__BEGUN) == 0;
+}
+
+#ifndef TASKWS_NO_SERVER
+/* ======================================================================================== */
+/*                      IV. I/O: the only part that includes a socket header                 */
+/* ======================================================================================== */
+
+/* == 18. sys: sockets, clock, entropy ====================================================
+ * The system, behind functions that answer in the house's terms. */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef MSG_NOSIGNAL
+#define MSG_NOSIGNAL 0 /* then SIGPIPE is ignored per socket or by the host */
+#endif
+
+/* -- clock, entropy, resources -- */
+
+static uint64_t tws__clock_us(clockid_t which)
+{
+    struct timespec t;
+    clock_gettime(which, &t);
+    return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
+}
+
+TWS_API uint64_t tws_sys_now_us(void)
+{
+    return tws__clock_us(CLOCK_MONOTONIC);
+}
+
+TWS_API uint64_t tws_sys_now_ms(void)
+{
+    return tws__clock_us(CLOCK_MONOTONIC) / 1000u;
+}
+
+TWS_API uint64_t tws_sys_wall_ms(void)
+{
+    return tws__clock_us(CLOCK_REALTIME) / 1000u;
+}
+
+static bool tws__sys_read_full(int fd, void *out, size_t n)
+{
+    uint8_t *p = (uint8_t *)out;
+    while (n != 0) {
+        ssize_t got = read(fd, p, n);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            return false;
+        }
+        p += got;
+        n -= (size_t)got;
+    }
+    return true;
+}
+
+TWS_API bool tws_sys_random(void *out, size_t n)
+{
+    int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool ok = tws__sys_read_full(fd, out, n);
+    close(fd);
+    return ok;
+}
+
+TWS_API uint64_t tws_sys_max_files(void)
+{
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY) {
+        return 1024;
+    }
+    return (uint64_t)limit.rlim_cur;
+}
+
+/* The lowest free descriptor: close to the number of open ones, at the cost of two calls. */
+TWS_API uint64_t tws_sys_open_files(void)
+{
+    int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return errno == EMFILE ? tws_sys_max_files() : 0;
+    }
+    close(fd);
+    return (uint64_t)fd;
+}
+
+TWS_API uint64_t tws_sys_resident_bytes(void)
+{
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f == NULL) {
+        return 0;
+    }
+    unsigned long total = 0, resident = 0;
+    int fields = fscanf(f, "%lu %lu", &total, &resident);
+    fclose(f);
+    return fields == 2 ? (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+/* The kernel grows a process's descriptor table while others wait: 10 to 30 ms of stalled accept,
+ * once there are threads. Grown here, before the first. */
+static void tws__sys_grow_files(uint64_t files)
+{
+    if (files < 64 || files > 0x7fffffffu) {
+        return;
+    }
+    int fd = fcntl(0, F_DUPFD, (int)files - 1);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
+/* -- sockets -- */
+
+static bool tws__sys_again(int error)
+{
+    return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
+}
+
+static void tws__sys_nonblocking(int fd)
+{
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+}
+
+static void tws__sys_option(int fd, int level, int name)
+{
+    int on = 1;
+    setsockopt(fd, level, name, &on, (socklen_t)sizeof on);
+}
+
+static int tws__sys_bind_one(const struct addrinfo *a, bool shared)
+{
+    int fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);
+    if (fd < 0) {
+        return -1;
+    }
+    tws__sys_nonblocking(fd);
+    tws__sys_option(fd, SOL_SOCKET, SO_REUSEADDR);
+#ifdef SO_REUSEPORT
+    if (shared) {
+        tws__sys_option(fd, SOL_SOCKET, SO_REUSEPORT);
+    }
+#endif
+    tws__sys_option(fd, IPPROTO_TCP, TCP_NODELAY); /* inherited by what is accepted */
+    if (a->ai_family == AF_INET6) {
+        int off = 0;
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, (socklen_t)sizeof off);
+    }
+    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, SOMAXCONN) != 0) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+/* A listening TCP socket, or -1 with *why. shared: several threads bind the same port. */
+static int tws__sys_listen_tcp(const char *host, int port, bool shared, const char **why)
+{
+    struct addrinfo hints, *list = NULL;
+    char service[8];
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+    snprintf(service, sizeof service, "%u", (unsigned)port & 0xffffu);
+    int error = getaddrinfo(host, service, &hints, &list);
+    if (error != 0) {
+        *why = gai_strerror(error);
+        return -1;
+    }
+    int fd = -1;
+    for (const struct addrinfo *a = list; a != NULL && fd < 0; a = a->ai_next) {
+        fd = tws__sys_bind_one(a, shared);
+    }
+    if (fd < 0) {
+        *why = strerror(errno);
+    }
+    freeaddrinfo(list);
+    return fd;
+}
+
+static int tws__sys_listen_unix(const char *path, const char **why)
+{
+    struct sockaddr_un a;
+    struct stat st;
+    memset(&a, 0, sizeof a);
+    a.sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof a.sun_path) {
+        *why = "the path is too long for a socket";
+        return -1;
+    }
+    memcpy(a.sun_path, path, strlen(path));
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
+        unlink(path);
+    }
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0 || bind(fd, (const struct sockaddr *)&a, (socklen_t)sizeof a) != 0 ||
+        listen(fd, SOMAXCONN) != 0) {
+        *why = strerror(errno);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -1;
+    }
+    tws__sys_nonblocking(fd);
+    return fd;
+}
+
+static int tws__sys_port(int fd)
+{
+    struct sockaddr_storage a;
+    socklen_t len = (socklen_t)sizeof a;
+    if (getsockname(fd, (struct sockaddr *)&a, &len) != 0) {
+        return 0;
+    }
+    if (a.ss_family == AF_INET) {
+        struct sockaddr_in in;
+        memcpy(&in, &a, sizeof in);
+        return ntohs(in.sin_port);
+    }
+    if (a.ss_family == AF_INET6) {
+        struct sockaddr_in6 in6;
+        memcpy(&in6, &a, sizeof in6);
+        return ntohs(in6.sin6_port);
+    }
+    return 0;
+}
+
+static int tws__sys_accept(int listener)
+{
+#if defined(__linux__) && defined(SOCK_NONBLOCK) && defined(_GNU_SOURCE)
+    return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+#else
+    int fd = accept(listener, NULL, NULL);
+    if (fd >= 0) {
+        tws__sys_nonblocking(fd);
+#ifdef SO_NOSIGPIPE
+        tws__sys_option(fd, SOL_SOCKET, SO_NOSIGPIPE);
+#endif
+    }
+    return fd;
+#endif
+}
+
+/* The peer's address as 16 bytes, IPv4 mapped into IPv6; zeros for anything else. */
+static void tws__sys_address(int fd, uint8_t out[16])
+{
+    struct sockaddr_storage a;
+    socklen_t len = (socklen_t)sizeof a;
+    memset(out, 0, 16);
+    if (getpeername(fd, (struct sockaddr *)&a, &len) != 0) {
+        return;
+    }
+    if (a.ss_family == AF_INET) {
+        struct sockaddr_in in;
+        memcpy(&in, &a, sizeof in);
+        out[10] = 0xff;
+        out[11] = 0xff;
+        memcpy(out + 12, &in.sin_addr, 4);
+    } else if (a.ss_family == AF_INET6) {
+        struct sockaddr_in6 in6;
+        memcpy(&in6, &a, sizeof in6);
+        memcpy(out, &in6.sin6_addr, 16);
+    }
+}
+
+static bool tws__sys_is_loopback(const uint8_t a[16])
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    static const uint8_t one[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+    return memcmp(a, one, 16) == 0 || (memcmp(a, mapped, 12) == 0 && a[12] == 127);
+}
+
+/* Bytes read; 0 at the end; -1 when there is nothing now; -2 when the connection is lost. */
+static long tws__sys_receive(int fd, void *data, size_t len)
+{
+    ssize_t n = recv(fd, data, len, 0);
+    if (n >= 0) {
+        return (long)n;
+    }
+    return tws__sys_again(errno) ? -1 : -2;
+}
+
+/* Bytes written, 0 when none can be now; -2 when the connection is lost. One call. */
+static long tws__sys_send(int fd, const tws_str *slices, size_t count)
+{
+    struct iovec iov[TWS_TURN_SLICES];
+    struct msghdr m;
+    size_t n = count < TWS_TURN_SLICES ? count : TWS_TURN_SLICES;
+    for (size_t i = 0; i < n; i++) {
+        iov[i].iov_base = (void *)(uintptr_t)slices[i].ptr;
+        iov[i].iov_len = slices[i].len;
+    }
+    memset(&m, 0, sizeof m);
+    m.msg_iov = iov;
+    m.msg_iovlen = n;
+    ssize_t sent = n == 1 ? send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
+                          : sendmsg(fd, &m, MSG_NOSIGNAL);
+    if (sent >= 0) {
+        return (long)sent;
+    }
+    return tws__sys_again(errno) ? 0 : -2;
+}
+
+/* == 19. loop: readiness backends, timers, wake-up from other threads ====================
+ * A backend is six functions of the same names; one #if chooses. Timers stand in a wheel: setting,
+ * moving and clearing one is O(1), and one that moved later costs nothing until its old time. */
+
+#if defined(__linux__) && !defined(TASKWS_POLL)
+#define TWS__EPOLL 1
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#else
+#define TWS__EPOLL 0
+#include <poll.h>
+#endif
+
+#define TWS__WHEEL 2048u /* slots of TWS_TIMER_STEP_MS: 32 s, the longest usual deadline */
+
+enum { TWS__WATCH_WAKE = 255 };
+
+struct tws_loop {
+    const tws_allocator *allocator;
+    tws_watch wake;
+    int wake_write; /* the other end of a pipe; equal to wake.fd for an eventfd */
+    uint32_t woken;
+    uint64_t tick; /* slots up to this one have been emptied */
+    tws_timer *due;
+    tws_timer *slot[TWS__WHEEL];
+    uint64_t filled[TWS__WHEEL / 64];
+#if TWS__EPOLL
+    int epoll;
+#else
+    struct pollfd *set;
+    tws_watch **owner;
+    uint32_t count;
+    uint32_t cap;
+#endif
+};
+
+/* -- backends -- */
+
+#if TWS__EPOLL
+
+static bool tws__backend_init(tws_loop *l)
+{
+    l->epoll = epoll_create1(EPOLL_CLOEXEC);
+    return l->epoll >= 0;
+}
+
+static void tws__backend_free(tws_loop *l)
+{
+    close(l->epoll);
+}
+
+static bool tws__backend_control(tws_loop *l, int operation, tws_watch *w)
+{
+    struct epoll_event e;
+    memset(&e, 0, sizeof e);
+    e.events = ((w->want & TWS_READ) != 0 ? (uint32_t)EPOLLIN : 0u) |
+               ((w->want & TWS_WRITE) != 0 ? (uint32_t)EPOLLOUT : 0u);
+    e.data.ptr = w;
+    return epoll_ctl(l->epoll, operation, w->fd, &e) == 0;
+}
+
+static bool tws__backend_add(tws_loop *l, tws_watch *w)
+{
+    return tws__backend_control(l, EPOLL_CTL_ADD, w);
+}
+
+static void tws__backend_change(tws_loop *l, tws_watch *w)
+{
+    tws__backend_control(l, EPOLL_CTL_MOD, w);
+}
+
+static void tws__backend_remove(tws_loop *l, tws_watch *w)
+{
+    tws__backend_control(l, EPOLL_CTL_DEL, w);
+}
+
+static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
+{
+    struct epoll_event e[TWS_LOOP_READY];
+    int n = epoll_wait(l->epoll, e, TWS_LOOP_READY, timeout_ms);
+    for (int i = 0; i < n; i++) {
+        bool lost = (e[i].events & ((uint32_t)EPOLLERR | (uint32_t)EPOLLHUP)) != 0;
+        ready[i].watch = (tws_watch *)e[i].data.ptr;
+        ready[i].events = ((e[i].events & (uint32_t)EPOLLIN) != 0 || lost ? TWS_READ : 0u) |
+                          ((e[i].events & (uint32_t)EPOLLOUT) != 0 || lost ? TWS_WRITE : 0u);
+    }
+    return n > 0 ? (size_t)n : 0;
+}
+
+static int tws__backend_wake_pair(int *write_end)
+{
+    *write_end = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return *write_end;
+}
+
+static int tws__backend_fd(const tws_loop *l)
+{
+    return l->epoll;
+}
+
+#else
+
+static bool tws__backend_init(tws_loop *l)
+{
+    (void)l;
+    return true;
+}
+
+static void tws__backend_free(tws_loop *l)
+{
+    tws_release(l->allocator, l->set, l->cap * sizeof *l->set);
+    tws_release(l->allocator, l->owner, l->cap * sizeof *l->owner);
+}
+
+static bool tws__backend_grow(tws_loop *l)
+{
+    uint32_t cap = l->cap == 0 ? 64 : l->cap * 2;
+    void *set = tws_resize(l->allocator, l->set, l->cap * sizeof *l->set, cap * sizeof *l->set);
+    if (set == NULL) {
+        return false;
+    }
+    l->set = (struct pollfd *)set;
+    void *owner =
+        tws_resize(l->allocator, l->owner, l->cap * sizeof *l->owner, cap * sizeof *l->owner);
+    if (owner == NULL) {
+        /* Back to the old size: shrinking gives the same block or, failing, leaves a larger one
+         * whose size would be forgotten; so grow the other array first next time. */
+        void *back = tws_resize(l->allocator, set, cap * sizeof *l->set,
+                                l->cap == 0 ? 0 : l->cap * sizeof *l->set);
+        l->set = (struct pollfd *)back;
+        return false;
+    }
+    l->owner = (tws_watch **)owner;
+    l->cap = cap;
+    return true;
+}
+
+static void tws__backend_change(tws_loop *l, tws_watch *w)
+{
+    struct pollfd *p = &l->set[w->slot];
+    p->fd = w->fd;
+    p->events = (short)(((w->want & TWS_READ) != 0 ? POLLIN : 0) |
+                        ((w->want & TWS_WRITE) != 0 ? POLLOUT : 0));
+    p->revents = 0;
+}
+
+static bool tws__backend_add(tws_loop *l, tws_watch *w)
+{
+    if (l->count == l->cap && !tws__backend_grow(l)) {
+        return false;
+    }
+    w->slot = l->count;
+    l->owner[l->count] = w;
+    l->count++;
+    tws__backend_change(l, w);
+    return true;
+}
+
+static void tws__backend_remove(tws_loop *l, tws_watch *w)
+{
+    l->count--;
+    l->set[w->slot] = l->set[l->count];
+    l->owner[w->slot] = l->owner[l->count];
+    l->owner[w->slot]->slot = w->slot;
+}
+
+static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
+{
+    int left = poll(l->set, (nfds_t)l->count, timeout_ms);
+    size_t n = 0;
+    /* More than fit are met again in the next turn: poll is level-triggered. Begin elsewhere then,
+     * so that the last ones are not starved. */
+    uint32_t start = l->count == 0 ? 0 : (uint32_t)(l->tick % l->count);
+    for (uint32_t k = 0; k < l->count && left > 0 && n < TWS_LOOP_READY; k++) {
+        uint32_t i = start + k < l->count ? start + k : start + k - l->count;
+        short got = l->set[i].revents;
+        if (got == 0) {
+            continue;
+        }
+        bool lost = (got & (POLLERR | POLLHUP | POLLNVAL)) != 0;
+        ready[n].watch = l->owner[i];
+        ready[n].events = ((got & POLLIN) != 0 || lost ? TWS_READ : 0u) |
+                          ((got & POLLOUT) != 0 || lost ? TWS_WRITE : 0u);
+        n++;
+        left--;
+    }
+    return n;
+}
+
+static int tws__backend_wake_pair(int *write_end)
+{
+    int ends[2];
+    if (pipe(ends) != 0) {
+        *write_end = -1;
+        return -1;
+    }
+    tws__sys_nonblocking(ends[0]);
+    tws__sys_nonblocking(ends[1]);
+    *write_end = ends[1];
+    return ends[0];
+}
+
+static int tws__backend_fd(const tws_loop *l)
+{
+    (void)l;
+    return -1;
+}
+
+#endif
+
+TWS_API const char *tws_loop_backend(void)
+{
+    return TWS__EPOLL ? "epoll" : "poll";
+}
+
+/* -- the loop -- */
+
+TWS_API tws_loop *tws_loop_create(const tws_allocator *a)
+{
+    tws_loop *l = (tws_loop *)tws_alloc(a, sizeof *l);
+    if (l == NULL) {
+        return NULL;
+    }
+    l->allocator = a;
+    l->tick = tws_sys_now_ms() / TWS_TIMER_STEP_MS;
+    if (!tws__backend_init(l)) {
+        tws_release(a, l, sizeof *l);
+        return NULL;
+    }
+    int fd = tws__backend_wake_pair(&l->wake_write);
+    l->wake.kind = TWS__WATCH_WAKE;
+    if (fd < 0 || tws_loop_add(l, &l->wake, fd, TWS_READ) != TWS_OK) {
+        l->wake.fd = fd;
+        tws_loop_free(l);
+        return NULL;
+    }
+    return l;
+}
+
+TWS_API void tws_loop_free(tws_loop *l)
+{
+    if (l == NULL) {
+        return;
+    }
+    if (l->wake.fd >= 0) {
+        close(l->wake.fd);
+    }
+    if (l->wake_write >= 0 && l->wake_write != l->wake.fd) {
+        close(l->wake_write);
+    }
+    tws__backend_free(l);
+    tws_release(l->allocator, l, sizeof *l);
+}
+
+TWS_API tws_status tws_loop_add(tws_loop *l, tws_watch *w, int fd, unsigned want)
+{
+    w->fd = fd;
+    w->want = (uint8_t)want;
+    if (!tws__backend_add(l, w)) {
+        w->fd = -1;
+        return TWS_ERR_SYSTEM;
+    }
+    return TWS_OK;
+}
+
+TWS_API void tws_loop_want(tws_loop *l, tws_watch *w, unsigned want)
+{
+    if (w->fd >= 0 && w->want != want) {
+        w->want = (uint8_t)want;
+        tws__backend_change(l, w);
+    }
+}
+
+TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w)
+{
+    if (w->fd >= 0) {
+        tws__backend_remove(l, w);
+        w->fd = -1;
+    }
+}
+
+TWS_API void tws_loop_wake(tws_loop *l)
+{
+    static const uint64_t one = 1;
+    if (TWS__SWAP(&l->woken, 1u) == 0u) {
+        int error = errno; /* a signal handler leaves it as it was */
+        ssize_t n = write(l->wake_write, &one, sizeof one);
+        (void)n; /* a full pipe wakes as well */
+        errno = error;
+    }
+}
+
+static void tws__loop_drain_wake(tws_loop *l)
+{
+    char sink[64];
+    TWS__SWAP(&l->woken, 0u);
+    ssize_t n = read(l->wake.fd, sink, sizeof sink);
+    (void)n;
+}
+
+TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint64_t *now_ms)
+{
+    int timer_ms = tws_loop_timeout(l, *now_ms);
+    bool sooner = timeout_ms < 0 || (timer_ms >= 0 && timer_ms < timeout_ms);
+    size_t n = tws__backend_wait(l, sooner ? timer_ms : timeout_ms, ready);
+    *now_ms = tws_sys_now_ms();
+    for (size_t i = 0; i < n; i++) {
+        if (ready[i].watch == &l->wake) {
+            tws__loop_drain_wake(l);
+            n--;
+            ready[i] = ready[n];
+            break;
+        }
+    }
+    return n;
+}
+
+TWS_API int tws_loop_fd(const tws_loop *l)
+{
+    return tws__backend_fd(l);
+}
+
+/* -- timers -- */
+
+static void tws__timer_clear(tws_loop *l, tws_timer *t)
+{
+    (void)l;
+    if (t->link == NULL) {
+        return;
+    }
+    *t->link = t->next;
+    if (t->next != NULL) {
+        t->next->link = t->link;
+    }
+    t->link = NULL;
+}
+
+static void tws__timer_link(tws_timer **head, tws_timer *t)
+{
+    t->next = *head;
+    t->link = head;
+    if (*head != NULL) {
+        (*head)->link = &t->next;
+    }
+    *head = t;
+}
+
+/* A slot holds what is due by its beginning, so nothing fires early; what lies beyond the wheel
+ * stands in its last slot and is set again from there. */
+TWS_API void tws_timer_set(tws_loop *l, tws_timer *t, uint64_t at_ms)
+{
+    tws__timer_clear(l, t);
+    t->at_ms = at_ms;
+    if (at_ms == UINT64_MAX) {
+        return;
+    }
+    uint64_t tick = at_ms / TWS_TIMER_STEP_MS + 1;
+    if (tick <= l->tick) {
+        tick = l->tick + 1;
+    } else if (tick - l->tick >= TWS__WHEEL) {
+        tick = l->tick + TWS__WHEEL - 1;
+    }
+    uint32_t slot = (uint32_t)(tick % TWS__WHEEL);
+    tws__timer_link(&l->slot[slot], t);
+    l->filled[slot / 64] |= (uint64_t)1 << slot % 64;
+}
+
+static void tws__timer_open_slot(tws_loop *l, uint32_t slot)
+{
+    l->filled[slot / 64] &= ~((uint64_t)1 << slot % 64);
+    l->due = l->slot[slot];
+    l->slot[slot] = NULL;
+    if (l->due != NULL) {
+        l->due->link = &l->due;
+    }
+}
+
+TWS_API tws_timer *tws_timer_due(tws_loop *l, uint64_t now_ms)
+{
+    uint64_t until = now_ms / TWS_TIMER_STEP_MS;
+    for (;;) {
+        while (l->due != NULL) {
+            tws_timer *t = l->due;
+            tws__timer_clear(l, t);
+            if (t->at_ms <= now_ms) {
+                return t;
+            }
+            tws_timer_set(l, t, t->at_ms);
+        }
+        if (l->tick >= until) {
+            return NULL;
+        }
+        if (until - l->tick > TWS__WHEEL) {
+            l->tick = until - TWS__WHEEL; /* the clock has jumped: one round meets all */
+        }
+        l->tick++;
+        tws__timer_open_slot(l, (uint32_t)(l->tick % TWS__WHEEL));
+    }
+}
+
+TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
+{
+    if (l->due != NULL) {
+        return 0;
+    }
+    for (uint32_t ahead = 1; ahead < TWS__WHEEL;) {
+        uint32_t slot = (uint32_t)((l->tick + ahead) % TWS__WHEEL);
+        uint64_t word = l->filled[slot / 64] >> slot % 64;
+        if ((word & 1) != 0) {
+            uint64_t at = (l->tick + ahead) * TWS_TIMER_STEP_MS;
+            return at > now_ms ? (int)(at - now_ms) : 0;
+        }
+        ahead += word == 0 ? 64 - slot % 64 : 1;
+    }
+    return -1;
+}
+
+/* == 20. server: listeners, threads, limits, drain; your routes ==========================
+ * Threads share nothing here but counters and the inbox of posted calls. A connection belongs to
+ * the thread that accepted it, and is touched by no other. */
+
+enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2 };
+
+enum {
+    TWS__PEER_SERVED = 1,   /* a turn of its own is under way */
+    TWS__PEER_PULL = 2,     /* on_output is wanted */
+    TWS__PEER_QUEUED = 4,   /* stands in the thread's list for the next turn */
+    TWS__PEER_EXCESS = 8,   /* accepted beyond max_connections, to be refused in words */
+    TWS__PEER_COUNTED = 16, /* its address is counted */
+    TWS__PEER_CROWDED = 32, /* its address has too many */
+    TWS__PEER_LONG = 64     /* a WebSocket or a stream */
+};
+
+#define TWS__RESERVE 32u /* connections beyond the limit that are told so */
+#define TWS__ACCEPT_BATCH 64
+
+typedef struct tws__thread tws__thread;
+
+struct tws_peer {
+    tws_conn conn;
+    tws_watch watch;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t flags;
+    tws_timer timer;
+    uint64_t user_ms; /* of tws_peer_set_timer; UINT64_MAX: none */
+    tws__thread *thread;
+    tws_peer *next; /* in the list for the next turn, or of the dead */
+    const tws_peer_ops *ops;
+    void *data;
+    uint64_t address; /* a keyed hash of it */
+};
+
+typedef struct tws__slot {
+    tws_peer *peer; /* NULL: free, and next is the next free slot */
+    uint32_t generation;
+    uint32_t next;
+} tws__slot;
+
+typedef struct tws__post {
+    struct tws__post *next;
+    tws_peer_id id;
+    void (*fn)(tws_peer *p, void *arg);
+    void *arg;
+} tws__post;
+
+typedef struct tws__traffic {
+    tws_counter accepted, closed, refused, requests, upgrades, streams;
+    tws_counter messages_in, messages_out, bytes_in, bytes_out, timeouts, protocol_errors;
+    tws_counter long_opened, long_closed;
+} tws__traffic;
+
+struct tws__thread {
+    tws_server *server;
+    tws_loop *loop;
+    uint8_t *receive;
+    uint64_t now_ms;
+    unsigned index;
+    tws_watch listener;
+    bool listener_paused;
+    tws__slot *slot;
+    uint32_t slot_count, slot_cap, free_slot;
+    uint32_t peers;
+    tws_peer *later, **later_end;
+    tws_peer *dead;
+    tws_peer *served;
+    tws_router_match match;
+    tws__mutex post_lock;
+    tws__post *posts, **posts_end;
+    tws_timer second;
+    tws_timer drain;
+    bool draining;
+    uint64_t drain_from_ms;
+    uint32_t drain_total, drain_done, drain_cursor;
+    char date[48];
+    uint64_t date_s;
+    tws__traffic traffic;
+    tws_turn turn;
+    tws_ready ready[TWS_LOOP_READY];
+};
+
+/* How many connections an address has: open addressing, small, used only with max_per_ip. */
+typedef struct tws__tally {
+    uint64_t key;
+    uint32_t count;
+} tws__tally;
+
+struct tws_server {
+    tws_server_desc desc;
+    tws_router router;
+    tws_route *route;
+    size_t route_count, route_cap;
+    tws__thread **thread;
+    unsigned threads;
+    int port;
+    uint32_t connections; /* over all threads */
+    uint32_t stopping;    /* 1: drain, 2: end */
+    uint64_t address_key;
+    tws__mutex tally_lock;
+    tws__tally *tally;
+    uint32_t tally_cap, tally_used;
+    bool listening;
+};
+
+static uint64_t tws__mix(uint64_t a, uint64_t b)
+{
+    a ^= b;
+    a *= 0x9e3779b97f4a7c15u;
+    a ^= a >> 29;
+    a *= 0xbf58476d1ce4e5b9u;
+    return a ^ a >> 32;
+}
+
+/* -- address counts -- */
+
+static tws__tally *tws__tally_find(tws_server *s, uint64_t key)
+{
+    for (uint32_t i = (uint32_t)key & (s->tally_cap - 1);; i = (i + 1) & (s->tally_cap - 1)) {
+        if (s->tally[i].key == key || s->tally[i].key == 0) {
+            return &s->tally[i];
+        }
+    }
+}
+
+/* Addresses without a connection are forgotten when the table is made anew. */
+static bool tws__tally_grow(tws_server *s)
+{
+    tws__tally *old = s->tally;
+    uint32_t old_cap = s->tally_cap;
+    uint32_t live = 0;
+    for (uint32_t i = 0; i < old_cap; i++) {
+        live += old[i].count != 0;
+    }
+    uint32_t cap = 64;
+    while (cap < live * 4) {
+        cap *= 2;
+    }
+    tws__tally *grown = (tws__tally *)tws_alloc(s->desc.allocator, cap * sizeof *grown);
+    if (grown == NULL) {
+        return false;
+    }
+    s->tally = grown;
+    s->tally_cap = cap;
+    s->tally_used = live;
+    for (uint32_t i = 0; i < old_cap; i++) {
+        if (old[i].count != 0) {
+            *tws__tally_find(s, old[i].key) = old[i];
+        }
+    }
+    tws_release(s->desc.allocator, old, old_cap * sizeof *old);
+    return true;
+}
+
+static bool tws__tally_add(tws_server *s, uint64_t key)
+{
+    bool within = true;
+    TWS__LOCK(&s->tally_lock);
+    if (s->tally_used * 2 < s->tally_cap || tws__tally_grow(s)) {
+        tws__tally *t = tws__tally_find(s, key);
+        s->tally_used += t->key == 0;
+        t->key = key;
+        t->count++;
+        within = t->count <= s->desc.max_per_ip;
+    }
+    TWS__UNLOCK(&s->tally_lock);
+    return within;
+}
+
+static void tws__tally_remove(tws_server *s, uint64_t key)
+{
+    TWS__LOCK(&s->tally_lock);
+    if (s->tally_cap != 0) {
+        tws__tally *t = tws__tally_find(s, key);
+        t->count -= t->count != 0;
+    }
+    TWS__UNLOCK(&s->tally_lock);
+}
+
+/* The client's address in text: the last of X-Forwarded-For is the one that the trusted proxy saw;
+ * those before it are the client's own claims. */
+static bool tws__peer_forwarded(const tws_peer *p, const tws_http_request *r, tws_str *address)
+{
+    const tws_str *field = p->thread->server->desc.trust_proxy ? tws_http_find(r, "X-Forwarded-For") : NULL;
+    if (field == NULL) {
+        return false;
+    }
+    tws_str rest = *field;
+    while (tws_str_split(&rest, ',', address)) {
+    }
+    return address->len != 0;
+}
+
+static void tws__peer_count_address(tws_peer *p, const tws_http_request *r)
+{
+    tws_server *s = p->thread->server;
+    if (s->desc.max_per_ip == 0 || (p->flags & TWS__PEER_COUNTED) != 0) {
+        return;
+    }
+    uint8_t raw[16];
+    tws_str text;
+    uint64_t key = s->address_key;
+    if (tws__peer_forwarded(p, r, &text)) {
+        for (size_t i = 0; i < text.len; i++) {
+            key = tws__mix(key, (uint8_t)text.ptr[i]);
+        }
+    } else {
+        tws__sys_address(p->watch.fd, raw);
+        for (size_t i = 0; i < sizeof raw; i++) {
+            key = tws__mix(key, raw[i]);
+        }
+    }
+    p->address = key == 0 ? 1 : key;
+    p->flags |= TWS__PEER_COUNTED;
+    if (!tws__tally_add(s, p->address)) {
+        p->flags |= TWS__PEER_CROWDED;
+    }
+}
+
+/* -- peers -- */
+
+static tws_peer *tws__thread_peer(tws__thread *t, tws_peer_id id)
+{
+    uint32_t slot = (uint32_t)id;
+    uint32_t generation = (uint32_t)(id >> 32) & 0xffffffu;
+    if (slot >= t->slot_count || t->slot[slot].peer == NULL ||
+        t->slot[slot].generation != generation) {
+        return NULL;
+    }
+    return t->slot[slot].peer;
+}
+
+static bool tws__thread_take_slot(tws__thread *t, tws_peer *p)
+{
+    if (t->free_slot == UINT32_MAX) {
+        if (t->slot_count == t->slot_cap) {
+            uint32_t cap = t->slot_cap == 0 ? 64 : t->slot_cap * 2;
+            void *grown = tws_resize(t->server->desc.allocator, t->slot,
+                                     t->slot_cap * sizeof *t->slot, cap * sizeof *t->slot);
+            if (grown == NULL) {
+                return false;
+            }
+            t->slot = (tws__slot *)grown;
+            t->slot_cap = cap;
+        }
+        memset(&t->slot[t->slot_count], 0, sizeof *t->slot);
+        t->slot[t->slot_count].next = UINT32_MAX;
+        t->free_slot = t->slot_count;
+        t->slot_count++;
+    }
+    p->slot = t->free_slot;
+    p->generation = t->slot[p->slot].generation;
+    t->free_slot = t->slot[p->slot].next;
+    t->slot[p->slot].peer = p;
+    return true;
+}
+
+static void tws__thread_give_slot(tws__thread *t, const tws_peer *p)
+{
+    tws__slot *s = &t->slot[p->slot];
+    s->peer = NULL;
+    s->generation = (s->generation + 1) & 0xffffffu;
+    s->next = t->free_slot;
+    t->free_slot = p->slot;
+}
+
+static void tws__thread_listen_again(tws__thread *t)
+{
+    if (t->listener_paused) {
+        t->listener_paused = false;
+        tws_loop_want(t->loop, &t->listener, TWS_READ);
+    }
+}
+
+/* The socket is closed now; the memory goes at the end of the turn, when no event names it. */
+static void tws__peer_bury(tws_peer *p)
+{
+    tws__thread *t = p->thread;
+    int fd = p->watch.fd;
+    if (fd < 0) {
+        return;
+    }
+    if (p->ops != NULL && p->ops->on_close != NULL) {
+        const tws_peer_ops *ops = p->ops;
+        p->ops = NULL;
+        ops->on_close(p, 1006, tws_str_of(NULL, 0));
+    }
+    p->ops = NULL;
+    if ((p->flags & TWS__PEER_LONG) != 0) {
+        tws_count(&t->traffic.long_closed, 1);
+    }
+    if ((p->flags & TWS__PEER_COUNTED) != 0) {
+        tws__tally_remove(t->server, p->address);
+    }
+    tws_loop_remove(t->loop, &p->watch);
+    close(fd);
+    tws_timer_set(t->loop, &p->timer, UINT64_MAX);
+    tws__thread_give_slot(t, p);
+    t->peers--;
+    TWS__COUNT(&t->server->connections, (uint32_t)-1);
+    tws_count(&t->traffic.closed, 1);
+    tws__thread_listen_again(t);
+    if ((p->flags & TWS__PEER_QUEUED) == 0) { /* else the list of the next turn buries it */
+        p->next = t->dead;
+        t->dead = p;
+    }
+}
+
+static void tws__thread_free_dead(tws__thread *t)
+{
+    while (t->dead != NULL) {
+        tws_peer *p = t->dead;
+        t->dead = p->next;
+        tws_conn_free(&p->conn);
+        tws_release(t->server->desc.allocator, p, sizeof *p);
+    }
+}
+
+static void tws__thread_queue(tws__thread *t, tws_peer *p)
+{
+    if ((p->flags & TWS__PEER_QUEUED) == 0) {
+        p->flags |= TWS__PEER_QUEUED;
+        p->next = NULL;
+        *t->later_end = p;
+        t->later_end = &p->next;
+    }
+}
+
+/* -- requests -- */
+
+static void tws__thread_date(tws__thread *t)
+{
+    static const char day[] = "SunMonTueWedThuFriSat";
+    static const char month[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    time_t now = time(NULL);
+    struct tm tm;
+    if (t->date_s == (uint64_t)now || gmtime_r(&now, &tm) == NULL) {
+        return;
+    }
+    t->date_s = (uint64_t)now;
+    snprintf(t->date, sizeof t->date, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
+             day + (tm.tm_wday % 7) * 3, tm.tm_mday % 32, month + (tm.tm_mon % 12) * 3,
+             (tm.tm_year + 1900) % 10000, tm.tm_hour % 24, tm.tm_min % 60, tm.tm_sec % 61);
+}
+
+static void tws__peer_websocket(tws_peer *p, const tws_http_request *r, const tws_route *route)
+{
+    tws_http_request *request = &p->thread->turn.request;
+    (void)r;
+    tws_peer_accept(p, request, NULL, route->websocket, route->context);
+}
+
+static void tws__peer_no_route(tws_peer *p, const tws_http_request *r, bool path_known)
+{
+    if (!path_known) {
+        tws_peer_respond_error(p, 404, NULL, "not_found", "there is nothing at this path");
+        return;
+    }
+    char memory[160];
+    tws_buf b;
+    tws_buf_fixed(&b, memory, sizeof memory - 1);
+    tws_buf_c(&b, "Allow: ");
+    tws_router_allow(&p->thread->server->router, r->path, &b);
+    tws_buf_c(&b, "\r\n");
+    memory[b.len] = '\0';
+    tws_peer_respond_error(p, 405, memory, "method_not_allowed",
+                           "this path does not take that method; see the Allow field");
+}
+
+static void tws__peer_request(tws_peer *p)
+{
+    tws__thread *t = p->thread;
+    const tws_http_request *r = &t->turn.request;
+    tws_count(&t->traffic.requests, 1);
+    tws__peer_count_address(p, r);
+    tws_router_find(&t->server->router, r->method, r->path, &t->match);
+    if (t->match.entry == NULL) {
+        tws__peer_no_route(p, r, t->match.path_known);
+        return;
+    }
+    const tws_route *route = &t->server->route[(size_t)(uintptr_t)t->match.entry->value];
+    if (route->websocket != NULL) {
+        tws__peer_websocket(p, r, route);
+        return;
+    }
+    route->on_request(p, r, route->context);
+}
+
+static void tws__peer_bad_request(tws_peer *p, const tws_conn_event *ev)
+{
+    bool size = ev->status == 413 || ev->status == 414 || ev->status == 431;
+    tws_count(&p->thread->traffic.refused, 1);
+    tws_peer_respond_error(p, ev->status, NULL, size ? "message_too_big" : "bad_request",
+                           ev->reason == NULL ? "malformed request" : ev->reason);
+}
+
+/* -- events of a connection -- */
+
+static void tws__peer_leave(tws_peer *p, uint16_t code, const char *word, const char *message)
+{
+    if (p->ops != NULL && p->ops->on_leave != NULL) {
+        p->ops->on_leave(p, code, word, message);
+    } else {
+        tws_peer_close(p, code, message);
+    }
+}
+
+static void tws__peer_timeout(tws_peer *p, tws_conn_timeout which)
+{
+    tws_count(&p->thread->traffic.timeouts, 1);
+    if (which == TWS_TIMEOUT_HEARTBEAT) {
+        tws__peer_leave(p, 4408, "heartbeat_timeout", "no answer to a ping");
+    } else {
+        tws__peer_leave(p, 4409, "slow_consumer", "the client takes no data; resume with since");
+    }
+}
+
+static void tws__peer_closed(tws_peer *p, const tws_conn_event *ev)
+{
+    const tws_peer_ops *ops = p->ops;
+    p->ops = NULL;
+    p->user_ms = UINT64_MAX;
+    if (ev->code == 1002 || ev->code == 1007 || ev->code == 1009) {
+        tws_count(&p->thread->traffic.protocol_errors, 1);
+    }
+    if (ops != NULL && ops->on_close != NULL) {
+        tws_str reason = ev->by_peer ? tws_str_of((const char *)ev->payload, ev->len)
+                                     : tws_str_c(ev->reason);
+        ops->on_close(p, ev->code, reason);
+    }
+}
+
+static void tws__peer_event(tws_peer *p, tws_conn_event *ev)
+{
+    static const char beat[] = ":\n\n"; /* an SSE comment; harmless in any text stream */
+    switch (ev->type) {
+    case TWS_CONN_NONE:
+        break;
+    case TWS_CONN_REQUEST:
+        tws__peer_request(p);
+        break;
+    case TWS_CONN_BAD_REQUEST:
+        tws__peer_bad_request(p, ev);
+        break;
+    case TWS_CONN_MESSAGE:
+        tws_count(&p->thread->traffic.messages_in, 1);
+        if (p->ops != NULL && p->ops->on_message != NULL) {
+            p->ops->on_message(p, ev->opcode, ev->payload, ev->len);
+        }
+        break;
+    case TWS_CONN_CLOSED:
+        tws__peer_closed(p, ev);
+        break;
+    case TWS_CONN_HEARTBEAT:
+        tws_conn_put(&p->conn, &p->thread->turn, beat, sizeof beat - 1, false);
+        break;
+    case TWS_CONN_TIMEOUT:
+        tws__peer_timeout(p, ev->timeout);
+        break;
+    }
+}
+
+static void tws__peer_dispatch(tws_peer *p)
+{
+    tws_conn_event ev;
+    while (tws_conn_next(&p->conn, &p->thread->turn, &ev) != TWS_CONN_NONE) {
+        tws__peer_event(p, &ev);
+    }
+}
+
+/* -- a turn of one connection: at most one read and one write -- */
+
+static void tws__peer_read(tws_peer *p)
+{
+    tws__thread *t = p->thread;
+    size_t room = t->server->desc.receive_bytes;
+    long n = tws__sys_receive(p->watch.fd, t->receive, room);
+    if (n > 0) {
+        tws_count(&t->traffic.bytes_in, (uint64_t)n);
+        tws_conn_feed(&p->conn, &t->turn, t->receive, (size_t)n);
+    } else if (n == 0) {
+        tws_conn_eof(&p->conn);
+    } else if (n == -2) {
+        tws_conn_abort(&p->conn);
+    }
+}
+
+/* True when all output has gone. */
+static bool tws__peer_write(tws_peer *p)
+{
+    tws__thread *t = p->thread;
+    tws_str slices[TWS_TURN_SLICES];
+    size_t count = tws_conn_output(&p->conn, &t->turn, slices, TWS_TURN_SLICES);
+    if (count == 0) {
+        return true;
+    }
+    long n = tws__sys_send(p->watch.fd, slices, count);
+    if (n < 0) {
+        tws_conn_abort(&p->conn);
+        return false;
+    }
+    size_t want = 0;
+    for (size_t i = 0; i < count; i++) {
+        want += slices[i].len;
+    }
+    tws_count(&t->traffic.bytes_out, (uint64_t)n);
+    tws_conn_sent(&p->conn, &t->turn, (size_t)n);
+    return (size_t)n == want;
+}
+
+static void tws__peer_output(tws_peer *p)
+{
+    if ((p->flags & TWS__PEER_PULL) == 0 || !tws_conn_offers(&p->conn, &p->thread->turn)) {
+        return;
+    }
+    p->flags &= ~(uint32_t)TWS__PEER_PULL;
+    if (p->ops != NULL && p->ops->on_output != NULL) {
+        p->ops->on_output(p);
+    }
+}
+
+static uint64_t tws__peer_deadline(const tws_peer *p)
+{
+    return tws__min64(tws_conn_deadline(&p->conn), p->user_ms);
+}
+
+/* Leave the socket, the loop and the timer as the connection's state wants them. */
+static void tws__peer_settle(tws_peer *p)
+{
+    tws__thread *t = p->thread;
+    if (tws_conn_wants_shut(&p->conn)) {
+        shutdown(p->watch.fd, SHUT_WR);
+        tws_conn_shut(&p->conn, t->now_ms);
+    }
+    if (tws_conn_done(&p->conn)) {
+        tws__peer_bury(p);
+        return;
+    }
+    unsigned want = (tws_conn_wants_input(&p->conn) ? TWS_READ : 0u) |
+                    (tws_conn_wants_output(&p->conn) ? TWS_WRITE : 0u);
+    tws_loop_want(t->loop, &p->watch, want);
+    uint64_t deadline = tws__peer_deadline(p);
+    if (p->timer.link == NULL || deadline < p->timer.at_ms) {
+        tws_timer_set(t->loop, &p->timer, deadline); /* one that moved later is met lazily */
+    }
+}
+
+static void tws__peer_begin(tws_peer *p)
+{
+    tws__thread *t = p->thread;
+    t->served = p;
+    p->flags |= TWS__PEER_SERVED;
+    tws_conn_begin(&p->conn, &t->turn, t->now_ms);
+}
+
+static void tws__peer_finish(tws_peer *p)
+{
+    tws__thread *t = p->thread;
+    bool waited = tws_conn_wants_output(&p->conn);
+    for (;;) {
+        tws__peer_dispatch(p);
+        tws__peer_output(p);
+        tws__peer_dispatch(p); /* what on_output has closed is told */
+        bool full = t->turn.full;
+        if (!tws__peer_write(p) || !full) {
+            break;
+        }
+    }
+    size_t taken = tws_conn_end(&p->conn, &t->turn);
+    if (p->ops != NULL && p->ops->on_taken != NULL) {
+        p->ops->on_taken(p, taken);
+    }
+    if (p->ops != NULL && !tws_conn_open(&p->conn)) {
+        tws__peer_dispatch(p); /* the write found the peer gone */
+    }
+    bool drained = waited && !tws_conn_wants_output(&p->conn);
+    if (drained && tws_conn_open(&p->conn)) {
+        tws_peer_pull_later(p); /* the socket takes again: one write a turn, so next turn */
+    }
+    p->flags &= ~(uint32_t)TWS__PEER_SERVED;
+    t->served = NULL;
+    tws__peer_settle(p);
+}
+
+static void tws__peer_serve(tws_peer *p, bool readable)
+{
+    tws__peer_begin(p);
+    if (readable) {
+        tws__peer_read(p);
+    }
+    tws__peer_finish(p);
+}
+
+static void tws__peer_tick(tws_peer *p)
+{
+    tws_conn_event ev;
+    tws__thread *t = p->thread;
+    tws__peer_begin(p);
+    if (p->user_ms <= t->now_ms) {
+        p->user_ms = UINT64_MAX;
+        if (p->ops != NULL && p->ops->on_timer != NULL) {
+            p->ops->on_timer(p);
+        }
+    }
+    if (tws_conn_tick(&p->conn, &t->turn, &ev) != TWS_CONN_NONE) {
+        tws__peer_event(p, &ev);
+    }
+    tws__peer_finish(p);
+}
+
+/* -- accepting -- */
+
+static bool tws__peer_create(tws__thread *t, int fd)
+{
+    tws_server *s = t->server;
+    tws_peer *p = (tws_peer *)tws_alloc(s->desc.allocator, sizeof *p);
+    if (p == NULL) {
+        return false;
+    }
+    p->thread = t;
+    p->user_ms = UINT64_MAX;
+    p->watch.kind = TWS__WATCH_PEER;
+    tws_conn_init(&p->conn, &s->desc.limits, t->now_ms);
+    if (!tws__thread_take_slot(t, p)) {
+        tws_release(s->desc.allocator, p, sizeof *p);
+        return false;
+    }
+    if (tws_loop_add(t->loop, &p->watch, fd, TWS_READ) != TWS_OK) {
+        tws__thread_give_slot(t, p);
+        tws_release(s->desc.allocator, p, sizeof *p);
+        return false;
+    }
+    t->peers++;
+    TWS__COUNT(&s->connections, 1u);
+    if (TWS__LOAD(&s->connections) > s->desc.max_connections) {
+        p->flags |= TWS__PEER_EXCESS;
+    }
+    tws_count(&t->traffic.accepted, 1);
+    tws_timer_set(t->loop, &p->timer, tws__peer_deadline(p));
+    return true;
+}
+
+/* Out of descriptors or places: who waits in the backlog waits there, and is not reset. */
+static void tws__thread_pause(tws__thread *t)
+{
+    t->listener_paused = true;
+    tws_loop_want(t->loop, &t->listener, 0);
+}
+
+static void tws__thread_accept(tws__thread *t)
+{
+    tws_server *s = t->server;
+    for (int i = 0; i < TWS__ACCEPT_BATCH; i++) {
+        if (TWS__LOAD(&s->connections) >= s->desc.max_connections + TWS__RESERVE) {
+            tws__thread_pause(t);
+            return;
+        }
+        int fd = tws__sys_accept(t->listener.fd);
+        if (fd >= 0) {
+            if (!tws__peer_create(t, fd)) {
+                close(fd);
+                tws__thread_pause(t);
+                return;
+            }
+            continue;
+        }
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            tws__thread_pause(t);
+            return;
+        }
+        if (errno != ECONNABORTED && errno != EINTR) {
+            return;
+        }
+    }
+}
+
+/* -- drain -- */
+
+static void tws__thread_close_listener(tws__thread *t)
+{
+    int fd = t->listener.fd;
+    if (fd < 0) {
+        return;
+    }
+    if (!t->listener_paused) {
+        tws__thread_accept(t); /* who has come already is told, not reset */
+    }
+    tws_loop_remove(t->loop, &t->listener);
+    close(fd);
+}
+
+static void tws__peer_goodbye(tws_peer *p)
+{
+    tws__peer_begin(p);
+    if (tws_conn_open(&p->conn)) {
+        tws__peer_leave(p, 1001, "draining", "the server is shutting down; reconnect after a delay");
+    } else if (tws_conn_idle(&p->conn)) {
+        tws_conn_close(&p->conn, &p->thread->turn, 1001, tws_str_of(NULL, 0));
+    }
+    tws__peer_finish(p);
+}
+
+/* Say goodbye to as many as the time that has passed asks for, evenly over the drain. */
+static void tws__thread_drain_some(tws__thread *t)
+{
+    uint32_t drain_ms = t->server->desc.drain_ms;
+    uint64_t passed = t->now_ms - t->drain_from_ms;
+    uint64_t due = drain_ms == 0 || passed >= drain_ms
+                       ? UINT32_MAX
+                       : (uint64_t)t->drain_total * passed / drain_ms + 1;
+    while (t->drain_cursor < t->slot_count && t->drain_done < due) {
+        tws_peer *p = t->slot[t->drain_cursor].peer;
+        t->drain_cursor++;
+        if (p != NULL) {
+            t->drain_done++;
+            tws__peer_goodbye(p);
+        }
+    }
+    if (passed >= drain_ms) {
+        t->drain_cursor = 0; /* round again: for those whose request was still under way */
+    }
+    uint64_t step = t->drain_total == 0 ? 100 : drain_ms / t->drain_total;
+    tws_timer_set(t->loop, &t->drain, t->now_ms + (step < 20 ? 20 : step > 100 ? 100 : step));
+}
+
+static void tws__thread_begin_drain(tws__thread *t)
+{
+    t->draining = true;
+    t->drain_from_ms = t->now_ms;
+    tws__thread_close_listener(t);
+    t->drain_total = t->peers;
+    tws__thread_drain_some(t);
+}
+
+static void tws__thread_end_all(tws__thread *t)
+{
+    for (uint32_t i = 0; i < t->slot_count; i++) {
+        if (t->slot[i].peer != NULL) {
+            tws__peer_bury(t->slot[i].peer);
+        }
+    }
+}
+
+/* True when nothing is left to do. */
+static bool tws__thread_drained(tws__thread *t)
+{
+    uint32_t stopping = TWS__LOAD(&t->server->stopping);
+    if (stopping == 0) {
+        return false;
+    }
+    if (!t->draining) {
+        tws__thread_begin_drain(t);
+    }
+    uint64_t limit = (uint64_t)t->server->desc.drain_ms + 2u * (uint64_t)t->server->desc.limits.close_ms;
+    if (stopping >= 2 || t->now_ms - t->drain_from_ms > limit) {
+        tws__thread_close_listener(t);
+        tws__thread_end_all(t);
+    }
+    return t->peers == 0;
+}
+
+/* -- a turn of a thread -- */
+
+static void tws__thread_run_posts(tws__thread *t)
+{
+    TWS__LOCK(&t->post_lock);
+    tws__post *post = t->posts;
+    t->posts = NULL;
+    t->posts_end = &t->posts;
+    TWS__UNLOCK(&t->post_lock);
+    while (post != NULL) {
+        tws__post *next = post->next;
+        tws_peer *p = tws__thread_peer(t, post->id);
+        if (p != NULL) {
+            tws__peer_begin(p);
+        }
+        post->fn(p, post->arg);
+        if (p != NULL) {
+            tws__peer_finish(p);
+        }
+        tws_release(t->server->desc.allocator, post, sizeof *post);
+        post = next;
+    }
+}
+
+static void tws__thread_run_later(tws__thread *t)
+{
+    tws_peer *p = t->later;
+    t->later = NULL;
+    t->later_end = &t->later;
+    while (p != NULL) {
+        tws_peer *next = p->next;
+        p->flags &= ~(uint32_t)TWS__PEER_QUEUED;
+        if (p->watch.fd < 0) {
+            p->next = t->dead;
+            t->dead = p;
+        } else {
+            tws__peer_serve(p, false);
+        }
+        p = next;
+    }
+}
+
+static void tws__thread_timer(tws__thread *t, tws_timer *timer)
+{
+    if (timer == &t->second) {
+        tws_timer_set(t->loop, timer, t->now_ms + 1000);
+        tws__thread_listen_again(t);
+        if (t->index == 0 && t->server->desc.on_second != NULL) {
+            t->server->desc.on_second(t->server->desc.context, tws_sys_wall_ms());
+        }
+        return;
+    }
+    if (timer == &t->drain) {
+        tws__thread_drain_some(t);
+        return;
+    }
+    tws_peer *p = (tws_peer *)(void *)((char *)timer - offsetof(tws_peer, timer));
+    tws__peer_tick(p);
+}
+
+static bool tws__thread_turn(tws__thread *t, int timeout_ms)
+{
+    bool busy = t->later != NULL;
+    size_t n = tws_loop_wait(t->loop, busy ? 0 : timeout_ms, t->ready, &t->now_ms);
+    tws__thread_date(t);
+    if (busy) {
+        tws__thread_run_later(t);
+    }
+    for (size_t i = 0; i < n; i++) {
+        tws_watch *w = t->ready[i].watch;
+        if (w->fd < 0) {
+            continue; /* closed earlier in this turn */
+        }
+        if (w->kind == TWS__WATCH_LISTENER) {
+            tws__thread_accept(t);
+            continue;
+        }
+        tws_peer *p = (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
+        tws__peer_serve(p, (t->ready[i].events & TWS_READ) != 0);
+    }
+    tws__thread_run_posts(t);
+    for (tws_timer *due = tws_timer_due(t->loop, t->now_ms); due != NULL;
+         due = tws_timer_due(t->loop, t->now_ms)) {
+        tws__thread_timer(t, due);
+    }
+    if (t->server->desc.on_turn != NULL) {
+        t->server->desc.on_turn(t->server->desc.context, t->index);
+    }
+    bool over = tws__thread_drained(t);
+    tws__thread_free_dead(t);
+    return !over;
+}
+
+/* -- threads -- */
+
+static void tws__thread_free(tws__thread *t)
+{
+    const tws_allocator *a = t->server->desc.allocator;
+    if (t->loop != NULL) {
+        tws__thread_end_all(t);
+        if (t->later != NULL) {
+            tws__thread_run_later(t);
+        }
+        tws__thread_free_dead(t);
+        if (t->listener.fd >= 0) {
+            close(t->listener.fd);
+        }
+        tws__thread_run_posts(t); /* nobody is there any more: each hears NULL */
+    }
+    tws_loop_free(t->loop);
+    tws_release(a, t->receive, t->server->desc.receive_bytes);
+    tws_release(a, t->slot, t->slot_cap * sizeof *t->slot);
+    TWS__MUTEX_FREE(&t->post_lock);
+    tws_release(a, t, sizeof *t);
+}
+
+static tws__thread *tws__thread_create(tws_server *s, unsigned index)
+{
+    tws__thread *t = (tws__thread *)tws_alloc(s->desc.allocator, sizeof *t);
+    if (t == NULL) {
+        return NULL;
+    }
+    t->server = s;
+    t->index = index;
+    t->free_slot = UINT32_MAX;
+    t->listener.fd = -1;
+    t->listener.kind = TWS__WATCH_LISTENER;
+    t->later_end = &t->later;
+    t->posts_end = &t->posts;
+    t->now_ms = tws_sys_now_ms();
+    TWS__MUTEX_INIT(&t->post_lock);
+    t->loop = tws_loop_create(s->desc.allocator);
+    t->receive = (uint8_t *)tws_alloc(s->desc.allocator, s->desc.receive_bytes);
+    if (t->loop == NULL || t->receive == NULL) {
+        tws__thread_free(t);
+        return NULL;
+    }
+    tws_timer_set(t->loop, &t->second, t->now_ms + 1000);
+    return t;
+}
+
+/* -- the server -- */
+
+TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc *desc)
+{
+    tws_server *s = (tws_server *)tws_alloc(desc->allocator, sizeof *s);
+    *server = NULL;
+    if (s == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    s->desc = *desc;
+    s->threads = tws__or(desc->threads, 1);
+    s->desc.receive_bytes = tws__or(desc->receive_bytes, 64 * 1024);
+    s->desc.drain_ms = desc->drain_ms == TWS_OFF ? 0 : tws__or(desc->drain_ms, 10 * 1000);
+    s->desc.limits.allocator = desc->allocator;
+    tws_conn_defaults(&s->desc.limits);
+    uint64_t files = tws__min64(tws_sys_max_files(), 0x7fffffffu);
+    uint32_t most = files > 128 ? (uint32_t)files - 64 : 64; /* the reserve is of these 64 */
+    if (s->desc.max_connections == 0 || s->desc.max_connections > most) {
+        s->desc.max_connections = most;
+    }
+    tws_router_init(&s->router, desc->allocator);
+    TWS__MUTEX_INIT(&s->tally_lock);
+    *server = s;
+    if (!tws_sys_random(&s->address_key, sizeof s->address_key)) {
+        tws_server_free(s);
+        *server = NULL;
+        return TWS_ERR_SYSTEM;
+    }
+    s->thread = (tws__thread **)tws_alloc(desc->allocator, s->threads * sizeof *s->thread);
+    for (unsigned i = 0; s->thread != NULL && i < s->threads; i++) {
+        s->thread[i] = tws__thread_create(s, i);
+        if (s->thread[i] == NULL) {
+            tws_server_free(s);
+            *server = NULL;
+            return TWS_ERR_MEMORY;
+        }
+    }
+    if (s->thread == NULL) {
+        tws_server_free(s);
+        *server = NULL;
+        return TWS_ERR_MEMORY;
+    }
+    return TWS_OK;
+}
+
+TWS_API void tws_server_free(tws_server *s)
+{
+    if (s == NULL) {
+        return;
+    }
+    const tws_allocator *a = s->desc.allocator;
+    for (unsigned i = 0; s->thread != NULL && i < s->threads; i++) {
+        if (s->thread[i] != NULL) {
+            tws__thread_free(s->thread[i]);
+        }
+    }
+    if (s->listening && s->desc.unix_path != NULL) {
+        unlink(s->desc.unix_path);
+    }
+    tws_release(a, s->thread, s->threads * sizeof *s->thread);
+    tws_release(a, s->route, s->route_cap * sizeof *s->route);
+    tws_release(a, s->tally, s->tally_cap * sizeof *s->tally);
+    tws_router_free(&s->router);
+    TWS__MUTEX_FREE(&s->tally_lock);
+    tws_release(a, s, sizeof *s);
+}
+
+TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_buf *error)
+{
+    tws_buf none;
+    tws_buf_fixed(&none, NULL, 0);
+    if (s->route_count == s->route_cap) {
+        size_t cap = s->route_cap == 0 ? 16 : s->route_cap * 2;
+        void *grown = tws_resize(s->desc.allocator, s->route, s->route_cap * sizeof *s->route,
+                                 cap * sizeof *s->route);
+        if (grown == NULL) {
+            return TWS_ERR_MEMORY;
+        }
+        s->route = (tws_route *)grown;
+        s->route_cap = cap;
+    }
+    tws_status status = tws_router_add(&s->router, route->method, route->pattern,
+                                       (void *)(uintptr_t)s->route_count, error != NULL ? error : &none);
+    if (status == TWS_OK) {
+        s->route[s->route_count] = *route;
+        s->route_count++;
+    }
+    return status;
+}
+
+static tws_status tws__server_listen_one(tws_server *s, tws__thread *t, const char **why)
+{
+    int fd;
+    if (s->desc.unix_path == NULL) {
+        const char *host = s->desc.host == NULL ? "127.0.0.1" : s->desc.host;
+        fd = tws__sys_listen_tcp(host, s->port, s->threads > 1, why);
+        if (fd >= 0 && s->port == 0) {
+            s->port = tws__sys_port(fd);
+        }
+    } else if (t->index == 0) {
+        fd = tws__sys_listen_unix(s->desc.unix_path, why);
+    } else {
+        fd = fcntl(s->thread[0]->listener.fd, F_DUPFD_CLOEXEC, 0);
+    }
+    if (fd < 0) {
+        return TWS_ERR_SYSTEM;
+    }
+    tws_status status = tws_loop_add(t->loop, &t->listener, fd, TWS_READ);
+    if (status != TWS_OK) {
+        *why = "no memory";
+        close(fd);
+    }
+    return status;
+}
+
+TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
+{
+    const char *why = "";
+    s->port = s->desc.port == 0 ? 8000 : s->desc.port == TWS_PORT_ANY ? 0 : s->desc.port;
+    tws__sys_grow_files((uint64_t)s->desc.max_connections + 64);
+    for (unsigned i = 0; i < s->threads; i++) {
+        tws_status status = tws__server_listen_one(s, s->thread[i], &why);
+        if (status == TWS_OK) {
+            continue;
+        }
+        if (error != NULL) {
+            char text[256];
+            const char *where = s->desc.unix_path != NULL ? s->desc.unix_path
+                                : s->desc.host != NULL    ? s->desc.host
+                                                          : "127.0.0.1";
+            snprintf(text, sizeof text, "cannot listen on %s port %d: %s (choose another with --port, "
+                     "or stop what uses it)", where, s->port, why);
+            tws_buf_c(error, text);
+        }
+        return status;
+    }
+    s->listening = true;
+    return TWS_OK;
+}
+
+TWS_API int tws_server_port(const tws_server *s)
+{
+    return s->desc.unix_path == NULL ? s->port : 0;
+}
+
+#ifndef TASKWS_NO_THREADS
+static void *tws__thread_main(void *arg)
+{
+    tws__thread *t = (tws__thread *)arg;
+    while (tws__thread_turn(t, -1)) {
+    }
+    return NULL;
+}
+
+TWS_API tws_status tws_server_run(tws_server *s)
+{
+    pthread_t *id = (pthread_t *)tws_alloc(s->desc.allocator, s->threads * sizeof *id);
+    if (id == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    tws_status status = TWS_OK;
+    unsigned started = 1;
+    while (started < s->threads &&
+           pthread_create(&id[started], NULL, tws__thread_main, s->thread[started]) == 0) {
+        started++;
+    }
+    if (started < s->threads) {
+        status = TWS_ERR_SYSTEM;
+        tws_server_stop(s);
+    }
+    tws__thread_main(s->thread[0]);
+    for (unsigned i = 1; i < started; i++) {
+        pthread_join(id[i], NULL);
+    }
+    tws_release(s->desc.allocator, id, s->threads * sizeof *id);
+    return status;
+}
+#else
+TWS_API tws_status tws_server_run(tws_server *s)
+{
+    while (tws__thread_turn(s->thread[0], -1)) {
+    }
+    return TWS_OK;
+}
+#endif
+
+TWS_API tws_status tws_server_step(tws_server *s, int timeout_ms)
+{
+    return tws__thread_turn(s->thread[0], timeout_ms) ? TWS_OK : TWS_ERR_CLOSED;
+}
+
+TWS_API int tws_server_fd(const tws_server *s)
+{
+    return tws_loop_fd(s->thread[0]->loop);
+}
+
+TWS_API int tws_server_timeout(const tws_server *s)
+{
+    const tws__thread *t = s->thread[0];
+    return t->later != NULL ? 0 : tws_loop_timeout(t->loop, tws_sys_now_ms());
+}
+
+TWS_API void tws_server_stop(tws_server *s)
+{
+    TWS__COUNT(&s->stopping, 1u);
+    for (unsigned i = 0; i < s->threads; i++) {
+        tws_loop_wake(s->thread[i]->loop);
+    }
+}
+
+TWS_API bool tws_server_draining(const tws_server *s)
+{
+    return TWS__LOAD(&s->stopping) != 0;
+}
+
+TWS_API const tws_router *tws_server_router(const tws_server *s)
+{
+    return &s->router;
+}
+
+TWS_API void *tws_server_context(const tws_server *s)
+{
+    return s->desc.context;
+}
+
+TWS_API uint32_t tws_server_max_connections(const tws_server *s)
+{
+    return s->desc.max_connections;
+}
+
+TWS_API void tws_server_wake(tws_server *s, unsigned thread)
+{
+    tws_loop_wake(s->thread[thread]->loop);
+}
+
+TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    for (unsigned i = 0; i < s->threads; i++) {
+        const tws__traffic *n = &s->thread[i]->traffic;
+        out->accepted += tws_counted(&n->accepted);
+        out->closed += tws_counted(&n->closed);
+        out->refused += tws_counted(&n->refused);
+        out->requests += tws_counted(&n->requests);
+        out->upgrades += tws_counted(&n->upgrades);
+        out->streams += tws_counted(&n->streams);
+        out->messages_in += tws_counted(&n->messages_in);
+        out->messages_out += tws_counted(&n->messages_out);
+        out->bytes_in += tws_counted(&n->bytes_in);
+        out->bytes_out += tws_counted(&n->bytes_out);
+        out->timeouts += tws_counted(&n->timeouts);
+        out->protocol_errors += tws_counted(&n->protocol_errors);
+        out->websockets_open += tws_counted(&n->long_opened) - tws_counted(&n->long_closed);
+    }
+    out->connections = TWS__LOAD(&s->connections);
+}
+
+TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id, void (*fn)(tws_peer *p, void *arg),
+                                   void *arg)
+{
+    unsigned index = (unsigned)(id >> 56);
+    if (index >= s->threads) {
+        return TWS_ERR_ARGUMENT;
+    }
+    tws__post *post = (tws__post *)tws_alloc(s->desc.allocator, sizeof *post);
+    if (post == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    tws__thread *t = s->thread[index];
+    post->id = id;
+    post->fn = fn;
+    post->arg = arg;
+    TWS__LOCK(&t->post_lock);
+    *t->posts_end = post;
+    t->posts_end = &post->next;
+    TWS__UNLOCK(&t->post_lock);
+    tws_loop_wake(t->loop);
+    return TWS_OK;
+}
+
+/* -- on a connection -- */
+
+TWS_API tws_server *tws_peer_server(const tws_peer *p)
+{
+    return p->thread->server;
+}
+
+/* thread:8 generation:24 slot:32 */
+TWS_API tws_peer_id tws_peer_id_of(const tws_peer *p)
+{
+    return (uint64_t)p->thread->index << 56 | (uint64_t)p->generation << 32 | p->slot;
+}
+
+TWS_API unsigned tws_peer_thread(const tws_peer *p)
+{
+    return p->thread->index;
+}
+
+TWS_API void *tws_peer_data(const tws_peer *p)
+{
+    return p->data;
+}
+
+TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data)
+{
+    p->ops = ops;
+    p->data = data;
+}
+
+TWS_API tws_str tws_peer_param(const tws_peer *p, size_t n)
+{
+    const tws_router_match *m = &p->thread->match;
+    return n < m->param_count ? m->param[n] : tws_str_of(NULL, 0);
+}
+
+static void tws__address_text(const uint8_t a[16], char out[64])
+{
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    if (memcmp(a, mapped, sizeof mapped) == 0) {
+        snprintf(out, 64, "%u.%u.%u.%u", a[12], a[13], a[14], a[15]);
+        return;
+    }
+    char *at = out;
+    for (size_t i = 0; i < 16; i += 2) {
+        at += snprintf(at, 6, "%s%x", i == 0 ? "" : ":", (unsigned)a[i] << 8 | a[i + 1]);
+    }
+}
+
+TWS_API const char *tws_peer_address(const tws_peer *p, char out[64])
+{
+    uint8_t raw[16];
+    tws_str text;
+    bool in_request = p->thread->served == p;
+    if (in_request && tws__peer_forwarded(p, &p->thread->turn.request, &text) && text.len < 64) {
+        memcpy(out, text.ptr, text.len);
+        out[text.len] = '\0';
+        return out;
+    }
+    tws__sys_address(p->watch.fd, raw);
+    tws__address_text(raw, out);
+    return out;
+}
+
+TWS_API bool tws_peer_is_local(const tws_peer *p, const tws_http_request *request)
+{
+    uint8_t raw[16];
+    if (p->thread->server->desc.unix_path != NULL || tws_http_find(request, "X-Forwarded-For") != NULL ||
+        tws_http_find(request, "Forwarded") != NULL || tws_http_find(request, "Via") != NULL) {
+        return false;
+    }
+    tws__sys_address(p->watch.fd, raw);
+    return tws__sys_is_loopback(raw);
+}
+
+TWS_API const char *tws_peer_overload(const tws_peer *p)
+{
+    if ((p->flags & TWS__PEER_EXCESS) != 0) {
+        return "overloaded";
+    }
+    return (p->flags & TWS__PEER_CROWDED) != 0 ? "too_many_connections" : NULL;
+}
+
+TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const char *content_type,
+                              tws_str body)
+{
+    char lines[1024];
+    tws_buf b;
+    tws_buf_fixed(&b, lines, sizeof lines - 1);
+    tws_buf_c(&b, p->thread->date);
+    tws_buf_c(&b, head == NULL ? "" : head);
+    lines[b.len] = '\0';
+    TWS_ASSERT(b.status == TWS_OK);
+    bool last = (p->flags & TWS__PEER_EXCESS) != 0 || tws_server_draining(p->thread->server);
+    tws_conn_respond(&p->conn, &p->thread->turn, status, lines, content_type, body, last);
+}
+
+TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
+                                    const char *message)
+{
+    char memory[512], lines[512];
+    tws_buf b, h;
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "{\"error\":{");
+    tws_json_write_member(&b, "code", tws_str_c(word));
+    tws_json_write_member(&b, "message", tws_str_c(message));
+    tws_buf_c(&b, "}}");
+    tws_buf_fixed(&h, lines, sizeof lines - 1);
+    tws_buf_c(&h, head == NULL ? "" : head);
+    if (status == 401) {
+        tws_buf_c(&h, "WWW-Authenticate: Bearer\r\n");
+    } else if (status == 426) {
+        tws_buf_c(&h, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n");
+    } else if (status == 429 || status == 503) {
+        tws_buf_c(&h, "Retry-After: 1\r\n");
+    }
+    lines[h.len] = '\0';
+    tws_peer_respond(p, status, lines, "application/json", tws_buf_view(&b));
+}
+
+static void tws__peer_long(tws_peer *p, const tws_peer_ops *ops, void *data)
+{
+    p->ops = ops;
+    p->data = data;
+    if ((p->flags & TWS__PEER_LONG) == 0) {
+        p->flags |= TWS__PEER_LONG;
+        tws_count(&p->thread->traffic.long_opened, 1);
+    }
+}
+
+TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_type,
+                             const tws_peer_ops *ops, void *data)
+{
+    char lines[1024];
+    tws_buf b;
+    tws_buf_fixed(&b, lines, sizeof lines - 1);
+    tws_buf_c(&b, p->thread->date);
+    tws_buf_c(&b, head == NULL ? "" : head);
+    lines[b.len] = '\0';
+    tws_conn_stream(&p->conn, &p->thread->turn, 200, lines, content_type);
+    tws_count(&p->thread->traffic.streams, 1);
+    tws__peer_long(p, ops, data);
+}
+
+TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const char *protocol,
+                             const tws_peer_ops *ops, void *data)
+{
+    tws_str key;
+    const char *reason = "";
+    int status = tws_ws_check(request, &key, &reason);
+    if (status != 101) {
+        tws_count(&p->thread->traffic.refused, 1);
+        tws_peer_respond_error(p, status, NULL, "bad_request", reason);
+        return false;
+    }
+    bool offered = protocol != NULL && tws_http_lists(request, "Sec-WebSocket-Protocol", protocol);
+    tws_conn_accept(&p->conn, &p->thread->turn, key, tws_str_c(offered ? protocol : NULL));
+    tws_count(&p->thread->traffic.upgrades, 1);
+    tws__peer_long(p, ops, data);
+    return true;
+}
+
+TWS_API bool tws_peer_send(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len)
+{
+    tws_count(&p->thread->traffic.messages_out, 1);
+    return tws_conn_send(&p->conn, &p->thread->turn, opcode, payload, len, false);
+}
+
+TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len)
+{
+    tws_count(&p->thread->traffic.messages_out, 1);
+    return tws_conn_send(&p->conn, &p->thread->turn, opcode, payload, len, true);
+}
+
+TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len)
+{
+    return tws_conn_put(&p->conn, &p->thread->turn, data, len, false);
+}
+
+TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count)
+{
+    if (!tws_conn_offer(&p->conn, &p->thread->turn, slices, count)) {
+        return false;
+    }
+    tws_count(&p->thread->traffic.messages_out, 1);
+    return true;
+}
+
+TWS_API void tws_peer_pull(tws_peer *p)
+{
+    p->flags |= TWS__PEER_PULL;
+    if ((p->flags & TWS__PEER_SERVED) == 0) {
+        tws__peer_serve(p, false);
+    }
+}
+
+TWS_API void tws_peer_pull_later(tws_peer *p)
+{
+    p->flags |= TWS__PEER_PULL;
+    tws__thread_queue(p->thread, p);
+}
+
+TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason)
+{
+    tws_conn_close(&p->conn, &p->thread->turn, code, tws_str_c(reason));
+}
+
+TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
+{
+    p->user_ms = at_ms;
+}
+
+#ifndef TASKWS_NO_JWT
+/* == 21. task_server: tasks, status, health, metrics =====================================
+ * The product, on section 20's public functions alone. Every request for tasks becomes a session: a
+ * token is found and judged, then the session acts by its kind. */
+
+#define TWS__PROTOCOL "taskws.v1"
+
+enum { TWS__WEBSOCKET, TWS__SSE, TWS__SNAPSHOT, TWS__PUBLISH, TWS__STATUS, TWS__METRICS };
+
+enum {
+    TWS__AWAIT_TOKEN,   /* accepted, and the first message is to bring the token */
+    TWS__AWAIT_VERDICT, /* the host has been asked */
+    TWS__LIVE,          /* reading from the hub */
+    TWS__OVER
+};
+
+/* What outlives the turn of a request whose answer waits for the host. */
+typedef struct tws__pending {
+    tws_identity who;
+    size_t token_len, body_len;
+    char *token, *body; /* behind this struct */
+} tws__pending;
+
+typedef struct tws__session {
+    tws_hub_reader reader; /* first: the hub hands readers back */
+    tws_peer *peer;
+    tws__pending *pending;
+    uint64_t who;      /* a keyed hash of the token's user */
+    int64_t expires_s;
+    tws_event_id since;
+    uint8_t kind, phase, format;
+    bool has_since, warned, ndjson;
+    uint8_t user_len; /* the user id stands behind this struct */
+} tws__session;
+
+/* A thread's own part. */
+typedef struct tws__seat {
+    tws_task_server *ts;
+    tws_hub_inbox *inbox;
+    tws_auth_cache *cache;
+    unsigned index;
+    tws__session *offered_by; /* the batch was offered to this one in the present turn */
+    size_t offered;
+    tws_hub_batch batch;
+    tws_counter auth_refused;
+} tws__seat;
+
+struct tws_task_server {
+    tws_task_server_desc desc;
+    tws_server *server;
+    tws_hub *hub;
+    tws__seat *seat;
+    unsigned seats;
+    tws__mutex ring_lock;
+    tws_auth_ring *ring;
+    uint64_t started_ms; /* monotonic */
+    uint64_t hash_key;
+};
+
+/* -- refusals: one table for HTTP and WebSocket -- */
+
+typedef struct tws__refusal {
+    const char *word;
+    uint16_t http;
+    uint16_t close;
+    bool retry;
+    const char *message;
+} tws__refusal;
+
+static const tws__refusal tws__refusals[] = {
+    {"token_missing", 401, 4401, false,
+     "a token is needed: Authorization: Bearer, ?token=, subprotocol bearer.<token>, or a first "
+     "message {\"type\":\"auth\",\"token\":\"...\"}"},
+    {"token_malformed", 401, 4401, false, "the token is not an HS256 JWT"},
+    {"token_signature", 401, 4401, false, "the token is not signed with a key of this server"},
+    {"token_expired", 401, 4401, true, "the token has expired; connect with a new one"},
+    {"token_not_yet_valid", 401, 4401, true, "the token is not valid yet; check the clocks"},
+    {"token_claims", 401, 4401, false, "a claim of the token is missing or not the expected one"},
+    {"forbidden_user", 403, 4403, false, "this token is for another user"},
+    {"forbidden_scope", 403, 4403, false, "this token lacks the scope for that"},
+    {"forbidden_origin", 403, 4403, false, "this Origin is not allowed; see the option origins"},
+    {"auth_timeout", 408, 4408, true, "no token came in time"},
+    {"heartbeat_timeout", 408, 4408, true, "no answer to a ping"},
+    {"too_many_connections", 429, 4429, true, "this user or address has too many connections"},
+    {"overloaded", 503, 1013, true, "the server has as many connections as it can serve"},
+    {"draining", 503, 1001, true, "the server is shutting down; reconnect after a delay"},
+    {"bad_request", 400, 4400, false, "a parameter is malformed"},
+    {"slow_consumer", 503, 4409, true, "the client takes no data; resume with since"},
+    {"internal", 500, 1011, true, "the server could not do that now"},
+};
+
+static const tws__refusal *tws__refusal_of(const char *word)
+{
+    size_t count = sizeof tws__refusals / sizeof *tws__refusals;
+    for (size_t i = 0; i < count; i++) {
+        if (strcmp(tws__refusals[i].word, word) == 0) {
+            return &tws__refusals[i];
+        }
+    }
+    return &tws__refusals[count - 1];
+}
+
+/* -- small things -- */
+
+static uint32_t tws__default(uint32_t value, uint32_t fallback)
+{
+    return value == 0 ? fallback : value;
+}
+
+static tws__seat *tws__seat_of(tws_task_server *ts, const tws_peer *p)
+{
+    return &ts->seat[tws_peer_thread(p)];
+}
+
+static tws_str tws__session_user(const tws__session *s)
+{
+    return tws_str_of((const char *)(s + 1), s->user_len);
+}
+
+static tws_task_server *tws__session_server(const tws__session *s)
+{
+    return (tws_task_server *)tws_server_context(tws_peer_server(s->peer));
+}
+
+static uint64_t tws__hash_user(const tws_task_server *ts, tws_str user)
+{
+    uint64_t h = ts->hash_key;
+    for (size_t i = 0; i < user.len; i++) {
+        h = tws__mix(h, (uint8_t)user.ptr[i]);
+    }
+    return h;
+}
+
+static void tws__task_log(tws_task_server *ts, const tws_peer *p, const char *message,
+                          const char *word, tws_str user)
+{
+    tws_log_line line;
+    char address[64];
+    if (!tws_log_begin(&line, &ts->desc.log, TWS_LOG_INFO, tws_sys_wall_ms(), message)) {
+        return;
+    }
+    tws_log_str(&line, "code", tws_str_c(word));
+    tws_log_str(&line, "user_id", user);
+    tws_log_str(&line, "address", tws_str_c(tws_peer_address(p, address)));
+    tws_log_end(&line);
+}
+
+/* -- the server's own messages -- */
+
+/* A text message, or the same JSON as a named SSE event. */
+static void tws__session_say(tws__session *s, const char *event, tws_str json)
+{
+    if (s->kind == TWS__WEBSOCKET) {
+        tws_peer_send(s->peer, TWS_WS_TEXT, json.ptr, json.len);
+        return;
+    }
+    char memory[1024];
+    tws_buf b;
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "event: ");
+    tws_buf_c(&b, event);
+    tws_buf_c(&b, "\ndata: ");
+    tws_buf_str(&b, json);
+    tws_buf_c(&b, "\n\n");
+    TWS_ASSERT(b.status == TWS_OK);
+    tws_peer_put(s->peer, b.ptr, b.len);
+}
+
+static void tws__session_error(tws__session *s, const char *word, const char *message, bool retry,
+                               uint16_t close)
+{
+    char memory[512];
+    tws_buf b;
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "{\"type\":\"error\"");
+    tws_json_write_member(&b, "code", tws_str_c(word));
+    tws_json_write_member(&b, "message", tws_str_c(message));
+    tws_json_write_member_bool(&b, "retry", retry);
+    if (close != 0) {
+        tws_json_write_member_u64(&b, "close", close);
+    }
+    tws_buf_c(&b, "}");
+    tws__session_say(s, "error", tws_buf_view(&b));
+}
+
+static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
+{
+    char memory[512], id[TWS_EVENT_ID_MAX];
+    tws_buf b;
+    const tws_task_server *ts = tws__session_server(s);
+    uint32_t beat = ts->desc.limits.heartbeat_ms;
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "{\"type\":\"connected\"");
+    tws_json_write_member(&b, "user_id", tws__session_user(s));
+    tws_json_write_member_u64(&b, "heartbeat_s", beat == TWS_OFF ? 0 : (beat + 999) / 1000);
+    tws_json_write_member(&b, "last_id", tws_str_of(id, tws_event_id_format(batch->last_id, id)));
+    tws_json_write_member_bool(&b, "resumed", batch->resumed);
+    tws_buf_c(&b, "}");
+    tws__session_say(s, "connected", tws_buf_view(&b));
+}
+
+static void tws__session_reset(tws__session *s, const char *reason)
+{
+    char memory[128];
+    tws_buf b;
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "{\"type\":\"reset\"");
+    tws_json_write_member(&b, "reason", tws_str_c(reason));
+    tws_buf_c(&b, "}");
+    tws__session_say(s, "reset", tws_buf_view(&b));
+}
+
+/* -- life of a session -- */
+
+static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8_t kind, tws_str user)
+{
+    tws__session *s = (tws__session *)tws_alloc(ts->desc.allocator, sizeof *s + user.len);
+    if (s == NULL) {
+        return NULL;
+    }
+    s->peer = p;
+    s->kind = kind;
+    s->user_len = (uint8_t)user.len;
+    s->expires_s = INT64_MAX;
+    if (user.len != 0) {
+        memcpy(s + 1, user.ptr, user.len);
+    }
+    return s;
+}
+
+static void tws__session_drop_pending(tws_task_server *ts, tws__session *s)
+{
+    if (s->pending != NULL) {
+        size_t bytes = sizeof *s->pending + s->pending->token_len + s->pending->body_len;
+        tws_wipe(s->pending, bytes);
+        tws_release(ts->desc.allocator, s->pending, bytes);
+        s->pending = NULL;
+    }
+}
+
+static void tws__session_free(tws__session *s)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws__seat *seat = tws__seat_of(ts, s->peer);
+    if (seat->offered_by == s) {
+        seat->offered_by = NULL;
+    }
+    if (s->reader.group != NULL) {
+        tws_hub_detach(&s->reader);
+    }
+    tws__session_drop_pending(ts, s);
+    tws_release(ts->desc.allocator, s, sizeof *s + s->user_len);
+}
+
+/* The HTTP answer of this session has been given. */
+static void tws__session_done(tws__session *s)
+{
+    tws_peer_set(s->peer, NULL, NULL);
+    tws__session_free(s);
+}
+
+/* Refuse, in the way that the session's kind can hear: an error message and a close code, an SSE
+ * event, or an HTTP status. An HTTP session is gone behind this. */
+static void tws__session_refuse(tws__session *s, const char *word)
+{
+    const tws__refusal *r = tws__refusal_of(word);
+    tws_task_server *ts = tws__session_server(s);
+    tws_count(&tws__seat_of(ts, s->peer)->auth_refused, 1);
+    tws__task_log(ts, s->peer, "refused", word, tws__session_user(s));
+    if (s->kind == TWS__WEBSOCKET || s->phase == TWS__LIVE) {
+        s->phase = TWS__OVER;
+        tws__session_error(s, r->word, r->message, r->retry, r->close);
+        tws_peer_close(s->peer, r->close, r->word);
+        return;
+    }
+    tws_peer_respond_error(s->peer, r->http, NULL, r->word, r->message);
+    tws__session_done(s);
+}
+
+/* -- tokens -- */
+
+static tws_jwt_error tws__verify(tws_task_server *ts, tws__seat *seat, tws_str token, tws_identity *who)
+{
+    TWS__LOCK(&ts->ring_lock);
+    tws_auth_ring *ring = tws_auth_ring_ref(ts->ring);
+    TWS__UNLOCK(&ts->ring_lock);
+    int64_t now_s = (int64_t)(tws_sys_wall_ms() / 1000);
+    tws_jwt_error error = tws_auth_verify(seat->cache, ring, &ts->desc.token, token, now_s, who);
+    tws_auth_ring_unref(ring);
+    return error;
+}
+
+/* When the token ends, tell; a minute before, warn. A token taken within the leeway ends with it. */
+static void tws__session_watch_expiry(tws__session *s)
+{
+    if (s->expires_s == INT64_MAX) {
+        tws_peer_set_timer(s->peer, UINT64_MAX);
+        return;
+    }
+    int64_t wall_ms = (int64_t)tws_sys_wall_ms();
+    int64_t end_ms = s->expires_s > INT64_MAX / 1000 ? INT64_MAX : s->expires_s * 1000;
+    int64_t left_ms = end_ms > wall_ms ? end_ms - wall_ms : 0;
+    int64_t wait_ms = s->warned || left_ms < 60000 ? left_ms : left_ms - 60000;
+    if (!s->warned && left_ms <= 60000) {
+        char memory[64];
+        tws_buf b;
+        s->warned = true;
+        tws_buf_fixed(&b, memory, sizeof memory);
+        tws_buf_c(&b, "{\"type\":\"expiring\"");
+        tws_json_write_member_u64(&b, "expires_in", (uint64_t)(left_ms + 999) / 1000);
+        tws_buf_c(&b, "}");
+        if (s->format != TWS_FORMAT_RAW) {
+            tws__session_say(s, "expiring", tws_buf_view(&b));
+        }
+    }
+    tws_peer_set_timer(s->peer, tws_sys_now_ms() + (uint64_t)wait_ms);
+}
+
+static void tws__session_take_identity(tws__session *s, const tws_identity *who)
+{
+    const tws_task_server *ts = tws__session_server(s);
+    int64_t now_s = (int64_t)(tws_sys_wall_ms() / 1000);
+    uint32_t leeway = tws__default(ts->desc.token.leeway_s, 30);
+    bool late = who->expires_s <= now_s && leeway != TWS_OFF;
+    s->expires_s = late ? who->expires_s + (int64_t)leeway : who->expires_s;
+    s->who = tws__hash_user(ts, tws_identity_user(who));
+    s->warned = false;
+}
+
+/* -- acting, once allowed -- */
+
+static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len);
+static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason);
+static void tws__on_stream_output(tws_peer *p);
+static void tws__on_stream_taken(tws_peer *p, size_t n);
+static void tws__on_stream_timer(tws_peer *p);
+static void tws__on_stream_leave(tws_peer *p, uint16_t code, const char *word, const char *message);
+
+static const tws_peer_ops tws__stream_ops = {
+    tws__on_stream_message, tws__on_stream_close, tws__on_stream_output,
+    tws__on_stream_taken,   tws__on_stream_timer, tws__on_stream_leave,
+};
+
+/* A request whose answer is still to come: only its end is of interest. */
+static const tws_peer_ops tws__waiting_ops = {
+    NULL, tws__on_stream_close, NULL, NULL, NULL, NULL,
+};
+
+static void tws__session_read(tws__session *s)
+{
+    tws_task_server *ts = tws__session_server(s);
+    const tws_event_id *since = s->has_since ? &s->since : NULL;
+    tws_status status =
+        tws_hub_attach(tws__seat_of(ts, s->peer)->inbox, &s->reader, tws__session_user(s), since);
+    if (status != TWS_OK) {
+        tws__session_refuse(s, status == TWS_ERR_LIMIT ? "too_many_connections" : "internal");
+        return;
+    }
+    if (s->kind == TWS__SSE) {
+        tws_peer_stream(s->peer, "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
+                        "text/event-stream", &tws__stream_ops, s);
+    }
+    s->phase = TWS__LIVE;
+    tws_peer_pull(s->peer);
+    tws__session_watch_expiry(s);
+}
+
+static void tws__session_snapshot(tws__session *s)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws_event **events = NULL;
+    size_t count = 0;
+    tws_event_id last;
+    tws_status status = tws_hub_snapshot(ts->hub, tws__session_user(s), tws_sys_wall_ms(), &events,
+                                         &count, &last);
+    if (status != TWS_OK) {
+        tws__session_refuse(s, "internal");
+        return;
+    }
+    char id[TWS_EVENT_ID_MAX];
+    tws_buf b;
+    tws_buf_init(&b, ts->desc.allocator, 64u << 20);
+    tws_buf_c(&b, "{");
+    tws_json_write_member(&b, "user_id", tws__session_user(s));
+    tws_json_write_key(&b, "tasks");
+    for (size_t i = 0; i < count; i++) {
+        tws_buf_char(&b, i == 0 ? '[' : ',');
+        tws_buf_str(&b, tws_event_data(events[i]));
+    }
+    tws_buf_c(&b, count == 0 ? "[]" : "]");
+    tws_json_write_member(&b, "last_id", tws_str_of(id, tws_event_id_format(last, id)));
+    tws_buf_c(&b, "}");
+    tws_hub_snapshot_free(ts->hub, events, count);
+    if (b.status == TWS_OK) {
+        tws_peer_respond(s->peer, 200, "Cache-Control: no-store\r\n", "application/json",
+                         tws_buf_view(&b));
+        tws__session_done(s);
+    } else {
+        tws__session_refuse(s, "internal");
+    }
+    tws_buf_free(&b);
+}
+
+/* -- publishing over HTTP -- */
+
+static tws_status tws__check_event(const tws_task_server *ts, tws_str json)
+{
+    tws_json_token token;
+    tws_status status = tws_json_member(json, tws_str_c(""), &token);
+    if (status != TWS_OK && status != TWS_ERR_NOT_FOUND) {
+        return status;
+    }
+    return json.len > ts->desc.max_event_bytes ? TWS_ERR_LIMIT : TWS_OK;
+}
+
+static const char *tws__event_fault(tws_status status)
+{
+    switch (status) {
+    case TWS_ERR_SYNTAX:
+        return "not valid JSON";
+    case TWS_ERR_ARGUMENT:
+        return "not a JSON object";
+    case TWS_ERR_LIMIT:
+        return "larger than an event may be";
+    default:
+        return "not accepted";
+    }
+}
+
+/* The next line that is not blank; false at the end. */
+static bool tws__next_line(tws_str *rest, uint64_t *number, tws_str *line)
+{
+    while (rest->len != 0) {
+        size_t end = tws_str_find(*rest, '\n');
+        *line = tws_str_trim(tws_str_of(rest->ptr, end));
+        if (line->len != 0 && line->ptr[line->len - 1] == '\r') {
+            *line = tws_str_trim(tws_str_of(line->ptr, line->len - 1));
+        }
+        *rest = tws_str_from(*rest, end + 1);
+        (*number)++;
+        if (line->len != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line)
+{
+    char memory[128];
+    tws_buf b;
+    bool size = status == TWS_ERR_LIMIT;
+    tws_buf_fixed(&b, memory, sizeof memory - 1);
+    if (line != 0) {
+        tws_buf_c(&b, "line ");
+        tws_buf_u64(&b, line);
+    } else {
+        tws_buf_c(&b, "the body");
+    }
+    tws_buf_c(&b, " is ");
+    tws_buf_c(&b, tws__event_fault(status));
+    memory[b.len] = '\0';
+    tws_peer_respond_error(s->peer, size ? 413 : 400, NULL, size ? "message_too_big" : "bad_request",
+                           memory);
+    tws__session_done(s);
+}
+
+static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tws_event_id *id)
+{
+    return tws_hub_publish(ts->hub, user, json, tws_sys_wall_ms(), NULL, id);
+}
+
+static void tws__write_id(tws_buf *b, tws_event_id id)
+{
+    char text[TWS_EVENT_ID_MAX];
+    tws_buf_char(b, '"');
+    tws_buf_put(b, text, tws_event_id_format(id, text));
+    tws_buf_char(b, '"');
+}
+
+static void tws__session_publish_one(tws__session *s, tws_str body)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws_event_id id;
+    tws_str json = tws_str_trim(body);
+    tws_status status = tws__check_event(ts, json);
+    if (status != TWS_OK) {
+        tws__respond_fault(s, status, 0);
+        return;
+    }
+    status = tws__store(ts, tws__session_user(s), json, &id);
+    if (status != TWS_OK) {
+        tws__session_refuse(s, "internal");
+        return;
+    }
+    char memory[64];
+    tws_buf b;
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "{\"id\":");
+    tws__write_id(&b, id);
+    tws_buf_c(&b, "}");
+    tws_peer_respond(s->peer, 202, NULL, "application/json", tws_buf_view(&b));
+    tws__session_done(s);
+}
+
+/* Many, as NDJSON: checked whole before any is stored. */
+static void tws__session_publish_lines(tws__session *s, tws_str body)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws_str rest = body, line;
+    uint64_t number = 0, lines = 0;
+    while (tws__next_line(&rest, &number, &line)) {
+        tws_status status = tws__check_event(ts, line);
+        if (status != TWS_OK) {
+            tws__respond_fault(s, status, number);
+            return;
+        }
+        lines++;
+    }
+    tws_buf b;
+    tws_status stored = TWS_OK;
+    tws_buf_init(&b, ts->desc.allocator, 4u << 20);
+    tws_buf_reserve(&b, (size_t)lines * (TWS_EVENT_ID_MAX + 3) + 16);
+    tws_buf_c(&b, "\"ids\":[");
+    rest = body;
+    for (uint64_t i = 0; stored == TWS_OK && b.status == TWS_OK && tws__next_line(&rest, &number, &line);) {
+        tws_event_id id;
+        stored = tws__store(ts, tws__session_user(s), line, &id);
+        if (stored == TWS_OK) {
+            tws_buf_c(&b, i++ == 0 ? "" : ",");
+            tws__write_id(&b, id);
+        }
+    }
+    tws_buf_c(&b, "]");
+    bool whole = stored == TWS_OK && b.status == TWS_OK;
+    tws_buf answer;
+    tws_buf_init(&answer, ts->desc.allocator, 5u << 20);
+    tws_buf_c(&answer, whole ? "{" : "{\"error\":{\"code\":\"internal\",\"message\":"
+                                     "\"no memory; the listed events are stored\"},");
+    tws_buf_str(&answer, tws_buf_view(&b));
+    tws_buf_c(&answer, "}");
+    tws_peer_respond(s->peer, whole && answer.status == TWS_OK ? 202 : 503, NULL, "application/json",
+                     tws_buf_view(&answer));
+    tws_buf_free(&answer);
+    tws_buf_free(&b);
+    tws__session_done(s);
+}
+
+/* -- status and metrics -- */
+
+static void tws__write_limits(const tws_task_server *ts, tws_buf *b)
+{
+    const tws_task_server_desc *d = &ts->desc;
+    tws_json_write_key(b, "limits");
+    tws_buf_c(b, "{");
+    tws_json_write_member_u64(b, "max_connections", d->max_connections);
+    tws_json_write_member_u64(b, "max_per_user", d->max_per_user == TWS_OFF ? 0 : d->max_per_user);
+    tws_json_write_member_u64(b, "max_per_ip", d->max_per_ip);
+    tws_json_write_member_u64(b, "max_event_bytes", d->max_event_bytes);
+    tws_json_write_member_u64(b, "max_message_bytes", d->limits.max_message_bytes);
+    tws_json_write_member_u64(b, "heartbeat_s",
+                              d->limits.heartbeat_ms == TWS_OFF ? 0 : d->limits.heartbeat_ms / 1000);
+    tws_buf_c(b, "}");
+}
+
+static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf *b)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws_server_stats n;
+    tws_hub_stats h;
+    tws_server_stat(ts->server, &n);
+    tws_hub_stat(ts->hub, &h);
+    tws_buf_c(b, "{");
+    tws_json_write_member(b, "version", tws_str_c(TWS_VERSION));
+    tws_json_write_member_u64(b, "uptime_s", (tws_sys_now_ms() - ts->started_ms) / 1000);
+    tws_json_write_key(b, "connections");
+    tws_buf_c(b, "{");
+    tws_json_write_member_u64(b, "total", n.connections);
+    tws_json_write_member_u64(b, "streams", n.websockets_open);
+    tws_json_write_member_u64(b, "yours", tws_hub_readers(ts->hub, tws_identity_user(who)));
+    tws_buf_c(b, "}");
+    tws_json_write_member(b, "store", tws_str_c("memory"));
+    tws_json_write_key(b, "redis");
+    tws_buf_c(b, "null");
+    tws_json_write_key(b, "resources");
+    tws_buf_c(b, "{");
+    tws_json_write_member_u64(b, "open_files", tws_sys_open_files());
+    tws_json_write_member_u64(b, "max_open_files", tws_sys_max_files());
+    tws_json_write_member_u64(b, "resident_bytes", tws_sys_resident_bytes());
+    tws_buf_c(b, "}");
+    tws__write_limits(ts, b);
+    if ((who->scopes & TWS_SCOPE_ADMIN) != 0) {
+        tws_json_write_key(b, "hub");
+        tws_buf_c(b, "{");
+        tws_json_write_member_u64(b, "topics", h.topics);
+        tws_json_write_member_u64(b, "readers", h.readers);
+        tws_json_write_member_u64(b, "events", h.events);
+        tws_json_write_member_u64(b, "bytes", h.bytes);
+        tws_json_write_member_u64(b, "published", h.published);
+        tws_buf_c(b, "}");
+        tws_json_write_member_u64(b, "threads", ts->seats);
+        tws_json_write_member(b, "backend", tws_str_c(tws_loop_backend()));
+    }
+    tws_buf_c(b, "}");
+}
+
+static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
+{
+    tws_server_stats n;
+    tws_hub_stats h;
+    uint64_t refused = 0;
+    tws_server_stat(ts->server, &n);
+    tws_hub_stat(ts->hub, &h);
+    for (unsigned i = 0; i < ts->seats; i++) {
+        refused += tws_counted(&ts->seat[i].auth_refused);
+    }
+    const struct {
+        const char *name, *help, *type;
+        uint64_t value;
+    } row[] = {
+        {"taskws_connections", "Connections open now.", "gauge", n.connections},
+        {"taskws_streams", "WebSockets and event streams open now.", "gauge", n.websockets_open},
+        {"taskws_connections_total", "Connections accepted.", "counter", n.accepted},
+        {"taskws_requests_total", "HTTP requests.", "counter", n.requests},
+        {"taskws_upgrades_total", "WebSocket handshakes completed.", "counter", n.upgrades},
+        {"taskws_requests_malformed_total", "Requests refused as malformed.", "counter", n.refused},
+        {"taskws_sessions_refused_total", "Sessions refused by token, right or limit.", "counter",
+         refused},
+        {"taskws_protocol_errors_total", "WebSockets closed for a protocol error.", "counter",
+         n.protocol_errors},
+        {"taskws_timeouts_total", "Heartbeats unanswered and stalled clients.", "counter", n.timeouts},
+        {"taskws_messages_received_total", "WebSocket messages in.", "counter", n.messages_in},
+        {"taskws_messages_sent_total", "Messages and events out.", "counter", n.messages_out},
+        {"taskws_received_bytes_total", "Bytes in.", "counter", n.bytes_in},
+        {"taskws_sent_bytes_total", "Bytes out.", "counter", n.bytes_out},
+        {"taskws_events_published_total", "Events stored.", "counter", h.published},
+        {"taskws_events_evicted_total", "Events dropped by retention.", "counter", h.evicted},
+        {"taskws_resets_total", "Readers that had to start from a snapshot.", "counter", h.resets},
+        {"taskws_retained_events", "Events retained now.", "gauge", h.events},
+        {"taskws_retained_bytes", "Bytes retained now.", "gauge", h.bytes},
+        {"taskws_users", "Users with retained events or readers.", "gauge", h.topics},
+        {"taskws_readers", "Readers attached now.", "gauge", h.readers},
+        {"taskws_open_files", "Open descriptors.", "gauge", tws_sys_open_files()},
+        {"taskws_resident_bytes", "Resident memory.", "gauge", tws_sys_resident_bytes()},
+        {"taskws_ready", "1 when events can be delivered.", "gauge",
+         tws_server_draining(ts->server) ? 0u : 1u},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        tws_metrics_write(b, row[i].name, row[i].help, row[i].type, NULL, row[i].value);
+    }
+    tws_metrics_write(b, "taskws_build_info", "Version and readiness backend.", "gauge",
+                      TWS__EPOLL ? "version=\"" TWS_VERSION "\",backend=\"epoll\""
+                                 : "version=\"" TWS_VERSION "\",backend=\"poll\"", 1);
+}
+
+static void tws__respond_metrics(tws_task_server *ts, tws_peer *p)
+{
+    tws_buf b;
+    tws_buf_init(&b, ts->desc.allocator, 1u << 20);
+    tws__write_metrics(ts, &b);
+    tws_peer_respond(p, b.status == TWS_OK ? 200 : 503, "Cache-Control: no-store\r\n",
+                     "text/plain; version=0.0.4; charset=utf-8", tws_buf_view(&b));
+    tws_buf_free(&b);
+}
+
+static void tws__session_status(tws__session *s, const tws_identity *who)
+{
+    char memory[2048];
+    tws_buf b;
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws__write_status(s, who, &b);
+    TWS_ASSERT(b.status == TWS_OK);
+    tws_peer_respond(s->peer, 200, "Cache-Control: no-store\r\n", "application/json",
+                     tws_buf_view(&b));
+    tws__session_done(s);
+}
+
+/* Allowed: do what the session is for. An HTTP session is gone behind this. */
+static void tws__session_act(tws__session *s, const tws_identity *who, tws_str body)
+{
+    tws__session_take_identity(s, who);
+    switch (s->kind) {
+    case TWS__WEBSOCKET:
+    case TWS__SSE:
+        tws__session_read(s);
+        break;
+    case TWS__SNAPSHOT:
+        tws__session_snapshot(s);
+        break;
+    case TWS__PUBLISH:
+        if (s->ndjson) {
+            tws__session_publish_lines(s, body);
+        } else {
+            tws__session_publish_one(s, body);
+        }
+        break;
+    case TWS__STATUS:
+        tws__session_status(s, who);
+        break;
+    default:
+        tws__respond_metrics(tws__session_server(s), s->peer);
+        tws__session_done(s);
+        break;
+    }
+}
+
+/* -- may it? -- */
+
+static tws_auth_action tws__session_action(const tws__session *s)
+{
+    return s->kind == TWS__PUBLISH ? TWS_AUTH_PUBLISH
+           : s->kind == TWS__METRICS ? TWS_AUTH_ADMIN
+                                     : TWS_AUTH_READ;
+}
+
+/* The host's answer is remembered for (action, user). */
+static tws_str tws__verdict_key(const tws__session *s, char memory[TWS_MAX_USER_ID + 1])
+{
+    tws_str user = tws__session_user(s);
+    memory[0] = s->kind == TWS__PUBLISH ? 'p' : 'r';
+    memcpy(memory + 1, user.ptr, user.len);
+    return tws_str_of(memory, user.len + 1);
+}
+
+static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_str token, tws_str body)
+{
+    tws_task_server *ts = tws__session_server(s);
+    size_t bytes = sizeof *s->pending + token.len + body.len;
+    tws__pending *w = (tws__pending *)tws_alloc(ts->desc.allocator, bytes);
+    if (w == NULL) {
+        return false;
+    }
+    w->who = *who;
+    w->token = (char *)(w + 1);
+    w->token_len = token.len;
+    w->body = w->token + token.len;
+    w->body_len = body.len;
+    memcpy(w->token, token.ptr, token.len);
+    if (body.len != 0) {
+        memcpy(w->body, body.ptr, body.len);
+    }
+    s->pending = w;
+    s->phase = TWS__AWAIT_VERDICT;
+    if (s->kind != TWS__WEBSOCKET) {
+        tws_peer_set(s->peer, &tws__waiting_ops, s);
+    }
+    return true;
+}
+
+static void tws__session_verdict(tws__session *s, const tws_identity *who, bool allowed, tws_str body)
+{
+    if (allowed) {
+        tws__session_act(s, who, body);
+    } else {
+        tws__session_refuse(s, "forbidden_user");
+    }
+}
+
+static void tws__session_ask_host(tws__session *s, const tws_identity *who, tws_str token, tws_str body)
+{
+    char memory[TWS_MAX_USER_ID + 1];
+    tws_task_server *ts = tws__session_server(s);
+    tws_auth_cache *cache = tws__seat_of(ts, s->peer)->cache;
+    int known = tws_auth_recall(cache, token, tws__verdict_key(s, memory));
+    if (known != 0) {
+        tws__session_verdict(s, who, known > 0, body);
+        return;
+    }
+    tws_authorize question;
+    question.who = who;
+    question.action = tws__session_action(s);
+    question.user_id = tws__session_user(s);
+    question.ticket = tws_peer_id_of(s->peer);
+    /* Suspended before asking: the answer may come from another thread before the call returns. */
+    if (!tws__session_suspend(s, who, token, body)) {
+        tws__session_refuse(s, "internal");
+        return;
+    }
+    tws_verdict verdict = ts->desc.authorize(ts->desc.context, &question);
+    if (verdict == TWS_LATER) {
+        tws_peer_set_timer(s->peer, UINT64_MAX);
+        return;
+    }
+    tws_auth_remember(cache, token, tws__verdict_key(s, memory), verdict == TWS_ALLOW);
+    tws__session_drop_pending(ts, s);
+    tws__session_verdict(s, who, verdict == TWS_ALLOW, body);
+}
+
+/* A token has come: verify it, judge it, act. */
+static void tws__session_authenticate(tws__session *s, tws_str token, tws_str body)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws_identity who;
+    tws_jwt_error error = tws__verify(ts, tws__seat_of(ts, s->peer), token, &who);
+    if (error != TWS_JWT_OK) {
+        tws__session_refuse(s, tws_jwt_word(error));
+        return;
+    }
+    bool about_user = s->kind != TWS__STATUS && s->kind != TWS__METRICS;
+    if (ts->desc.authorize != NULL && about_user) {
+        tws__session_ask_host(s, &who, token, body);
+        return;
+    }
+    tws_auth_action action = tws__session_action(s);
+    const char *word =
+        s->kind == TWS__STATUS ? NULL : tws_auth_judge(&who, action, tws__session_user(s));
+    if (word != NULL) {
+        tws__session_refuse(s, word);
+        return;
+    }
+    tws__session_act(s, &who, body);
+}
+
+static void tws__answer_posted(tws_peer *p, void *arg)
+{
+    bool allowed = arg != NULL;
+    tws__session *s = p == NULL ? NULL : (tws__session *)tws_peer_data(p);
+    if (s == NULL || s->phase != TWS__AWAIT_VERDICT || s->pending == NULL) {
+        return; /* the client has gone meanwhile */
+    }
+    char memory[TWS_MAX_USER_ID + 1];
+    tws_task_server *ts = tws__session_server(s);
+    tws__pending *w = s->pending;
+    s->pending = NULL;
+    tws_auth_remember(tws__seat_of(ts, p)->cache, tws_str_of(w->token, w->token_len),
+                      tws__verdict_key(s, memory), allowed);
+    tws__session_verdict(s, &w->who, allowed, tws_str_of(w->body, w->body_len));
+    size_t bytes = sizeof *w + w->token_len + w->body_len;
+    tws_wipe(w, bytes);
+    tws_release(ts->desc.allocator, w, bytes);
+}
+
+TWS_API void tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed)
+{
+    tws_server_post(ts->server, ticket, tws__answer_posted, allowed ? ts : NULL);
+}
+
+/* -- messages from a client -- */
+
+static void tws__session_new_token(tws__session *s, tws_str token)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws_identity who;
+    if (s->phase == TWS__AWAIT_TOKEN) {
+        tws__session_authenticate(s, token, tws_str_of(NULL, 0));
+        return;
+    }
+    tws_jwt_error error = tws__verify(ts, tws__seat_of(ts, s->peer), token, &who);
+    if (error != TWS_JWT_OK) {
+        const tws__refusal *r = tws__refusal_of(tws_jwt_word(error));
+        tws__session_error(s, r->word, r->message, r->retry, 0); /* the old token still holds */
+    } else if (tws__hash_user(ts, tws_identity_user(&who)) != s->who) {
+        tws__session_refuse(s, "forbidden_user");
+    } else {
+        tws__session_take_identity(s, &who);
+        tws__session_watch_expiry(s);
+    }
+}
+
+static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len)
+{
+    static const char pong[] = "{\"type\":\"pong\"}";
+    tws__session *s = (tws__session *)tws_peer_data(p);
+    tws_str text = tws_str_of((const char *)payload, len);
+    tws_json_token type, token;
+    if (s->phase == TWS__OVER) {
+        return;
+    }
+    if (opcode == TWS_WS_BINARY) {
+        s->phase = TWS__OVER;
+        tws__session_error(s, "bad_message", "messages are JSON text", false, 1003);
+        tws_peer_close(p, 1003, "bad_message");
+        return;
+    }
+    if (tws_json_member(text, tws_str_c("type"), &type) != TWS_OK || type.type != TWS_JSON_STRING) {
+        tws__session_error(s, "bad_message", "a message is a JSON object with a string \"type\"", false, 0);
+        return;
+    }
+    if (tws_str_eq_c(type.text, "ping")) {
+        tws_peer_send(p, TWS_WS_TEXT, pong, sizeof pong - 1);
+        return;
+    }
+    bool auth = tws_str_eq_c(type.text, "auth") && s->phase != TWS__AWAIT_VERDICT;
+    if (auth && tws_json_member(text, tws_str_c("token"), &token) == TWS_OK &&
+        token.type == TWS_JSON_STRING) {
+        tws__session_new_token(s, token.text);
+        return;
+    }
+    tws__session_error(s, "bad_message", "types are \"ping\" and \"auth\" with a string \"token\"", false, 0);
+}
+
+/* -- events to a client -- */
+
+static void tws__on_stream_output(tws_peer *p)
+{
+    tws__session *s = (tws__session *)tws_peer_data(p);
+    tws__seat *seat = tws__seat_of(tws__session_server(s), p);
+    tws_hub_batch *b = &seat->batch;
+    if (s->phase != TWS__LIVE) {
+        return;
+    }
+    if (!tws_hub_same(b, &s->reader)) {
+        tws_hub_batch_free(b);
+        tws_hub_gather(&s->reader, b);
+    }
+    if (s->format != TWS_FORMAT_RAW && b->start) {
+        tws__session_connected(s, b);
+    }
+    if (s->format != TWS_FORMAT_RAW && b->reset != NULL) {
+        tws__session_reset(s, b->reset);
+    }
+    b->start = false; /* said; the batch may serve others at the same position */
+    b->reset = NULL;
+    tws_str slices[TWS_EVENT_SLICES];
+    size_t n = 0;
+    while (n < b->count && tws_peer_offer(p, slices, tws_event_wire(b->event[n], (tws_event_format)s->format, slices))) {
+        n++;
+    }
+    seat->offered_by = s;
+    seat->offered = n;
+}
+
+static void tws__on_stream_taken(tws_peer *p, size_t n)
+{
+    tws__session *s = (tws__session *)tws_peer_data(p);
+    tws__seat *seat = tws__seat_of(tws__session_server(s), p);
+    if (seat->offered_by != s) {
+        return;
+    }
+    seat->offered_by = NULL;
+    bool more = seat->batch.more || seat->offered < seat->batch.count;
+    tws_hub_advance(&s->reader, &seat->batch, n);
+    if (n == seat->offered && more) {
+        tws_peer_pull_later(p);
+    }
+}
+
+static void tws__on_stream_timer(tws_peer *p)
+{
+    tws__session *s = (tws__session *)tws_peer_data(p);
+    if (s->phase == TWS__AWAIT_TOKEN) {
+        tws__session_refuse(s, "auth_timeout");
+        return;
+    }
+    if (s->phase != TWS__LIVE) {
+        return;
+    }
+    if (s->expires_s <= (int64_t)(tws_sys_wall_ms() / 1000)) {
+        tws__session_refuse(s, "token_expired");
+        return;
+    }
+    tws__session_watch_expiry(s);
+}
+
+static void tws__on_stream_leave(tws_peer *p, uint16_t code, const char *word, const char *message)
+{
+    tws__session *s = (tws__session *)tws_peer_data(p);
+    (void)code;
+    (void)message;
+    s->phase = s->kind == TWS__WEBSOCKET ? s->phase : (uint8_t)TWS__LIVE;
+    tws__session_refuse(s, word);
+}
+
+static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason)
+{
+    tws__session *s = (tws__session *)tws_peer_data(p);
+    (void)code;
+    (void)reason;
+    tws__session_free(s);
+}
+
+/* News from the hub: every group that has some, and each of its readers. */
+static void tws__on_turn(void *context, unsigned thread)
+{
+    tws_task_server *ts = (tws_task_server *)context;
+    tws__seat *seat = &ts->seat[thread];
+    for (tws_hub_group *g = tws_hub_news(seat->inbox); g != NULL; g = tws_hub_news(seat->inbox)) {
+        tws_hub_reader *next = NULL;
+        for (tws_hub_reader *r = tws_hub_first_reader(g); r != NULL; r = next) {
+            next = r->next; /* r may leave when it is served */
+            tws_peer_pull(((tws__session *)(void *)r)->peer);
+        }
+    }
+    tws_hub_batch_free(&seat->batch);
+}
+
+static void tws__on_second(void *context, uint64_t wall_ms)
+{
+    tws_task_server *ts = (tws_task_server *)context;
+    tws_hub_sweep(ts->hub, wall_ms);
+}
+
+static void tws__on_news(void *context)
+{
+    tws__seat *seat = (tws__seat *)context;
+    tws_server_wake(seat->ts->server, seat->index);
+}
+
+/* -- requests -- */
+
+static const char *tws__allowed_origins(const tws_task_server *ts)
+{
+    return ts->desc.origins == NULL && ts->desc.token_cookie == NULL ? "*" : ts->desc.origins;
+}
+
+/* `since` or Last-Event-ID, and `format`. False when one is malformed. */
+static bool tws__session_parameters(tws__session *s, const tws_http_request *r, bool raw)
+{
+    tws_str value;
+    int times = tws_http_query(r->query, "since", &value);
+    const tws_str *last = tws_http_find(r, "Last-Event-ID");
+    if (times == 0 && last != NULL && last->len != 0) {
+        value = *last;
+        times = 1;
+    }
+    s->has_since = times == 1;
+    if (times > 1 || (times == 1 && !tws_event_id_parse(value, &s->since))) {
+        return false;
+    }
+    s->format = (uint8_t)(s->kind == TWS__SSE ? TWS_FORMAT_SSE : raw ? TWS_FORMAT_RAW : TWS_FORMAT_ENVELOPE);
+    times = tws_http_query(r->query, "format", &value);
+    if (times == 0 || s->kind == TWS__SSE) {
+        return times <= 1;
+    }
+    bool is_raw = tws_str_eq_c(value, "raw");
+    s->format = (uint8_t)(is_raw ? TWS_FORMAT_RAW : TWS_FORMAT_ENVELOPE);
+    return times == 1 && (is_raw || tws_str_eq_c(value, "json"));
+}
+
+static void tws__session_begin(tws__session *s, const tws_http_request *r)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws_str token;
+    const char *overload = tws_peer_overload(s->peer);
+    if (overload != NULL) {
+        tws__session_refuse(s, overload);
+        return;
+    }
+    if (tws_server_draining(ts->server)) {
+        tws__session_refuse(s, "draining");
+        return;
+    }
+    if (!tws_auth_origin(r, tws__allowed_origins(ts))) {
+        tws__session_refuse(s, "forbidden_origin");
+        return;
+    }
+    if (!tws__session_parameters(s, r, ts->desc.raw_format)) {
+        tws__session_refuse(s, "bad_request");
+        return;
+    }
+    if (tws_auth_find(r, ts->desc.token_cookie, &token) == TWS_AUTH_NONE) {
+        if (s->kind != TWS__WEBSOCKET) {
+            tws__session_refuse(s, "token_missing");
+        } else if (ts->desc.auth_ms != TWS_OFF) {
+            tws_peer_set_timer(s->peer, tws_sys_now_ms() + ts->desc.auth_ms);
+        }
+        return;
+    }
+    tws__session_authenticate(s, token, r->body);
+}
+
+static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r, uint8_t kind,
+                              tws_str user)
+{
+    tws__session *s = tws__session_create(ts, p, kind, user);
+    if (s == NULL) {
+        tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
+        return;
+    }
+    if (kind == TWS__WEBSOCKET && !tws_peer_accept(p, r, TWS__PROTOCOL, &tws__stream_ops, s)) {
+        tws__session_free(s); /* answered 400 or 426 */
+        return;
+    }
+    if (kind == TWS__PUBLISH) {
+        const tws_str *type = tws_http_find(r, "Content-Type");
+        tws_str media = type == NULL ? tws_str_of(NULL, 0) : tws_str_of(type->ptr, tws_str_find(*type, ';'));
+        s->ndjson = tws_str_eq_nocase(tws_str_trim(media), tws_str_c("application/x-ndjson"));
+    }
+    tws__session_begin(s, r);
+}
+
+static bool tws__user_of(const tws_peer *p, char memory[TWS_MAX_USER_ID], tws_str *user)
+{
+    size_t len = 0;
+    tws_status status = tws_http_decode(tws_peer_param(p, 0), false, memory, TWS_MAX_USER_ID, &len);
+    *user = tws_str_of(memory, status == TWS_OK ? len : 0);
+    return user->len != 0 && tws_utf8_valid(*user);
+}
+
+/* A user id that cannot be: a WebSocket is told so by a message, as for every other refusal. */
+static void tws__refuse_user(tws_task_server *ts, tws_peer *p, const tws_http_request *r, uint8_t kind)
+{
+    tws__session *s = tws__session_create(ts, p, kind, tws_str_of(NULL, 0));
+    if (s == NULL) {
+        tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
+        return;
+    }
+    if (kind == TWS__WEBSOCKET && !tws_peer_accept(p, r, TWS__PROTOCOL, &tws__stream_ops, s)) {
+        tws__session_free(s);
+        return;
+    }
+    tws__session_refuse(s, "bad_request");
+}
+
+static void tws__open_user_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
+                                   uint8_t kind)
+{
+    char memory[TWS_MAX_USER_ID];
+    tws_str user;
+    if (tws__user_of(p, memory, &user)) {
+        tws__open_session(ts, p, r, kind, user);
+    } else {
+        tws__refuse_user(ts, p, r, kind);
+    }
+}
+
+static void tws__on_tasks_get(tws_peer *p, const tws_http_request *r, void *context)
+{
+    bool websocket = tws_http_find(r, "Upgrade") != NULL || tws_http_find(r, "Sec-WebSocket-Key") != NULL;
+    bool sse = tws_http_lists(r, "Accept", "text/event-stream");
+    tws__open_user_session((tws_task_server *)context, p, r,
+                           websocket ? (uint8_t)TWS__WEBSOCKET : sse ? (uint8_t)TWS__SSE
+                                                                     : (uint8_t)TWS__SNAPSHOT);
+}
+
+static void tws__on_tasks_post(tws_peer *p, const tws_http_request *r, void *context)
+{
+    if (!r->chunked && tws_http_find(r, "Content-Length") == NULL) {
+        tws_peer_respond_error(p, 411, NULL, "bad_request", "a body with its Content-Length is needed");
+        return;
+    }
+    tws__open_user_session((tws_task_server *)context, p, r, TWS__PUBLISH);
+}
+
+static void tws__on_status(tws_peer *p, const tws_http_request *r, void *context)
+{
+    tws__open_session((tws_task_server *)context, p, r, TWS__STATUS, tws_str_of(NULL, 0));
+}
+
+static void tws__on_metrics(tws_peer *p, const tws_http_request *r, void *context)
+{
+    tws_task_server *ts = (tws_task_server *)context;
+    if (tws_peer_is_local(p, r)) {
+        tws__respond_metrics(ts, p);
+        return;
+    }
+    tws__open_session(ts, p, r, TWS__METRICS, tws_str_of(NULL, 0));
+}
+
+static void tws__on_health(tws_peer *p, const tws_http_request *r, void *context)
+{
+    (void)r;
+    (void)context;
+    tws_peer_respond(p, 200, "Cache-Control: no-store\r\n", "application/json",
+                     tws_str_c("{\"status\":\"healthy\",\"version\":\"" TWS_VERSION "\"}"));
+}
+
+static void tws__on_ready(tws_peer *p, const tws_http_request *r, void *context)
+{
+    tws_task_server *ts = (tws_task_server *)context;
+    (void)r;
+    bool draining = tws_server_draining(ts->server);
+    tws_peer_respond(p, draining ? 503 : 200, "Cache-Control: no-store\r\n", "application/json",
+                     tws_str_c(draining ? "{\"status\":\"unavailable\",\"reason\":\"draining\"}"
+                                        : "{\"status\":\"ready\"}"));
+}
+
+/* -- life -- */
+
+static void tws__log_to_stderr(void *context, const char *line, size_t len)
+{
+    (void)context;
+    ssize_t n = write(2, line, len); /* a full disk or closed pipe loses the line, nothing else */
+    (void)n;
+}
+
+static tws_status tws__add_routes(tws_task_server *ts, tws_buf *error)
+{
+    const char *prefix = ts->desc.prefix == NULL ? "/api/v1/ws" : ts->desc.prefix;
+    const struct {
+        const char *method, *prefix, *path;
+        void (*handler)(tws_peer *p, const tws_http_request *r, void *context);
+    } row[] = {
+        {"GET", prefix, "/tasks/{user_id}", tws__on_tasks_get},
+        {"POST", prefix, "/tasks/{user_id}", tws__on_tasks_post},
+        {"GET", prefix, "/status", tws__on_status},
+        {"GET", "", "/health", tws__on_health},
+        {"GET", "", "/ready", tws__on_ready},
+        {"GET", "", "/metrics", tws__on_metrics},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char pattern[256];
+        tws_route route;
+        int n = snprintf(pattern, sizeof pattern, "%s%s", row[i].prefix, row[i].path);
+        if (n < 0 || (size_t)n >= sizeof pattern) {
+            tws_buf_c(error, "the prefix is too long");
+            return TWS_ERR_ARGUMENT;
+        }
+        memset(&route, 0, sizeof route);
+        route.method = row[i].method;
+        route.pattern = pattern;
+        route.on_request = row[i].handler;
+        route.context = ts;
+        tws_status status = tws_server_route(ts->server, &route, error);
+        if (status != TWS_OK) {
+            return status;
+        }
+    }
+    return TWS_OK;
+}
+
+static tws_status tws__make_ring(tws_task_server *ts, tws_buf *error)
+{
+    const tws_task_server_desc *d = &ts->desc;
+    const char *why = "";
+    tws_auth_key one;
+    memset(&one, 0, sizeof one);
+    one.secret = d->jwt_secret == NULL ? "" : d->jwt_secret;
+    one.secret_len = strlen((const char *)one.secret);
+    bool many = d->key_count != 0;
+    tws_status status =
+        tws_auth_ring_create(&ts->ring, d->allocator, many ? d->keys : &one, many ? d->key_count : 1,
+                             d->allow_short_secret, &why);
+    if (status != TWS_OK) {
+        tws_buf_c(error, "the token key cannot be used: ");
+        tws_buf_c(error, status == TWS_ERR_MEMORY ? "no memory" : why);
+        tws_buf_c(error, " (set jwt_secret, --secret or TASKWS_SECRET to 32 random bytes or more)");
+    }
+    return status;
+}
+
+static tws_status tws__make_server(tws_task_server *ts, tws_buf *error)
+{
+    tws_task_server_desc *d = &ts->desc;
+    tws_server_desc sd;
+    memset(&sd, 0, sizeof sd);
+    sd.host = d->host;
+    sd.port = d->port;
+    sd.unix_path = d->unix_path;
+    sd.threads = d->threads;
+    sd.max_connections = d->max_connections;
+    sd.max_per_ip = d->max_per_ip == TWS_OFF ? 0 : d->max_per_ip;
+    sd.drain_ms = d->drain_ms;
+    sd.trust_proxy = d->trust_proxy;
+    sd.limits = d->limits;
+    sd.log = &d->log;
+    sd.allocator = d->allocator;
+    sd.context = ts;
+    sd.on_turn = tws__on_turn;
+    sd.on_second = tws__on_second;
+    tws_status status = tws_server_create(&ts->server, &sd);
+    if (status != TWS_OK) {
+        tws_buf_c(error, tws_status_text(status));
+        return status;
+    }
+    d->max_connections = tws_server_max_connections(ts->server);
+    return tws__add_routes(ts, error);
+}
+
+static tws_status tws__make_hub(tws_task_server *ts)
+{
+    const tws_task_server_desc *d = &ts->desc;
+    tws_hub_desc hd;
+    memset(&hd, 0, sizeof hd);
+    hd.allocator = d->allocator;
+    hd.max_events = d->retain_events;
+    hd.max_bytes = d->retain_bytes;
+    hd.max_age_s = d->retain_s;
+    hd.max_total_bytes = d->retain_total_bytes;
+    hd.max_event_bytes = d->max_event_bytes;
+    hd.max_readers = d->max_per_user;
+    hd.task_key = d->task_key;
+    hd.now_ms = tws_sys_wall_ms();
+    if (!tws_sys_random(hd.hash_key, sizeof hd.hash_key) ||
+        !tws_sys_random(&ts->hash_key, sizeof ts->hash_key)) {
+        return TWS_ERR_SYSTEM;
+    }
+    return tws_hub_create(&ts->hub, &hd);
+}
+
+static tws_status tws__make_seats(tws_task_server *ts)
+{
+    uint8_t key[16];
+    unsigned seats = tws__default(ts->desc.threads, 1);
+    ts->seat = (tws__seat *)tws_alloc(ts->desc.allocator, seats * sizeof *ts->seat);
+    if (ts->seat == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    ts->seats = seats;
+    for (unsigned i = 0; i < seats; i++) {
+        tws__seat *seat = &ts->seat[i];
+        seat->ts = ts;
+        seat->index = i;
+        if (!tws_sys_random(key, sizeof key)) {
+            return TWS_ERR_SYSTEM;
+        }
+        seat->inbox = tws_hub_inbox_create(ts->hub, tws__on_news, seat);
+        seat->cache = tws_auth_cache_create(ts->desc.allocator, 0, key);
+        if (seat->inbox == NULL || seat->cache == NULL) {
+            return TWS_ERR_MEMORY;
+        }
+    }
+    return TWS_OK;
+}
+
+static void tws__task_defaults(tws_task_server_desc *d)
+{
+    d->max_per_user = tws__default(d->max_per_user, 64);
+    d->max_event_bytes = tws__default(d->max_event_bytes, 64 * 1024);
+    d->auth_ms = tws__default(d->auth_ms, 10 * 1000);
+    if (d->max_body_bytes != 0) {
+        d->limits.max_body_bytes = d->max_body_bytes;
+    }
+    tws_conn_defaults(&d->limits);
+    d->limits.allocator = d->allocator;
+    if (d->log.write == NULL) {
+        d->log.write = tws__log_to_stderr;
+    }
+}
+
+TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_server_desc *desc,
+                                          tws_buf *error)
+{
+    tws_buf none;
+    tws_buf_fixed(&none, NULL, 0);
+    tws_buf *why = error != NULL ? error : &none;
+    *out = NULL;
+    if (desc->redis_url != NULL) {
+        tws_buf_c(why, "Redis is not in this build yet; leave out --redis to use the in-memory store");
+        return TWS_ERR_UNAVAILABLE;
+    }
+    tws_task_server *ts = (tws_task_server *)tws_alloc(desc->allocator, sizeof *ts);
+    if (ts == NULL) {
+        tws_buf_c(why, "no memory");
+        return TWS_ERR_MEMORY;
+    }
+    ts->desc = *desc;
+    ts->started_ms = tws_sys_now_ms();
+    TWS__MUTEX_INIT(&ts->ring_lock);
+    tws__task_defaults(&ts->desc);
+    tws_status status = tws__make_ring(ts, why);
+    if (status == TWS_OK) {
+        status = tws__make_hub(ts);
+    }
+    if (status == TWS_OK) {
+        status = tws__make_seats(ts);
+    }
+    if (status == TWS_OK) {
+        status = tws__make_server(ts, why);
+    }
+    if (status != TWS_OK) {
+        if (why->len == 0) {
+            tws_buf_c(why, tws_status_text(status));
+        }
+        tws_task_server_free(ts);
+        return status;
+    }
+    *out = ts;
+    return TWS_OK;
+}
+
+TWS_API void tws_task_server_free(tws_task_server *ts)
+{
+    if (ts == NULL) {
+        return;
+    }
+    tws_server_free(ts->server); /* ends the sessions, which read from the hub */
+    for (unsigned i = 0; i < ts->seats; i++) {
+        tws_hub_batch_free(&ts->seat[i].batch);
+        tws_hub_inbox_free(ts->seat[i].inbox);
+        tws_auth_cache_free(ts->seat[i].cache);
+    }
+    tws_hub_free(ts->hub);
+    tws_auth_ring_unref(ts->ring);
+    tws_release(ts->desc.allocator, ts->seat, ts->seats * sizeof *ts->seat);
+    TWS__MUTEX_FREE(&ts->ring_lock);
+    tws_release(ts->desc.allocator, ts, sizeof *ts);
+}
+
+TWS_API tws_server *tws_task_server_base(tws_task_server *ts)
+{
+    return ts->server;
+}
+
+TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id, const char *json,
+                                           size_t len, tws_event_id *id)
+{
+    tws_str text = tws_str_of(json, len);
+    tws_status status = tws__check_event(ts, text);
+    return status != TWS_OK ? status : tws__store(ts, tws_str_c(user_id), text, id);
+}
+
+TWS_API tws_status tws_task_server_set_keys(tws_task_server *ts, const tws_auth_key *keys, size_t count,
+                                            const char **why)
+{
+    tws_auth_ring *ring = NULL;
+    tws_status status = tws_auth_ring_create(&ring, ts->desc.allocator, keys, count,
+                                             ts->desc.allow_short_secret, why);
+    if (status != TWS_OK) {
+        return status;
+    }
+    TWS__LOCK(&ts->ring_lock);
+    tws_auth_ring *old = ts->ring;
+    ts->ring = ring;
+    TWS__UNLOCK(&ts->ring_lock);
+    tws_auth_ring_unref(old);
+    return TWS_OK;
+}
+
+/* -- the one call -- */
+
+static tws_server *tws__signalled;
+
+static void tws__on_signal(int number)
+{
+    (void)number;
+    tws_server_stop(tws__signalled);
+}
+
+static int tws__run_server(tws_task_server *ts)
+{
+    struct sigaction action, old_int, old_term;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = tws__on_signal;
+    sigemptyset(&action.sa_mask);
+    tws__signalled = ts->server;
+    sigaction(SIGINT, &action, &old_int);
+    sigaction(SIGTERM, &action, &old_term);
+    tws_status status = tws_server_run(ts->server);
+    sigaction(SIGINT, &old_int, NULL);
+    sigaction(SIGTERM, &old_term, NULL);
+    return status == TWS_OK ? 0 : 1;
+}
+
+TWS_API int tws_task_server_run(const tws_task_server_desc *desc)
+{
+    char memory[512];
+    tws_buf error;
+    tws_task_server *ts = NULL;
+    int code = 1;
+    tws_buf_fixed(&error, memory, sizeof memory);
+    tws_status status = tws_task_server_create(&ts, desc, &error);
+    if (status == TWS_OK) {
+        status = tws_server_listen(ts->server, &error);
+    }
+    if (status == TWS_OK) {
+        const char *host = desc->host == NULL ? "127.0.0.1" : desc->host;
+        if (desc->unix_path != NULL) {
+            printf("listening on unix:%s\n", desc->unix_path);
+        } else {
+            printf("listening on http://%s%s%s:%d\n", strchr(host, ':') ? "[" : "", host,
+                   strchr(host, ':') ? "]" : "", tws_server_port(ts->server));
+        }
+        fflush(stdout);
+        code = tws__run_server(ts);
+    } else {
+        fprintf(stderr, "taskws: %.*s\n", (int)error.len, error.ptr);
+    }
+    tws_task_server_free(ts);
+    return code;
+}
+#endif /* TASKWS_NO_JWT */
+#endif /* TASKWS_NO_SERVER */
+
+#ifdef __cplusplus
+}
+#endif
+#endif /* TASKWS_IMPLEMENTATION */
