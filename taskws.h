@@ -205,16 +205,12 @@ extern "C" {
 #define TWS_OFF 0xffffffffu
 
 /* Linkage of every public function: TASKWS_STATIC keeps them inside one translation unit. */
-#ifdef TASKWS_STATIC
+#if defined(TASKWS_STATIC) && (defined(__GNUC__) || defined(__clang__))
+#define TWS_API static __attribute__((unused))
+#elif defined(TASKWS_STATIC)
 #define TWS_API static
 #else
 #define TWS_API extern
-#endif
-
-#if defined(__GNUC__) || defined(__clang__)
-#define TWS_PRINTF(format, first) __attribute__((format(printf, format, first)))
-#else
-#define TWS_PRINTF(format, first)
 #endif
 
 /* == 2. status, alloc: error model, one allocator hook ==================================== */
@@ -270,10 +266,12 @@ TWS_API tws_str tws_str_from(tws_str s, size_t from);
 TWS_API tws_str tws_str_trim(tws_str s);
 /* Offset of byte c, or s.len. */
 TWS_API size_t tws_str_find(tws_str s, char c);
-/* Take the part before the next `separator` off *rest, trimmed. False once *rest has run out:
+/* Take the part before the next `separator` off *rest, trimmed. False once *rest has run out,
+ * so that behind a final separator there is no empty part:
  *     while (tws_str_split(&rest, ',', &part)) { ... } */
 TWS_API bool tws_str_split(tws_str *rest, char separator, tws_str *part);
-/* A decimal number of digits only: no sign, no space, no overflow. False otherwise. */
+/* A decimal number of digits only: no sign, no space, no overflow. False otherwise, and *value
+ * is left alone. */
 TWS_API bool tws_str_u64(tws_str s, uint64_t *value);
 
 /* A growable byte buffer with a hard cap and a sticky failure: after the first append that did
@@ -297,7 +295,8 @@ TWS_API void tws_buf_fixed(tws_buf *b, void *memory, size_t bytes);
 TWS_API void tws_buf_free(tws_buf *b);
 /* Empty again and in order again; memory is kept. */
 TWS_API void tws_buf_clear(tws_buf *b);
-/* Room for n more bytes: where they go, or NULL (status says why). Advance with tws_buf_add. */
+/* Room for n more bytes: where they go, or NULL (status says why; TWS_OK where n is 0 and there
+ * is no memory yet). Advance with tws_buf_add. */
 TWS_API char *tws_buf_reserve(tws_buf *b, size_t n);
 /* Count n bytes written at what tws_buf_reserve gave. */
 TWS_API void tws_buf_add(tws_buf *b, size_t n);
@@ -331,6 +330,7 @@ typedef struct tws_sha256 {
 
 TWS_API void tws_sha256_init(tws_sha256 *h);
 TWS_API void tws_sha256_feed(tws_sha256 *h, const void *data, size_t len);
+/* Also wipes *h. */
 TWS_API void tws_sha256_end(tws_sha256 *h, uint8_t digest[TWS_SHA256_BYTES]);
 
 /* An HMAC key with both pads already hashed, so that a short message costs its own blocks and
@@ -341,6 +341,7 @@ typedef struct tws_hmac_key {
 } tws_hmac_key;
 
 TWS_API void tws_hmac_key_init(tws_hmac_key *k, const void *key, size_t len);
+/* Leaves nothing of key or message behind. mac may be where the data stands. */
 TWS_API void tws_hmac_sha256(const tws_hmac_key *k, const void *data, size_t len,
                              uint8_t mac[TWS_SHA256_BYTES]);
 
@@ -713,9 +714,9 @@ typedef struct tws_jwt_policy {
 
 /* The checked claims. Slices point into the scratch memory of tws_jwt_open and tws_jwt_judge. */
 typedef struct tws_jwt_claims {
-    tws_str subject;   /* an integer (of 64 bits, perhaps negative) in its decimal form; never empty */
+    tws_str subject;   /* never empty; an integer (64 bits, perhaps negative) in decimal form */
     tws_str scope;     /* space-separated list, RFC 8693 4.2; empty when absent */
-    int64_t expires_s; /* exp, without leeway; INT64_MAX when there is none and the policy allows it */
+    int64_t expires_s; /* exp, without leeway; INT64_MAX: none, and the policy allows that */
 } tws_jwt_claims;
 
 /* A token taken apart, nothing yet believed. */
@@ -746,12 +747,97 @@ TWS_API tws_jwt_error tws_jwt_verify(const tws_jwt *jwt, const tws_hmac_key *key
  *               20 bytes always suffice.
  * errors        MALFORMED (the payload is no JSON object, or has a claim twice), CLAIMS; then, of
  *               a token that is right otherwise, EXPIRED, NOT_YET_VALID.
- * source        RFC 7519 4.1; NumericDate may have a fraction, which is dropped, but no exponent. */
+ * source        RFC 7519 4.1; NumericDate may have a fraction, which is dropped, no exponent. */
 TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *policy, int64_t now_s,
                                     void *scratch_rest, size_t cap, tws_jwt_claims *claims);
 /* Append the token of a payload (JSON text). kid: empty for none, at most TWS_JWT_MAX_KID bytes. */
 TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_str payload);
 #endif /* TASKWS_NO_JWT */
+
+#ifndef TASKWS_NO_REDIS
+/* == 11. resp: RESP2 and RESP3 decoder; command encoder ============ Redis serialization protocol == */
+
+typedef enum tws_resp_type {
+    TWS_RESP_MORE,         /* all usable bytes are taken; call again with more */
+    TWS_RESP_SIMPLE,       /* + */
+    TWS_RESP_BULK,         /* $ */
+    TWS_RESP_VERBATIM,     /* =  with its format */
+    TWS_RESP_SERVER_ERROR, /* - and ! */
+    TWS_RESP_INTEGER,      /* : */
+    TWS_RESP_DOUBLE,       /* ,  checked, given as text */
+    TWS_RESP_BIG_NUMBER,   /* (  likewise */
+    TWS_RESP_BOOL,         /* #  in integer, 1 or 0 */
+    TWS_RESP_NULL,         /* _, and RESP2's $-1 and *-1 */
+    TWS_RESP_ARRAY,        /* *  count elements follow, each an event or more */
+    TWS_RESP_MAP,          /* %  likewise, name and value in turn */
+    TWS_RESP_SET,          /* ~ */
+    TWS_RESP_PUSH,         /* >  between replies, never inside one */
+    TWS_RESP_ATTRIBUTE,    /* |  count elements that stand before a value and are none themselves */
+    TWS_RESP_END,          /* .  the end of a container of TWS_RESP_STREAMED elements */
+    TWS_RESP_ERROR         /* sticky: reason, offset */
+} tws_resp_type;
+
+#define TWS_RESP_MAX_LINE 4096       /* bytes: simple strings, errors, numbers, headers */
+#define TWS_RESP_MAX_DEPTH 16        /* containers in one another */
+#define TWS_RESP_STREAMED UINT64_MAX /* as a total or a count: not told before its end */
+
+typedef struct tws_resp_event {
+    tws_resp_type type;
+    uint32_t depth;    /* containers around it; 0: a reply or a push of its own */
+    bool done;         /* a value of depth 0 is complete with this event */
+    bool first, last;  /* of the pieces of a bulk, verbatim or error; both: it is whole */
+    tws_str text;      /* in the caller's bytes; of a string in pieces, this piece */
+    uint64_t total;    /* with first: bytes of the whole string, or TWS_RESP_STREAMED */
+    uint64_t count;    /* elements of a container, two for each pair; or TWS_RESP_STREAMED */
+    int64_t integer;
+    char format[4];    /* of VERBATIM: "txt", "mkd" */
+    const char *reason; /* ERROR: the rule broken, static storage */
+    uint64_t offset;   /* ERROR: where in the stream the value that broke it begins */
+} tws_resp_event;
+
+typedef struct tws_resp_limits {
+    uint64_t max_string; /* bytes of a bulk, verbatim or error; 0: 512 MiB, as Redis has it */
+    uint32_t max_count;  /* elements of a container; 0: 1,048,576 */
+    uint32_t whole;      /* strings up to so many bytes never come in pieces: MORE until all there */
+} tws_resp_limits;
+
+/* Holds no payload: memory is this struct. */
+typedef struct tws_resp_decoder {
+    tws_resp_limits limits;
+    uint64_t offset;       /* bytes taken so far */
+    uint64_t string_left;  /* of the open string, or of its chunk, to come */
+    uint64_t string_bytes; /* of a streamed string, so far */
+    uint32_t left[TWS_RESP_MAX_DEPTH]; /* elements to come in each open container */
+    uint8_t level[TWS_RESP_MAX_DEPTH];
+    uint8_t depth;
+    uint8_t state;
+    uint8_t type; /* of the open string */
+    uint8_t error;
+} tws_resp_decoder;
+
+/* limits: NULL for the defaults. */
+TWS_API void tws_resp_init(tws_resp_decoder *d, const tws_resp_limits *limits);
+
+/* Decode the next event from data. What it is a reply to, and which version of the protocol was
+ * agreed on, does not matter.
+ *
+ * ev       [out] always written. A string comes whole when it is all there, else in pieces as they
+ *          come, so that a large one passes in constant memory.
+ * returns  bytes consumed, 0..len. What is left after TWS_RESP_MORE must stand at the front of the
+ *          next call's data: at most TWS_RESP_MAX_LINE bytes, or limits.whole and a header if that
+ *          is more.
+ * errors   sticky TWS_RESP_ERROR, at the first byte that cannot stand: an unknown type, a length or
+ *          count that is no number or beyond its limit, a missing CRLF, nesting too deep.
+ * memory   none.   thread  one at a time per decoder.
+ * source   the RESP3 specification; RESP2 is a part of it. */
+TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len, tws_resp_event *ev);
+
+/* Append a command: its number of words, then each of them. */
+TWS_API void tws_resp_command(tws_buf *b, size_t words);
+TWS_API void tws_resp_word(tws_buf *b, tws_str word);
+TWS_API void tws_resp_word_c(tws_buf *b, const char *word);
+TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word); /* decimal */
+#endif /* TASKWS_NO_REDIS */
 
 /* ======================================================================================== */
 /*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
@@ -859,11 +945,12 @@ TWS_API void tws_router_free(tws_router *r);
  *          at the front, or of one when that is the first segment of another route).
  * errors   TWS_ERR_EXISTS duplicate (names of parameters do not make a difference) or doubled
  *          prefix; TWS_ERR_ARGUMENT malformed; TWS_ERR_MEMORY. */
-TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char *pattern, void *value,
-                                  tws_buf *error);
+TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char *pattern,
+                                  void *value, tws_buf *error);
 /* Match a path as sent. Literal segments win over parameters, from the left. HEAD is served by a
  * GET route where the path has none of its own. */
-TWS_API void tws_router_find(const tws_router *r, tws_str method, tws_str path, tws_router_match *m);
+TWS_API void tws_router_find(const tws_router *r, tws_str method, tws_str path,
+                             tws_router_match *m);
 /* Append the methods known for a path, as the Allow field wants them: "GET, HEAD, POST". */
 TWS_API void tws_router_allow(const tws_router *r, tws_str path, tws_buf *out);
 /* Append the table, a line a route: "GET     /api/v1/ws/tasks/{user_id}". */
@@ -886,7 +973,8 @@ typedef enum tws_auth_source {
  * escape is malformed later). Two of them in one place (a second token=, two Authorization fields)
  * are an error: *token is then empty and the source is that place. An Authorization of another
  * scheme than Bearer is passed over. cookie: NULL when cookies are not read. */
-TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie, tws_str *token);
+TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie,
+                                      tws_str *token);
 
 /* Keys by kid, made once and then shared, unchanged, by all threads: to replace keys make a new
  * ring. A reference count keeps a ring while somebody uses it. */
@@ -936,17 +1024,16 @@ TWS_API tws_auth_cache *tws_auth_cache_create(const tws_allocator *a, uint32_t e
                                               const uint8_t hash_key[16]);
 TWS_API void tws_auth_cache_free(tws_auth_cache *c); /* NULL is fine */
 
-/* Verify a token. cache may be NULL, and policy, for the defaults; the strings that policy points to
- * must not change while cache lives. *who is written on TWS_JWT_OK only.
- * The subject must be 1..TWS_MAX_USER_ID bytes (token_claims otherwise). A key past its deadline
- * counts as none. */
+/* Verify a token. cache may be NULL, and policy, for the defaults; the strings that policy points
+ * to must not change while cache lives. *who is written on TWS_JWT_OK only. The subject must be
+ * 1..TWS_MAX_USER_ID bytes (token_claims otherwise). A key past its deadline counts as none. */
 TWS_API tws_jwt_error tws_auth_verify(tws_auth_cache *cache, tws_auth_ring *ring,
                                       const tws_jwt_policy *policy, tws_str token, int64_t now_s,
                                       tws_identity *who);
 
 /* A host's own answer for (this token, that user), remembered with the token: 0 unknown, 1 allowed,
- * -1 refused. Forgotten with the entry, and when a token has many. Verify the token first: these two
- * look at neither time nor ring. */
+ * -1 refused. Forgotten with the entry, and when a token has many. Verify the token first: these
+ * two look at neither time nor ring. */
 TWS_API int tws_auth_recall(tws_auth_cache *cache, tws_str token, tws_str user_id);
 TWS_API void tws_auth_remember(tws_auth_cache *cache, tws_str token, tws_str user_id, bool allowed);
 
@@ -954,7 +1041,8 @@ typedef enum tws_auth_action { TWS_AUTH_READ, TWS_AUTH_PUBLISH, TWS_AUTH_ADMIN }
 
 /* The built-in rule. READ: the own user_id, or scope admin. PUBLISH: scope publish (to any user).
  * ADMIN: scope admin. Returns NULL when allowed, else "forbidden_user" or "forbidden_scope". */
-TWS_API const char *tws_auth_judge(const tws_identity *who, tws_auth_action action, tws_str user_id);
+TWS_API const char *tws_auth_judge(const tws_identity *who, tws_auth_action action,
+                                   tws_str user_id);
 
 /* Is this Origin allowed? allowed: comma-separated exact origins (scheme://host[:port]), "*" for
  * any; NULL or empty: only same-origin (http or https, and Origin's host:port equals Host). A
@@ -1004,11 +1092,10 @@ TWS_API void tws_event_unref(tws_event *e);
 /* Whoever feeds the hub from elsewhere (section 16) is told which users have readers. Called under
  * a shard's lock: take note and return, call nothing here. NULL upstream: the hub is the store.
  *
- * From join on, feed the user's events in the order of their ids: the past first, and what is
- * heard live meanwhile behind it (tws_hub_publish takes no id that does not rise). Then say
- * tws_hub_loaded; until then readers are given nothing. From leave on, publish for that user does
- * nothing (TWS_ERR_NOT_FOUND). Events that are still here at the next join are kept: whatever is
- * fed again is a repeat. */
+ * From join on, feed the user's events in the order of their ids: first the past, then say
+ * tws_hub_loaded (until then readers are given nothing), then what was heard live meanwhile; an id
+ * that does not rise is a repeat. From leave on, publish for that user does nothing
+ * (TWS_ERR_NOT_FOUND). What is still here at the next join is kept, and may be fed again. */
 typedef struct tws_hub_upstream {
     void *context;
     void (*join)(void *context, tws_str user_id);  /* the first reader has come */
@@ -1046,7 +1133,7 @@ TWS_API void tws_hub_free(tws_hub *hub); /* no reader may be attached */
  * now_ms   Unix time; it may jump: ids rise all the same.
  * id       NULL: the hub assigns the next (rising per user, from now_ms). An upstream gives its
  *          own; one that does not exceed the topic's last is a repeat: TWS_ERR_EXISTS.
- *          0-0: a live event without id, which `since` cannot name.
+ *          0-0: a live event without id; `since` cannot name it, but brings it when it came later.
  * out      [out] on success, the id; may be NULL.
  * errors   all leave everything as it was: TWS_ERR_MEMORY, TWS_ERR_LIMIT (event too big),
  *          TWS_ERR_ARGUMENT (user id, empty json), TWS_ERR_NOT_FOUND (upstream: nobody reads).
@@ -1131,11 +1218,12 @@ TWS_API tws_hub_group *tws_hub_news(tws_hub_inbox *in);
 TWS_API tws_hub_reader *tws_hub_first_reader(tws_hub_group *g);
 
 /* The latest event of each task, oldest first.
+ *
  * events   [out] allocated with the hub's allocator, each referenced; count of them. Give back with
  *          tws_hub_snapshot_free. NULL when there are none.
  * last_id  [out] the topic's newest id, 0-0 when it has none.
  * errors   TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id), TWS_ERR_UNAVAILABLE: with an upstream, a
- *          user without readers is not known here, nor is one that is loading: attach and gather. */
+ *          user without readers is not known here, nor one that is loading: attach and gather. */
 TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_ms,
                                     tws_event ***events, size_t *count, tws_event_id *last_id);
 TWS_API void tws_hub_snapshot_free(tws_hub *hub, tws_event **events, size_t count);
@@ -1181,6 +1269,7 @@ TWS_API void tws_conn_defaults(tws_conn_desc *desc);
 #define TWS_TURN_SLICES 128
 #define TWS_TURN_UNITS 32
 #define TWS_TURN_SCRATCH 65536
+#define TWS_TURN_HELD 8
 typedef struct tws_turn {
     uint64_t now_ms;
     uint8_t *input; /* not yet taken */
@@ -1194,6 +1283,9 @@ typedef struct tws_turn {
     size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
     size_t unit_done;
     bool full;         /* no room: write, then go on */
+    uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
+    uint32_t held_cap[TWS_TURN_HELD];
+    size_t held_count;
     size_t scratch_len;
     tws_http_request request;
     uint8_t scratch[TWS_TURN_SCRATCH];
@@ -2045,7 +2137,8 @@ static uint32_t tws__sha_majority(uint32_t b, uint32_t c, uint32_t d)
 
 /* -- SHA-1, FIPS 180-4 6.1 -- */
 
-/* The schedule's word t, made when its round comes. */
+/* The schedule's word t, made when its round comes: made ahead, compilers pair the words in vectors
+ * that are read back askew, which stalls and doubles the time. */
 static inline uint32_t tws__sha1_word(uint32_t word[80], int t)
 {
     if (t >= 16) {
@@ -4753,7 +4846,7 @@ TWS_API const char *tws_jwt_text(tws_jwt_error error)
     case TWS_JWT_SIGNATURE: return "The token's signature is wrong.";
     case TWS_JWT_EXPIRED: return "The token has expired.";
     case TWS_JWT_NOT_YET_VALID: return "The token is not valid yet.";
-    case TWS_JWT_CLAIMS: return "A claim of the token is missing, of the wrong type or not accepted.";
+    case TWS_JWT_CLAIMS: return "A claim of the token is missing, malformed or not accepted.";
     }
     return "The token was refused.";
 }
@@ -5083,6 +5176,507 @@ TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_
     tws_buf_add(b, (size_t)(end - token));
 }
 #endif /* TASKWS_NO_JWT */
+
+#ifndef TASKWS_NO_REDIS
+/* == 11. resp: RESP2 and RESP3 decoder; command encoder ============ Redis serialization protocol ==
+ * One event a call, out of bytes that stay where they are. The decoder keeps how many elements each
+ * open container still wants, and how many bytes the open string does: a count of a thousand million
+ * (CVE-2021-32765) reserves nothing here, and is refused for what it is. */
+
+/* Every way to fail, an index into the reasons below. 0 is none. */
+typedef enum tws__resp_fault {
+    TWS__RESP_FINE,
+    TWS__RESP_TYPE,
+    TWS__RESP_LINE,
+    TWS__RESP_LINE_END,
+    TWS__RESP_STRING_END,
+    TWS__RESP_LENGTH,
+    TWS__RESP_STRING_LONG,
+    TWS__RESP_COUNT,
+    TWS__RESP_COUNT_HIGH,
+    TWS__RESP_DEEP,
+    TWS__RESP_SCALAR,
+    TWS__RESP_FORMAT,
+    TWS__RESP_PUSH_INSIDE,
+    TWS__RESP_CHUNK_MISSING,
+    TWS__RESP_NOTHING_TO_END,
+    TWS__RESP_HALF_A_PAIR
+} tws__resp_fault;
+
+static const char *const tws__resp_reasons[] = {
+    NULL,
+    "no RESP type begins with this byte",
+    "a line longer than the limit",
+    "a line does not end in CR LF",
+    "a string is not followed by CR LF",
+    "a length that is no number",
+    "a string longer than the limit",
+    "a count that is no number",
+    "a container of more elements than the limit",
+    "containers nested too deeply",
+    "a number, boolean or null that is none",
+    "a verbatim string without its format",
+    "a push inside a reply",
+    "a streamed string goes on without a chunk",
+    "an end of nothing",
+    "a map ends behind a name",
+};
+
+/* What comes next. */
+enum {
+    TWS__RESP_VALUE,
+    TWS__RESP_STRING,  /* bytes of a string, and its CR LF */
+    TWS__RESP_CHUNK,   /* ;length of the open streamed string */
+    TWS__RESP_IN_CHUNK /* bytes of that chunk, and its CR LF */
+};
+
+/* decoder.level: what an open container is. */
+#define TWS__RESP_PAIRS 1u
+#define TWS__RESP_OPEN_END 2u
+#define TWS__RESP_IS_ATTRIBUTE 4u
+
+TWS_API void tws_resp_init(tws_resp_decoder *d, const tws_resp_limits *limits)
+{
+    memset(d, 0, sizeof *d);
+    if (limits != NULL) {
+        d->limits = *limits;
+    }
+    if (d->limits.max_string == 0) {
+        d->limits.max_string = (uint64_t)512 << 20;
+    }
+    if (d->limits.max_count == 0) {
+        d->limits.max_count = 1u << 20;
+    }
+}
+
+static size_t tws__resp_fail(tws_resp_decoder *d, tws__resp_fault fault)
+{
+    d->error = (uint8_t)fault;
+    return 0;
+}
+
+/* -- nesting -- */
+
+/* A value begins: the container around it wants one less. A streamed one counts only whether the
+ * next is a name or a value. */
+static void tws__resp_begin(tws_resp_decoder *d, tws_resp_event *ev)
+{
+    ev->depth = d->depth;
+    if (d->depth == 0) {
+        return;
+    }
+    uint32_t *left = &d->left[d->depth - 1];
+    bool open_end = (d->level[d->depth - 1] & TWS__RESP_OPEN_END) != 0;
+    *left = open_end ? *left ^ 1u : *left - 1;
+}
+
+/* A value is complete, and with it every container of which it was the last. An attribute completes
+ * nothing: the value it belongs to is still to come. */
+static void tws__resp_end(tws_resp_decoder *d, tws_resp_event *ev)
+{
+    while (d->depth > 0) {
+        uint8_t level = d->level[d->depth - 1];
+        if (d->left[d->depth - 1] > 0 || (level & TWS__RESP_OPEN_END) != 0) {
+            return;
+        }
+        d->depth--;
+        if ((level & TWS__RESP_IS_ATTRIBUTE) != 0) {
+            return;
+        }
+    }
+    ev->done = true;
+}
+
+static size_t tws__resp_open(tws_resp_decoder *d, size_t used, uint64_t count, uint8_t level,
+                             tws_resp_event *ev)
+{
+    if (d->depth == TWS_RESP_MAX_DEPTH) {
+        return tws__resp_fail(d, TWS__RESP_DEEP);
+    }
+    ev->depth = d->depth;
+    ev->count = count;
+    if ((level & TWS__RESP_IS_ATTRIBUTE) == 0) {
+        tws__resp_begin(d, ev);
+    }
+    d->level[d->depth] = level;
+    d->left[d->depth] = count == TWS_RESP_STREAMED ? 0 : (uint32_t)count;
+    d->depth++;
+    tws__resp_end(d, ev); /* of an empty one */
+    return used;
+}
+
+/* `.` */
+static size_t tws__resp_close(tws_resp_decoder *d, size_t used, tws_resp_event *ev)
+{
+    uint8_t level = d->depth == 0 ? 0 : d->level[d->depth - 1];
+    if ((level & TWS__RESP_OPEN_END) == 0) {
+        return tws__resp_fail(d, TWS__RESP_NOTHING_TO_END);
+    }
+    if ((level & TWS__RESP_PAIRS) != 0 && d->left[d->depth - 1] != 0) {
+        return tws__resp_fail(d, TWS__RESP_HALF_A_PAIR);
+    }
+    d->depth--;
+    ev->depth = d->depth;
+    ev->type = TWS_RESP_END;
+    tws__resp_end(d, ev);
+    return used;
+}
+
+/* -- lines -- */
+
+/* The line that `in` begins with, without its CR LF. False when it is not complete, or wrong. */
+static bool tws__resp_line(tws_resp_decoder *d, tws_str in, tws_str *line)
+{
+    size_t look = tws__min(in.len, TWS_RESP_MAX_LINE);
+    size_t cr = tws_str_find(tws_str_of(in.ptr, look), '\r');
+    size_t lf = tws_str_find(tws_str_of(in.ptr, tws__min(look, cr)), '\n');
+    if (lf < cr || (cr + 1 < look && in.ptr[cr + 1] != '\n')) {
+        (void)tws__resp_fail(d, TWS__RESP_LINE_END);
+        return false;
+    }
+    if (cr + 1 >= look) {
+        (void)tws__resp_fail(d, look == TWS_RESP_MAX_LINE ? TWS__RESP_LINE : TWS__RESP_FINE);
+        return false;
+    }
+    *line = tws_str_of(in.ptr, cr);
+    return true;
+}
+
+static size_t tws__resp_digits(tws_str s, size_t at)
+{
+    while (at < s.len && s.ptr[at] >= '0' && s.ptr[at] <= '9') {
+        at++;
+    }
+    return at;
+}
+
+static size_t tws__resp_sign(tws_str s, size_t at)
+{
+    return at < s.len && (s.ptr[at] == '-' || s.ptr[at] == '+') ? at + 1 : at;
+}
+
+/* [sign]digits */
+static bool tws__resp_is_whole_number(tws_str s)
+{
+    size_t first = tws__resp_sign(s, 0);
+    return first < s.len && tws__resp_digits(s, first) == s.len;
+}
+
+static bool tws__resp_integer(tws_str s, int64_t *value)
+{
+    bool negative = tws_str_starts(s, "-");
+    uint64_t most = (uint64_t)INT64_MAX + (negative ? 1 : 0);
+    uint64_t size;
+    if (!tws_str_u64(tws_str_from(s, tws__resp_sign(s, 0)), &size) || size > most) {
+        return false;
+    }
+    /* -2^63 has no positive counterpart: negate one less */
+    *value = negative && size > 0 ? -(int64_t)(size - 1) - 1 : (int64_t)size;
+    return true;
+}
+
+/* [sign]digits[.digits][e[sign]digits], inf or nan */
+static bool tws__resp_is_double(tws_str s)
+{
+    size_t first = tws__resp_sign(s, 0);
+    size_t end = tws__resp_digits(s, first);
+    tws_str unsigned_part = tws_str_from(s, first);
+    if (tws_str_eq_c(unsigned_part, "inf") || tws_str_eq_c(unsigned_part, "nan")) {
+        return true;
+    }
+    bool good = end > first;
+    if (end < s.len && s.ptr[end] == '.') {
+        first = end + 1;
+        end = tws__resp_digits(s, first);
+        good = good && end > first;
+    }
+    if (end < s.len && (s.ptr[end] == 'e' || s.ptr[end] == 'E')) {
+        first = tws__resp_sign(s, end + 1);
+        end = tws__resp_digits(s, first);
+        good = good && end > first;
+    }
+    return good && end == s.len;
+}
+
+/* A value that is its line. */
+static size_t tws__resp_scalar(tws_resp_decoder *d, tws_str text, tws_resp_type type,
+                               tws_resp_event *ev)
+{
+    ev->type = type;
+    ev->text = text;
+    ev->total = text.len;
+    ev->first = true;
+    ev->last = true;
+    tws__resp_begin(d, ev);
+    tws__resp_end(d, ev);
+    return 1 + text.len + 2;
+}
+
+static size_t tws__resp_checked(tws_resp_decoder *d, bool good, tws_str text, tws_resp_type type,
+                                tws_resp_event *ev)
+{
+    return good ? tws__resp_scalar(d, text, type, ev) : tws__resp_fail(d, TWS__RESP_SCALAR);
+}
+
+/* -- strings -- */
+
+/* What is here of the open string or chunk; with it its CR LF, if that is here too. */
+static size_t tws__resp_piece(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
+{
+    size_t n = d->string_left < in.len ? (size_t)d->string_left : in.len;
+    bool ends = n == d->string_left && in.len - n >= 2;
+    if (ends && (in.ptr[n] != '\r' || in.ptr[n + 1] != '\n')) {
+        return tws__resp_fail(d, TWS__RESP_STRING_END);
+    }
+    if (n == 0 && !ends && !ev->first) {
+        return 0;
+    }
+    ev->type = (tws_resp_type)d->type;
+    ev->depth = d->depth;
+    ev->text = tws_str_of(in.ptr, n);
+    d->string_left -= n;
+    if (!ends) {
+        return n;
+    }
+    ev->last = d->state == TWS__RESP_STRING;
+    d->state = ev->last ? TWS__RESP_VALUE : TWS__RESP_CHUNK;
+    if (ev->last) {
+        tws__resp_end(d, ev);
+    }
+    return n + 2;
+}
+
+/* `;length`, and what is here of that chunk; `;0` ends the string. */
+static size_t tws__resp_chunk(tws_resp_decoder *d, tws_str in, tws_str line, tws_resp_event *ev)
+{
+    uint64_t n;
+    size_t used = line.len + 2;
+    if (!tws_str_u64(tws_str_from(line, 1), &n)) {
+        return tws__resp_fail(d, TWS__RESP_LENGTH);
+    }
+    if (n > d->limits.max_string - d->string_bytes) {
+        return tws__resp_fail(d, TWS__RESP_STRING_LONG);
+    }
+    d->string_bytes += n;
+    d->string_left = n;
+    d->state = TWS__RESP_IN_CHUNK;
+    if (n > 0) {
+        return used + tws__resp_piece(d, tws_str_from(in, used), ev);
+    }
+    d->state = TWS__RESP_VALUE;
+    ev->type = (tws_resp_type)d->type;
+    ev->depth = d->depth;
+    ev->last = true;
+    tws__resp_end(d, ev);
+    return used;
+}
+
+static size_t tws__resp_streamed(tws_resp_decoder *d, size_t used, tws_resp_event *ev)
+{
+    ev->type = TWS_RESP_BULK;
+    ev->first = true;
+    ev->total = TWS_RESP_STREAMED;
+    tws__resp_begin(d, ev);
+    d->type = (uint8_t)TWS_RESP_BULK;
+    d->state = TWS__RESP_CHUNK;
+    d->string_bytes = 0;
+    return used;
+}
+
+/* Three letters and a colon before the text. They are waited for: format stands in the first
+ * event. */
+static bool tws__resp_format(tws_resp_decoder *d, tws_str rest, uint64_t total, tws_resp_event *ev)
+{
+    if (total < 4 || (rest.len >= 4 && rest.ptr[3] != ':')) {
+        (void)tws__resp_fail(d, TWS__RESP_FORMAT);
+        return false;
+    }
+    if (rest.len < 4) {
+        return false;
+    }
+    memcpy(ev->format, rest.ptr, 3);
+    return true;
+}
+
+/* `$`, `!`, `=`: a header, then as many bytes, then CR LF. */
+static size_t tws__resp_string(tws_resp_decoder *d, tws_str in, tws_str text, tws_resp_type type,
+                               tws_resp_event *ev)
+{
+    uint64_t total;
+    size_t used = 1 + text.len + 2;
+    if (type == TWS_RESP_BULK && tws_str_eq_c(text, "-1")) {
+        return tws__resp_scalar(d, text, TWS_RESP_NULL, ev);
+    }
+    if (type == TWS_RESP_BULK && tws_str_eq_c(text, "?")) {
+        return tws__resp_streamed(d, used, ev);
+    }
+    if (!tws_str_u64(text, &total)) {
+        return tws__resp_fail(d, TWS__RESP_LENGTH);
+    }
+    if (total > d->limits.max_string) {
+        return tws__resp_fail(d, TWS__RESP_STRING_LONG);
+    }
+    tws_str rest = tws_str_from(in, used);
+    size_t format = type == TWS_RESP_VERBATIM ? 4 : 0;
+    if (format > 0 && !tws__resp_format(d, rest, total, ev)) {
+        return 0;
+    }
+    if (total <= d->limits.whole && rest.len < total + 2) {
+        return 0;
+    }
+    used += format;
+    total -= format;
+    tws__resp_begin(d, ev);
+    d->type = (uint8_t)type;
+    d->state = TWS__RESP_STRING;
+    d->string_left = total;
+    ev->first = true;
+    ev->total = total;
+    return used + tws__resp_piece(d, tws_str_from(in, used), ev);
+}
+
+/* -- containers -- */
+
+static size_t tws__resp_container(tws_resp_decoder *d, tws_str text, tws_resp_type type,
+                                  tws_resp_event *ev)
+{
+    bool pairs = type == TWS_RESP_MAP || type == TWS_RESP_ATTRIBUTE;
+    bool may_stream = type != TWS_RESP_PUSH && type != TWS_RESP_ATTRIBUTE;
+    unsigned level = (pairs ? TWS__RESP_PAIRS : 0u) |
+                     (type == TWS_RESP_ATTRIBUTE ? TWS__RESP_IS_ATTRIBUTE : 0u);
+    size_t used = 1 + text.len + 2;
+    uint64_t count = 0;
+    if (type == TWS_RESP_ARRAY && tws_str_eq_c(text, "-1")) {
+        return tws__resp_scalar(d, text, TWS_RESP_NULL, ev);
+    }
+    if (type == TWS_RESP_PUSH && d->depth > 0) {
+        return tws__resp_fail(d, TWS__RESP_PUSH_INSIDE);
+    }
+    ev->type = type;
+    if (may_stream && tws_str_eq_c(text, "?")) {
+        return tws__resp_open(d, used, TWS_RESP_STREAMED, (uint8_t)(level | TWS__RESP_OPEN_END), ev);
+    }
+    if (!tws_str_u64(text, &count)) {
+        return tws__resp_fail(d, TWS__RESP_COUNT);
+    }
+    if (count > d->limits.max_count / (pairs ? 2 : 1)) { /* before doubling it */
+        return tws__resp_fail(d, TWS__RESP_COUNT_HIGH);
+    }
+    return tws__resp_open(d, used, pairs ? count * 2 : count, (uint8_t)level, ev);
+}
+
+/* -- values -- */
+
+static size_t tws__resp_value(tws_resp_decoder *d, tws_str in, tws_str line, tws_resp_event *ev)
+{
+    tws_str text = tws_str_from(line, 1);
+    switch (line.ptr[0]) {
+    case '+': return tws__resp_scalar(d, text, TWS_RESP_SIMPLE, ev);
+    case '-': return tws__resp_scalar(d, text, TWS_RESP_SERVER_ERROR, ev);
+    case ':': {
+        bool good = tws__resp_integer(text, &ev->integer);
+        return tws__resp_checked(d, good, text, TWS_RESP_INTEGER, ev);
+    }
+    case ',': return tws__resp_checked(d, tws__resp_is_double(text), text, TWS_RESP_DOUBLE, ev);
+    case '(':
+        return tws__resp_checked(d, tws__resp_is_whole_number(text), text, TWS_RESP_BIG_NUMBER, ev);
+    case '#':
+        ev->integer = tws_str_eq_c(text, "t") ? 1 : 0;
+        return tws__resp_checked(d, ev->integer == 1 || tws_str_eq_c(text, "f"), text,
+                                 TWS_RESP_BOOL, ev);
+    case '_': return tws__resp_checked(d, text.len == 0, text, TWS_RESP_NULL, ev);
+    case '$': return tws__resp_string(d, in, text, TWS_RESP_BULK, ev);
+    case '!': return tws__resp_string(d, in, text, TWS_RESP_SERVER_ERROR, ev);
+    case '=': return tws__resp_string(d, in, text, TWS_RESP_VERBATIM, ev);
+    case '*': return tws__resp_container(d, text, TWS_RESP_ARRAY, ev);
+    case '%': return tws__resp_container(d, text, TWS_RESP_MAP, ev);
+    case '~': return tws__resp_container(d, text, TWS_RESP_SET, ev);
+    case '>': return tws__resp_container(d, text, TWS_RESP_PUSH, ev);
+    case '|': return tws__resp_container(d, text, TWS_RESP_ATTRIBUTE, ev);
+    default: break;
+    }
+    return text.len == 0 ? tws__resp_close(d, 3, ev) : tws__resp_fail(d, TWS__RESP_NOTHING_TO_END);
+}
+
+/* A peer that is no Redis is known by its first byte. */
+static bool tws__resp_type_known(const tws_resp_decoder *d, char c)
+{
+    const char *types = d->state == TWS__RESP_CHUNK ? ";" : "+-:,(#_$!=*%~>|.";
+    return c != '\0' && strchr(types, c) != NULL;
+}
+
+static size_t tws__resp_step(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
+{
+    tws_str line;
+    if (d->state == TWS__RESP_STRING || d->state == TWS__RESP_IN_CHUNK) {
+        return tws__resp_piece(d, in, ev);
+    }
+    if (in.len == 0) {
+        return 0;
+    }
+    if (!tws__resp_type_known(d, in.ptr[0])) {
+        return tws__resp_fail(d, d->state == TWS__RESP_CHUNK ? TWS__RESP_CHUNK_MISSING
+                                                             : TWS__RESP_TYPE);
+    }
+    if (!tws__resp_line(d, in, &line)) {
+        return 0;
+    }
+    return d->state == TWS__RESP_CHUNK ? tws__resp_chunk(d, in, line, ev)
+                                       : tws__resp_value(d, in, line, ev);
+}
+
+TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len, tws_resp_event *ev)
+{
+    size_t used = 0;
+    memset(ev, 0, sizeof *ev);
+    if (d->error == TWS__RESP_FINE) {
+        used = tws__resp_step(d, tws_str_of(data, len), ev);
+    }
+    if (d->error != TWS__RESP_FINE) {
+        memset(ev, 0, sizeof *ev);
+        ev->type = TWS_RESP_ERROR;
+        ev->reason = tws__resp_reasons[d->error];
+        ev->offset = d->offset;
+        return 0;
+    }
+    d->offset += used;
+    return used;
+}
+
+/* -- encoding -- */
+
+static void tws__resp_header(tws_buf *b, char type, uint64_t n)
+{
+    tws_buf_char(b, type);
+    tws_buf_u64(b, n);
+    tws_buf_c(b, "\r\n");
+}
+
+TWS_API void tws_resp_command(tws_buf *b, size_t words)
+{
+    tws__resp_header(b, '*', words);
+}
+
+TWS_API void tws_resp_word(tws_buf *b, tws_str word)
+{
+    tws__resp_header(b, '$', word.len);
+    tws_buf_str(b, word);
+    tws_buf_c(b, "\r\n");
+}
+
+TWS_API void tws_resp_word_c(tws_buf *b, const char *word)
+{
+    tws_resp_word(b, tws_str_c(word));
+}
+
+TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word)
+{
+    char digits[TWS__DECIMAL_MAX];
+    char *end = digits + sizeof digits;
+    char *begin = tws__decimal(end, word);
+    tws_resp_word(b, tws_str_of(begin, (size_t)(end - begin)));
+}
+#endif /* TASKWS_NO_REDIS */
 
 /* ======================================================================================== */
 /*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
@@ -5760,8 +6354,8 @@ TWS_API void tws_router_free(tws_router *r)
     tws_router_init(r, r->allocator);
 }
 
-TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char *pattern, void *value,
-                                  tws_buf *error)
+TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char *pattern,
+                                  void *value, tws_buf *error)
 {
     tws_router_entry route;
     tws_buf nowhere;
@@ -5837,7 +6431,8 @@ static void tws__router_find_method(const tws_router *r, tws_str method, tws_str
     }
 }
 
-TWS_API void tws_router_find(const tws_router *r, tws_str method, tws_str path, tws_router_match *m)
+TWS_API void tws_router_find(const tws_router *r, tws_str method, tws_str path,
+                             tws_router_match *m)
 {
     memset(m, 0, sizeof *m);
     tws__router_find_method(r, method, path, m);
@@ -5955,7 +6550,8 @@ static bool tws__auth_subprotocol(const tws_http_request *r, tws_str *token)
     return count > 0;
 }
 
-TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie, tws_str *token)
+TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie,
+                                      tws_str *token)
 {
     *token = tws_str_of("", 0);
     if (tws__auth_bearer(r, token)) {
@@ -6097,7 +6693,7 @@ static const tws__auth_key *tws__auth_key_for(const tws_auth_ring *ring, tws_str
  * and without the hash's key nobody can aim at a set. */
 
 #define TWS__AUTH_WAYS 8u       /* entries in a set: two cache lines of slots */
-#define TWS__AUTH_CACHED 1024u  /* bytes of the longest token kept; longer ones are verified again */
+#define TWS__AUTH_CACHED 1024u  /* bytes of the longest token kept; others are verified again */
 #define TWS__AUTH_ANSWERS 1024u /* bytes of a host's answers kept with one token */
 
 typedef struct tws__auth_entry {
@@ -6295,7 +6891,7 @@ TWS_API void tws_auth_cache_free(tws_auth_cache *c)
 
 static tws__auth_entry *tws__auth_entry_of(const tws_auth_cache *c, tws_str token)
 {
-    if (c == NULL || token.len > TWS__AUTH_CACHED) {
+    if (c == NULL) {
         return NULL;
     }
     tws__auth_slot *slot = tws__auth_look_up(c, tws__sip_hash(c->hash_key, token), token);
@@ -6452,7 +7048,8 @@ TWS_API tws_str tws_identity_user(const tws_identity *who)
     return tws_str_of(who->user_id, who->user_id_len);
 }
 
-TWS_API const char *tws_auth_judge(const tws_identity *who, tws_auth_action action, tws_str user_id)
+TWS_API const char *tws_auth_judge(const tws_identity *who, tws_auth_action action,
+                                   tws_str user_id)
 {
     bool admin = (who->scopes & TWS_SCOPE_ADMIN) != 0;
     switch (action) {
@@ -6582,6 +7179,12 @@ static bool tws__event_id_none(tws_event_id id)
     return id.ms == 0 && id.seq == 0;
 }
 
+/* The least id above; 0-0 above the greatest. */
+static tws_event_id tws__event_id_above(tws_event_id id)
+{
+    return id.seq < UINT64_MAX ? tws__event_id(id.ms, id.seq + 1) : tws__event_id(id.ms + 1, 0);
+}
+
 static tws_event_id tws__event_id_max(tws_event_id a, tws_event_id b)
 {
     return tws_event_id_compare(a, b) < 0 ? b : a;
@@ -6649,7 +7252,7 @@ struct tws_event {
     uint32_t bytes; /* of the allocation */
     const tws_allocator *allocator;
     uint64_t index;  /* in its topic; rises by one, so it tells apart what has no id */
-    tws_event_id id; /* without one: of the event before, so that ids never fall along the ring */
+    tws_event_id id; /* without one: that of the event before, so that none falls along the ring */
     /* The hub's, under the shard's lock. */
     tws_event *older; /* among the last statuses of a topic, by index */
     tws_event *newer;
@@ -6797,10 +7400,11 @@ typedef struct tws__topic {
     tws_hub_group *groups;
     uint64_t next;        /* without history: index of the event to come */
     uint64_t hole;        /* below this index, what is missing was never here */
-    tws_event_id last_id;
-    tws_event_id floor;   /* events after this id were all here */
+    tws_event_id last_id; /* before the first id: what that one must exceed */
+    tws_event_id floor;   /* events behind this id are all here */
     uint32_t hash;
     uint32_t readers;
+    bool has_ids;         /* an event had one */
     bool loading;
     uint8_t user_len;     /* the user id follows */
 } tws__topic;
@@ -7015,13 +7619,15 @@ static void tws__history_drop_task(tws__history *h, tws_event *e, tws__chores *c
     }
 }
 
-/* The oldest event leaves the ring; as a last status it stays within reach. */
+/* The oldest event leaves the ring; as a last status it stays within reach. When it has no id, the
+ * id that it came behind is complete no more. */
 static void tws__history_pop(tws__history *h, tws__chores *c)
 {
     tws_event *e = *tws__history_slot(h, h->first);
+    tws_event_id gone = e->has_id ? e->id : tws__event_id_above(e->id);
     h->first++;
     h->ring_bytes -= e->bytes;
-    h->topic->floor = tws__event_id_max(h->topic->floor, e->id);
+    h->topic->floor = tws__event_id_max(h->topic->floor, gone);
     if (!e->latest) {
         tws__history_give_up(h, e, c);
     }
@@ -7123,6 +7729,12 @@ static tws_event_id tws__topic_newest(const tws__topic *t)
     return tws__event_id_max(t->last_id, t->floor);
 }
 
+/* For a reader: 0-0 before the first. */
+static tws_event_id tws__topic_last_id(const tws__topic *t)
+{
+    return t->has_ids ? t->last_id : tws__event_id(0, 0);
+}
+
 static tws__topic **tws__shard_slot(const tws__shard *s, uint32_t hash)
 {
     return &s->bucket[hash & (s->bucket_count - 1)];
@@ -7182,6 +7794,7 @@ static tws__topic *tws__shard_add(tws__shard *s, tws_str user_id, uint32_t hash)
     t->shard = s;
     t->hash = hash;
     t->floor = s->hub->desc.upstream != NULL ? tws__event_id(0, 0) : s->floor;
+    t->last_id = t->floor;
     t->user_len = (uint8_t)user_id.len;
     memcpy(t + 1, user_id.ptr, user_id.len);
     t->chain = *tws__shard_slot(s, hash);
@@ -7421,13 +8034,7 @@ static tws_status tws__event_build(const tws_hub *hub, tws_str json, tws_event *
 static bool tws__topic_next_id(const tws__topic *t, uint64_t now_ms, tws_event_id *id)
 {
     tws_event_id newest = tws__topic_newest(t);
-    if (now_ms > newest.ms) {
-        *id = tws__event_id(now_ms, 0);
-    } else if (newest.seq < UINT64_MAX) {
-        *id = tws__event_id(newest.ms, newest.seq + 1);
-    } else {
-        *id = tws__event_id(newest.ms + 1, 0);
-    }
+    *id = now_ms > newest.ms ? tws__event_id(now_ms, 0) : tws__event_id_above(newest);
     return tws_event_id_compare(*id, newest) > 0;
 }
 
@@ -7454,14 +8061,19 @@ static tws_status tws__topic_publish(tws__topic *t, tws_event *e, uint64_t now_m
     if (assign && !tws__topic_next_id(t, now_ms, id)) {
         return TWS_ERR_LIMIT;
     }
+    bool has_id = !tws__event_id_none(*id);
+    if (has_id && tws_event_id_compare(*id, t->last_id) <= 0) {
+        t->shard->stats.repeats++;
+        return TWS_ERR_EXISTS;
+    }
     if (t->history == NULL && !tws__topic_open_history(t)) {
         return TWS_ERR_MEMORY;
     }
     if (!tws__history_reserve(t->history, hub, e)) {
         return TWS_ERR_MEMORY;
     }
-    bool has_id = !tws__event_id_none(*id);
     t->last_id = has_id ? *id : t->last_id;
+    t->has_ids = t->has_ids || has_id;
     tws__event_seal(e, t->last_id, has_id);
     tws__history_append(t->history, &hub->desc, e, c);
     t->shard->stats.published++;
@@ -7476,11 +8088,6 @@ static tws_status tws__shard_publish(tws__shard *s, tws_str user_id, uint32_t ha
     tws__topic *t = tws__shard_find(s, user_id, hash);
     if (s->hub->desc.upstream != NULL && (t == NULL || t->readers == 0)) {
         return TWS_ERR_NOT_FOUND;
-    }
-    if (t != NULL && !assign && !tws__event_id_none(*id) &&
-        tws_event_id_compare(*id, t->last_id) <= 0) {
-        s->stats.repeats++;
-        return TWS_ERR_EXISTS;
     }
     t = t != NULL ? t : tws__shard_add(s, user_id, hash);
     if (t == NULL) {
@@ -7730,7 +8337,7 @@ static void tws__reader_reset(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
 static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
 {
     b->start = true;
-    b->last_id = t->last_id;
+    b->last_id = tws__topic_last_id(t);
     if (r->state == TWS__READER_NEW) {
         tws__reader_to_snapshot(r, t);
         return;
@@ -7822,6 +8429,9 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
     b->reset = NULL;
     b->last_id = tws__event_id(0, 0);
     b->group = NULL;
+    b->from = r->position;
+    b->next = r->position;
+    b->snapshot_until = r->snapshot_until;
     TWS__LOCK(&t->shard->lock);
     if (!t->loading) {
         tws__reader_gather(r, t, b);
@@ -7885,6 +8495,7 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
             tws__topic_break(t, &c);
         }
         t->floor = tws__event_id_max(t->floor, complete_from);
+        t->last_id = tws__event_id_max(t->last_id, complete_from);
         t->loading = false;
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
@@ -7937,7 +8548,7 @@ TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_
         status = tws__history_snapshot(h, hub->desc.allocator, events, count);
     }
     if (t != NULL && status == TWS_OK) {
-        *last_id = t->last_id;
+        *last_id = tws__topic_last_id(t);
     }
     tws__shard_leave(s, &c);
     return status;
@@ -8114,7 +8725,8 @@ enum {
     TWS__REPORT = 8,    /* CLOSED is still to be told */
     TWS__CONTINUED = 16, /* 100 Continue was sent */
     TWS__BEGUN = 32,    /* bytes of the current head have come */
-    TWS__MINOR_0 = 64   /* HTTP/1.0 */
+    TWS__MINOR_0 = 64,  /* HTTP/1.0 */
+    TWS__SERVED = 128   /* a request has been handed out before */
 };
 
 /* Payloads from here on are written from where they are; shorter ones are cheaper to copy. */
@@ -8280,6 +8892,14 @@ static void tws__turn_reset_output(tws_turn *t)
     t->full = false;
 }
 
+static void tws__turn_release_held(const tws_conn *c, tws_turn *t)
+{
+    while (t->held_count != 0) {
+        t->held_count--;
+        tws_release(c->desc->allocator, t->held[t->held_count], t->held_cap[t->held_count]);
+    }
+}
+
 static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
 {
     t->out[t->out_count] = tws_str_of((const char *)data, len);
@@ -8334,7 +8954,8 @@ static bool tws__conn_backed_up(const tws_conn *c, tws_turn *t)
     if (tws__conn_waiting(c) > c->desc->max_output_bytes) {
         return true;
     }
-    t->full = t->out_count > TWS_TURN_SLICES - 8 || t->scratch_len > TWS_TURN_SCRATCH - 1024;
+    t->full = t->out_count > TWS_TURN_SLICES - 8 || t->scratch_len > TWS_TURN_SCRATCH - 1024 ||
+              t->held_count == TWS_TURN_HELD;
     return t->full;
 }
 
@@ -8368,6 +8989,7 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
     if (t->sent_bytes == t->out_bytes) {
         t->unit_done += t->unit_count;
         tws__turn_reset_output(t);
+        tws__turn_release_held(c, t);
     }
 }
 
@@ -8394,6 +9016,7 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
 
 TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
 {
+    t->held_count = 0;
     tws__turn_reset_output(t);
     t->unit_done = 0;
     t->now_ms = now_ms;
@@ -8429,6 +9052,9 @@ TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len)
 
 static void tws__turn_take(tws_turn *t, size_t n)
 {
+    if (n == 0) {
+        return; /* there may be no input at all */
+    }
     t->input += n;
     t->input_len -= n;
 }
@@ -8465,11 +9091,9 @@ TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t)
         tws__conn_keep_slices(c, t, t->sent_bytes, until);
     }
     tws__conn_keep_input(c, t);
-    if (c->message_len == 0) {
-        tws__conn_drop_message(c);
-    }
     units += t->unit_done;
     tws__turn_reset_output(t);
+    tws__turn_release_held(c, t);
     t->unit_done = 0;
     t->input = NULL;
     t->input_len = 0;
@@ -8502,6 +9126,7 @@ static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn
 {
     const tws_http_request *r = &t->request;
     c->flags &= (uint8_t)~(TWS__KEEP_ALIVE | TWS__NO_BODY | TWS__MINOR_0 | TWS__CONTINUED | TWS__BEGUN);
+    c->flags |= TWS__SERVED;
     if (r->keep_alive) {
         c->flags |= TWS__KEEP_ALIVE;
     }
@@ -8815,8 +9440,23 @@ static bool tws__conn_collect(tws_conn *c, const tws_ws_event *frame)
     return true;
 }
 
+/* A collected message is handed out and belongs to the turn: what was sent of it may be borrowed
+ * until the turn's end, while the next message is being collected already. */
+static void tws__conn_hand_over(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+{
+    ev->payload = c->message;
+    ev->len = c->message_len;
+    t->held[t->held_count] = c->message;
+    t->held_cap[t->held_count] = c->message_cap;
+    t->held_count++;
+    c->message = NULL;
+    c->message_len = 0;
+    c->message_cap = 0;
+}
+
 /* A piece of a message: true when *ev holds it whole. */
-static bool tws__conn_message(tws_conn *c, tws_conn_event *ev, const tws_ws_event *frame)
+static bool tws__conn_message(tws_conn *c, tws_turn *t, tws_conn_event *ev,
+                              const tws_ws_event *frame)
 {
     if (c->state == TWS__CLOSING) {
         return false;
@@ -8831,9 +9471,7 @@ static bool tws__conn_message(tws_conn *c, tws_conn_event *ev, const tws_ws_even
         if (!frame->last) {
             return false;
         }
-        ev->payload = c->message;
-        ev->len = c->message_len;
-        c->message_len = 0; /* freed at the turn's end, when nobody reads it any more */
+        tws__conn_hand_over(c, t, ev);
     }
     ev->type = TWS_CONN_MESSAGE;
     ev->opcode = frame->opcode;
@@ -8853,7 +9491,7 @@ static tws_conn_event_type tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_e
         case TWS_WS_MORE:
             return TWS_CONN_NONE;
         case TWS_WS_DATA:
-            if (tws__conn_message(c, ev, &frame)) {
+            if (tws__conn_message(c, t, ev, &frame)) {
                 return ev->type;
             }
             break;
@@ -8959,7 +9597,7 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
     uint64_t stall = c->out_len != 0 ? tws__after(c->progress_ms, d->stall_ms) : UINT64_MAX;
     switch (c->state) {
     case TWS__HEAD:
-        if ((c->flags & TWS__BEGUN) == 0 && c->since_ms != c->input_ms) {
+        if ((c->flags & (TWS__BEGUN | TWS__SERVED)) == TWS__SERVED) {
             return tws__min64(stall, tws__after(c->since_ms, d->idle_ms));
         }
         return tws__min64(stall, tws__after(c->since_ms, d->head_ms));
