@@ -1,0 +1,874 @@
+/* test_17_conn.c: one connection, tested with arrays and a made-up clock. */
+#include "test.h"
+
+/* -- a world around one connection: a policy that echoes, a sink that takes what it is told to -- */
+
+typedef struct world {
+    tws_conn_desc desc;
+    tws_conn c;
+    tws_turn *t;
+    uint64_t now_ms;
+    size_t takes;     /* bytes that the sink takes in one write; SIZE_MAX: all */
+    bool shut;        /* our sending side has ended */
+    char out[262144]; /* what the sink took */
+    size_t out_len;
+    char log[4096];   /* events, a word each */
+    size_t log_len;
+    size_t writes;
+    size_t units;     /* of the last end */
+    const char *offer[8]; /* to offer when a stream or WebSocket is open */
+    size_t offers;
+} world;
+
+__attribute__((format(printf, 2, 3)))
+static void note(world *w, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(w->log + w->log_len, sizeof w->log - w->log_len, format, args);
+    va_end(args);
+    w->log_len += n > 0 && (size_t)n < sizeof w->log - w->log_len ? (size_t)n : 0;
+}
+
+static void answer(world *w)
+{
+    const tws_http_request *r = &w->t->request;
+    tws_str key;
+    const char *why;
+    note(w, "%.*s %.*s [%.*s];", (int)r->method.len, r->method.ptr, (int)r->path.len, r->path.ptr,
+         (int)r->body.len, r->body.ptr);
+    if (tws_str_eq_c(r->path, "/later")) {
+        return;
+    }
+    if (tws_str_eq_c(r->path, "/stream")) {
+        tws_conn_stream(&w->c, w->t, 200, NULL, "text/event-stream");
+        return;
+    }
+    if (tws_str_eq_c(r->path, "/ws") && tws_ws_check(r, &key, &why) == 101) {
+        tws_conn_accept(&w->c, w->t, key, tws_str_of(NULL, 0));
+        return;
+    }
+    tws_conn_respond(&w->c, w->t, 200, "X-A: b\r\n", "text/plain", r->path, false);
+}
+
+static void handle(world *w, const tws_conn_event *ev)
+{
+    switch (ev->type) {
+    case TWS_CONN_NONE:
+        break;
+    case TWS_CONN_REQUEST:
+        answer(w);
+        break;
+    case TWS_CONN_BAD_REQUEST:
+        note(w, "bad %d;", ev->status);
+        tws_conn_respond(&w->c, w->t, ev->status, NULL, NULL, tws_str_c("no"), true);
+        break;
+    case TWS_CONN_MESSAGE:
+        note(w, "m%d:%zu;", (int)ev->opcode, ev->len);
+        tws_conn_send(&w->c, w->t, ev->opcode, ev->payload, ev->len, true);
+        break;
+    case TWS_CONN_CLOSED:
+        note(w, "closed %d%s;", ev->code, ev->by_peer ? " by peer" : "");
+        break;
+    case TWS_CONN_HEARTBEAT:
+        note(w, "beat;");
+        tws_conn_put(&w->c, w->t, ":\n\n", 3, false);
+        break;
+    case TWS_CONN_TIMEOUT:
+        note(w, ev->timeout == TWS_TIMEOUT_STALL ? "stall;" : "silent;");
+        tws_conn_close(&w->c, w->t, ev->timeout == TWS_TIMEOUT_STALL ? 4409 : 4408,
+                       tws_str_c("too late"));
+        break;
+    }
+}
+
+static bool write_out(world *w)
+{
+    tws_str slice[TWS_TURN_SLICES];
+    size_t n = tws_conn_output(&w->c, w->t, slice, TWS_TURN_SLICES), want = 0, sent = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t room = w->takes - sent, take = slice[i].len < room ? slice[i].len : room;
+        take = take < sizeof w->out - w->out_len ? take : sizeof w->out - w->out_len;
+        memcpy(w->out + w->out_len, slice[i].ptr, take);
+        w->out_len += take;
+        sent += take;
+        want += slice[i].len;
+    }
+    w->writes += n != 0;
+    tws_conn_sent(&w->c, w->t, sent);
+    return sent == want;
+}
+
+static void dispatch(world *w)
+{
+    tws_conn_event ev;
+    while (tws_conn_next(&w->c, w->t, &ev) != TWS_CONN_NONE) {
+        handle(w, &ev);
+    }
+}
+
+static void finish(world *w)
+{
+    for (;;) {
+        dispatch(w);
+        for (; w->offers > 0 && tws_conn_offers(&w->c, w->t); w->offers--) {
+            tws_str unit = tws_str_c(w->offer[w->offers - 1]);
+            tws_conn_offer(&w->c, w->t, &unit, 1);
+        }
+        bool full = w->t->full;
+        if (!write_out(w) || !full) {
+            break;
+        }
+    }
+    w->units = tws_conn_end(&w->c, w->t);
+    dispatch(w);
+    if (tws_conn_wants_shut(&w->c)) {
+        w->shut = true;
+        tws_conn_shut(&w->c, w->now_ms);
+    }
+}
+
+/* A turn: these bytes come in, in a block of exactly their size that is gone afterwards. */
+static void turn(world *w, const void *data, size_t len)
+{
+    uint8_t *copy = (uint8_t *)malloc(len > 0 ? len : 1);
+    if (len > 0) {
+        memcpy(copy, data, len);
+    }
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_feed(&w->c, w->t, copy, len);
+    finish(w);
+    free(copy);
+}
+
+static void turn_c(world *w, const char *text)
+{
+    turn(w, text, strlen(text));
+}
+
+static void eof(world *w)
+{
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_eof(&w->c);
+    finish(w);
+}
+
+/* Let time pass; whatever is due happens. */
+static void pass(world *w, uint64_t ms)
+{
+    uint64_t until = w->now_ms + ms;
+    for (int i = 0; i < 100 && tws_conn_deadline(&w->c) <= until && !tws_conn_done(&w->c); i++) {
+        tws_conn_event ev;
+        uint64_t at = tws_conn_deadline(&w->c);
+        w->now_ms = at > w->now_ms ? at : w->now_ms;
+        tws_conn_begin(&w->c, w->t, w->now_ms);
+        if (tws_conn_tick(&w->c, w->t, &ev) != TWS_CONN_NONE) {
+            handle(w, &ev);
+        }
+        finish(w);
+    }
+    w->now_ms = until;
+}
+
+static world *make_with(const tws_allocator *a)
+{
+    world *w = (world *)calloc(1, sizeof *w);
+    w->t = (tws_turn *)malloc(sizeof *w->t);
+    memset(w->t, 0xa5, sizeof *w->t); /* nothing may be read from it that begin did not write */
+    w->now_ms = 1000000;
+    w->takes = SIZE_MAX;
+    w->desc.allocator = a;
+    tws_conn_defaults(&w->desc);
+    tws_conn_init(&w->c, &w->desc, w->now_ms);
+    return w;
+}
+
+static world *make(void)
+{
+    static tws_allocator a;
+    a = test_allocator();
+    return make_with(&a);
+}
+
+static void unmake(world *w)
+{
+    tws_conn_free(&w->c);
+    free(w->t);
+    free(w);
+}
+
+static tws_str out_of(const world *w)
+{
+    return tws_str_of(w->out, w->out_len);
+}
+
+static bool out_ends(const world *w, const char *tail)
+{
+    size_t n = strlen(tail);
+    return w->out_len >= n && memcmp(w->out + w->out_len - n, tail, n) == 0;
+}
+
+static void forget(world *w)
+{
+    w->out_len = 0;
+    w->log_len = 0;
+    w->log[0] = '\0';
+    w->writes = 0;
+}
+
+#define UPGRADE                                                                               \
+    "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"             \
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+
+/* A masked frame, in a static buffer. */
+static size_t frame(uint8_t *out, bool fin, tws_ws_opcode opcode, const void *payload, size_t len)
+{
+    static const uint8_t mask[4] = {0x37, 0xfa, 0x21, 0x3d};
+    size_t n = tws_ws_header(out, fin, opcode, len, mask);
+    if (len > 0) {
+        memcpy(out + n, payload, len);
+        tws_ws_mask(out + n, len, mask, 0);
+    }
+    return n + len;
+}
+
+static void turn_frame(world *w, bool fin, tws_ws_opcode opcode, const char *payload)
+{
+    uint8_t bytes[1024];
+    turn(w, bytes, frame(bytes, fin, opcode, payload, strlen(payload)));
+}
+
+static world *make_open(void)
+{
+    world *w = make();
+    turn_c(w, UPGRADE);
+    CHECK(tws_conn_open(&w->c));
+    forget(w);
+    return w;
+}
+
+/* -- size -- */
+
+TEST("a connection takes 256 bytes or less")
+{
+    CHECK(sizeof(tws_conn) <= 256);
+    printf("# sizeof(tws_conn) is %zu\n", sizeof(tws_conn));
+}
+
+static bool owns_nothing(const world *w)
+{
+    return w->c.in == NULL && w->c.out == NULL && w->c.message == NULL;
+}
+
+/* -- HTTP -- */
+
+TEST("a request is answered in the turn that completes it, with one write")
+{
+    world *w = make();
+    turn_c(w, "GET /x HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK_STR(out_of(w), "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nX-A: b\r\n"
+                         "Content-Length: 2\r\n\r\n/x");
+    CHECK_EQ(w->writes, 1);
+    CHECK(owns_nothing(w));
+    CHECK(tws_conn_idle(&w->c));
+    unmake(w);
+}
+
+/* Scripts whose outcome may not depend on how the bytes come. */
+static const struct {
+    const char *name, *in, *log, *out_tail;
+    bool shut;
+} script[] = {
+    {"two requests", "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     "GET /1 [];GET /2 [];", "Content-Length: 2\r\n\r\n/2", false},
+    {"body", "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     "POST /b [hello];GET /2 [];", "\r\n\r\n/2", false},
+    {"empty body", "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "POST /b [];", "/b", false},
+    {"chunked",
+     "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n"
+     "T: u\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     "POST /c [abcde];GET /2 [];", "\r\n\r\n/2", false},
+    {"bad chunk", "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "bad 400;",
+     "\r\n\r\nno", true},
+    {"close", "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
+     "GET /1 [];", "\r\n\r\n/1", true},
+    {"1.0", "GET /1 HTTP/1.0\r\n\r\n", "GET /1 [];", "\r\n\r\n/1", true},
+    {"1.0 kept", "GET /1 HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "GET /1 [];",
+     "Connection: keep-alive\r\nX-A: b\r\nContent-Length: 2\r\n\r\n/1", false},
+    {"HEAD", "HEAD /1 HTTP/1.1\r\nHost: a\r\n\r\n", "HEAD /1 [];", "Content-Length: 2\r\n\r\n", false},
+    {"garbage", "\x16\x03\x01 nonsense\r\n\r\n", "bad 400;", "\r\n\r\nno", true},
+    {"garbage behind", "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n\x01\x02\x03\r\n\r\n", "GET /1 [];bad 400;",
+     "\r\n\r\nno", true},
+    {"body too large", "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", "bad 413;",
+     "\r\n\r\nno", true},
+    {"smuggling", "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+     "bad 400;", "\r\n\r\nno", true},
+};
+
+static void check_script(const world *w, size_t i)
+{
+    test_row(script[i].name, i);
+    CHECK_STR(tws_str_c(w->log), script[i].log);
+    CHECK(out_ends(w, script[i].out_tail));
+    CHECK_EQ(w->shut, script[i].shut);
+    CHECK(owns_nothing(w));
+}
+
+TEST("requests come out the same whole, byte by byte and split at every position")
+{
+    for (size_t i = 0; i < sizeof script / sizeof *script; i++) {
+        size_t len = strlen(script[i].in);
+        world *w = make();
+        turn(w, script[i].in, len);
+        check_script(w, i);
+        unmake(w);
+        w = make();
+        for (size_t k = 0; k < len; k++) {
+            turn(w, script[i].in + k, 1);
+        }
+        check_script(w, i);
+        unmake(w);
+        for (size_t cut = 1; cut < len; cut++) {
+            w = make();
+            turn(w, script[i].in, cut);
+            turn(w, script[i].in + cut, len - cut);
+            check_script(w, i);
+            unmake(w);
+        }
+    }
+}
+
+TEST("the output is the same however little the socket takes")
+{
+    for (size_t takes = 1; takes < 40; takes++) {
+        for (size_t i = 0; i < sizeof script / sizeof *script; i++) {
+            world *w = make();
+            w->takes = takes;
+            turn(w, script[i].in, strlen(script[i].in));
+            for (int k = 0; k < 1000 && tws_conn_wants_output(&w->c); k++) {
+                turn(w, NULL, 0);
+            }
+            check_script(w, i);
+            unmake(w);
+        }
+    }
+}
+
+TEST("Expect: 100-continue is answered once, before the body, and not when the body is there")
+{
+    world *w = make();
+    turn_c(w, "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    CHECK_STR(out_of(w), "HTTP/1.1 100 Continue\r\n\r\n");
+    turn_c(w, "h");
+    CHECK_EQ(w->out_len, strlen("HTTP/1.1 100 Continue\r\n\r\n"));
+    turn_c(w, "i");
+    CHECK_STR(tws_str_c(w->log), "POST /b [hi];");
+    forget(w);
+    turn_c(w, "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\nhi");
+    CHECK(w->out_len > 20 && memcmp(w->out, "HTTP/1.1 200", 12) == 0);
+    unmake(w);
+}
+
+TEST("a chunked body beyond the limit is refused when it passes it")
+{
+    world *w = make();
+    char chunk[1100] = "3e8\r\n";
+    memset(chunk + 5, 'a', 1000);
+    memcpy(chunk + 1005, "\r\n", 3);
+    turn_c(w, "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 65; i++) {
+        turn_c(w, chunk);
+        CHECK_STR(tws_str_c(w->log), "");
+    }
+    turn_c(w, chunk);
+    CHECK_STR(tws_str_c(w->log), "bad 413;");
+    CHECK(w->shut);
+    CHECK(owns_nothing(w));
+    unmake(w);
+}
+
+TEST("a request whose answer comes later holds back those behind it")
+{
+    world *w = make();
+    turn_c(w, "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK_STR(tws_str_c(w->log), "GET /later [];");
+    CHECK(!tws_conn_wants_input(&w->c));
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_respond(&w->c, w->t, 200, NULL, NULL, tws_str_c("now"), false);
+    finish(w);
+    CHECK_STR(tws_str_c(w->log), "GET /later [];GET /2 [];");
+    CHECK(tws_conn_wants_input(&w->c));
+    CHECK(owns_nothing(w));
+    unmake(w);
+}
+
+TEST("a peer that has ended its side still gets its answer, and then the end")
+{
+    world *w = make();
+    turn_c(w, "GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+    eof(w);
+    CHECK(!tws_conn_done(&w->c));
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_respond(&w->c, w->t, 200, NULL, NULL, tws_str_c("now"), false);
+    finish(w);
+    CHECK(out_ends(w, "\r\n\r\nnow"));
+    CHECK(w->shut);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+/* -- closing is delivered -- */
+
+TEST("after a refusal all input is read and dropped until the peer ends")
+{
+    world *w = make();
+    turn_c(w, "BAD\r\n\r\n");
+    CHECK(w->shut);
+    for (int i = 0; i < 100; i++) {
+        CHECK(tws_conn_wants_input(&w->c));
+        CHECK(!tws_conn_done(&w->c));
+        turn_c(w, "more and more and more");
+        CHECK(owns_nothing(w));
+    }
+    eof(w);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+TEST("a drain ends after its deadline when the peer does not")
+{
+    world *w = make();
+    turn_c(w, "BAD\r\n\r\n");
+    pass(w, 4999);
+    CHECK(!tws_conn_done(&w->c));
+    pass(w, 1);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+TEST("the closing handshake waits for the peer's frame, flushes, ends, and drains")
+{
+    world *w = make_open();
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_close(&w->c, w->t, 4401, tws_str_c("bye"));
+    finish(w);
+    CHECK_STR(out_of(w), "\x88\x05\x11\x31" "bye");
+    CHECK_STR(tws_str_c(w->log), "closed 4401;");
+    CHECK(!w->shut);
+    turn_frame(w, true, TWS_WS_TEXT, "late");
+    CHECK_STR(tws_str_c(w->log), "closed 4401;"); /* nothing is heard any more */
+    turn_frame(w, true, TWS_WS_CLOSE, "\x11\x31");
+    CHECK(w->shut);
+    CHECK(!tws_conn_done(&w->c));
+    eof(w);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+TEST("a close frame that is never answered is followed by the end of the sending side")
+{
+    world *w = make_open();
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_close(&w->c, w->t, 1000, tws_str_of(NULL, 0));
+    finish(w);
+    pass(w, 4999);
+    CHECK(!w->shut);
+    pass(w, 1);
+    CHECK(w->shut);
+    CHECK(!tws_conn_done(&w->c));
+    pass(w, 5000);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+TEST("a peer's close is answered with its own code, and told once")
+{
+    world *w = make_open();
+    turn_frame(w, true, TWS_WS_CLOSE, "\x03\xe9");
+    CHECK_STR(tws_str_c(w->log), "closed 1001 by peer;");
+    CHECK_MEM(w->out, w->out_len, "\x88\x02\x03\xe9", 4);
+    CHECK(w->shut);
+    eof(w);
+    CHECK_STR(tws_str_c(w->log), "closed 1001 by peer;");
+    unmake(w);
+    w = make_open();
+    turn_frame(w, true, TWS_WS_CLOSE, ""); /* without a code: the answer has none either */
+    CHECK_STR(tws_str_c(w->log), "closed 1005 by peer;");
+    CHECK_MEM(w->out, w->out_len, "\x88\x00", 2);
+    unmake(w);
+}
+
+TEST("an end without a close frame is code 1006")
+{
+    world *w = make_open();
+    eof(w);
+    CHECK_STR(tws_str_c(w->log), "closed 1006 by peer;");
+    CHECK(w->shut);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+    w = make_open();
+    tws_conn_abort(&w->c);
+    turn(w, NULL, 0);
+    CHECK_STR(tws_str_c(w->log), "closed 1006;");
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+/* -- WebSocket -- */
+
+TEST("a handshake and frames come out the same at every split")
+{
+    uint8_t in[1024];
+    size_t len = strlen(UPGRADE);
+    memcpy(in, UPGRADE, len);
+    len += frame(in + len, true, TWS_WS_TEXT, "one", 3);
+    len += frame(in + len, false, TWS_WS_TEXT, "tw", 2);
+    len += frame(in + len, true, TWS_WS_PING, "p", 1);
+    len += frame(in + len, true, TWS_WS_CONTINUATION, "o", 1);
+    len += frame(in + len, true, TWS_WS_BINARY, "", 0);
+    len += frame(in + len, true, TWS_WS_CLOSE, "\x03\xe8", 2);
+    static const char want[] = "\x81\x03one\x8a\x01p\x81\x03two\x82\x00\x88\x02\x03\xe8";
+    for (size_t takes = 1; takes < 8; takes++) {
+        for (size_t cut = 0; cut <= len; cut++) {
+            world *w = make();
+            w->takes = takes == 7 ? SIZE_MAX : takes;
+            turn(w, in, cut);
+            turn(w, in + cut, len - cut);
+            for (int k = 0; k < 1000 && tws_conn_wants_output(&w->c); k++) {
+                turn(w, NULL, 0);
+            }
+            CHECK_STR(tws_str_c(w->log), "GET /ws [];m1:3;m1:3;m2:0;closed 1000 by peer;");
+            CHECK(w->out_len > sizeof want - 1 &&
+                  memcmp(w->out + w->out_len - (sizeof want - 1), want, sizeof want - 1) == 0);
+            CHECK(w->shut);
+            CHECK(owns_nothing(w));
+            unmake(w);
+        }
+    }
+}
+
+TEST("a message of many pieces is collected, and echoed while the next one is collected")
+{
+    world *w = make_open();
+    uint8_t in[70000];
+    char payload[30000];
+    for (size_t i = 0; i < sizeof payload; i++) {
+        payload[i] = (char)('a' + i % 23);
+    }
+    size_t len = frame(in, true, TWS_WS_BINARY, payload, sizeof payload);
+    len += frame(in + len, true, TWS_WS_BINARY, payload, sizeof payload);
+    turn(w, in, 20000); /* the first is left incomplete; the rest brings it and a part of the second */
+    turn(w, in + 20000, 20000);
+    turn(w, in + 40000, len - 40000);
+    CHECK_STR(tws_str_c(w->log), "m2:30000;m2:30000;");
+    CHECK_EQ(w->out_len, 2 * (4 + sizeof payload));
+    CHECK_MEM(w->out + 4, sizeof payload, payload, sizeof payload);
+    CHECK_MEM(w->out + 8 + sizeof payload, sizeof payload, payload, sizeof payload);
+    CHECK(owns_nothing(w));
+    unmake(w);
+}
+
+TEST("memory for a message grows with what has come, not with what its header promises")
+{
+    world *w = make_open();
+    uint8_t in[64];
+    size_t n = tws_ws_header(in, true, TWS_WS_BINARY, 65536, (const uint8_t *)"\0\0\0\0");
+    turn(w, in, n + 1);
+    CHECK(w->c.message_cap <= 4096);
+    unmake(w);
+}
+
+static const struct {
+    const char *name, *hex;
+    uint16_t code;
+} violation[] = {
+    {"unmasked", "81 01 61", 1002},
+    {"reserved bit", "c1 80 00000000", 1002},
+    {"reserved opcode", "83 80 00000000", 1002},
+    {"long control", "89 fe 0080 00000000", 1002},
+    {"continuation of nothing", "80 80 00000000", 1002},
+    {"bad UTF-8", "81 82 00000000 c3 28", 1007},
+    {"too big", "82 ff 0000000000010001 00000000", 1009},
+    {"close of length 1", "88 81 00000000 03", 1002},
+    {"close code 1005", "88 82 00000000 03ed", 1002},
+    {"close reason not UTF-8", "88 83 00000000 03e8 ff", 1007},
+};
+
+TEST("a violation is told to the peer and the owner with its code, and closes")
+{
+    for (size_t i = 0; i < sizeof violation / sizeof *violation; i++) {
+        uint8_t in[64];
+        char want[32];
+        world *w = make_open();
+        test_row(violation[i].name, i);
+        turn(w, in, test_hex(violation[i].hex, in));
+        snprintf(want, sizeof want, "closed %d;", violation[i].code);
+        CHECK_STR(tws_str_c(w->log), want);
+        CHECK(w->out_len > 4 && (uint8_t)w->out[0] == 0x88);
+        CHECK_EQ((uint8_t)w->out[2] << 8 | (uint8_t)w->out[3], violation[i].code);
+        CHECK(w->shut);
+        turn_c(w, "whatever follows is dropped");
+        CHECK(owns_nothing(w));
+        unmake(w);
+    }
+}
+
+/* -- backpressure -- */
+
+TEST("a peer that pings and does not read costs bounded memory, and its input is left waiting")
+{
+    world *w = make_open();
+    uint8_t in[4096];
+    char payload[125];
+    memset(payload, 'p', sizeof payload);
+    size_t len = 0;
+    while (len + 131 <= sizeof in) {
+        len += frame(in + len, true, TWS_WS_PING, payload, sizeof payload);
+    }
+    w->takes = 0;
+    size_t turns = 0;
+    while (tws_conn_wants_input(&w->c) && turns < 10000) {
+        turn(w, in, len);
+        turns++;
+    }
+    CHECK(turns < 100);
+    CHECK(w->c.out_len <= 2 * w->desc.max_output_bytes);
+    uint32_t before = w->c.out_len;
+    turn(w, in, len); /* fed all the same: it waits, and is not answered */
+    CHECK_EQ(w->c.out_len, before);
+    w->takes = SIZE_MAX;
+    for (int i = 0; i < 10 && (tws_conn_wants_output(&w->c) || w->c.in_len != 0); i++) {
+        turn(w, NULL, 0);
+    }
+    CHECK_EQ(w->out_len, (turns + 1) * (len / 131) * 127); /* then every ping is answered, in order */
+    CHECK(owns_nothing(w));
+    unmake(w);
+}
+
+TEST("output that nobody takes for 30 seconds is a stall, and progress puts it off")
+{
+    world *w = make_open();
+    w->takes = 0;
+    turn_frame(w, true, TWS_WS_TEXT, "hello");
+    pass(w, 29000);
+    w->takes = 1;
+    turn(w, NULL, 0);
+    w->takes = 0;
+    pass(w, 29999);
+    CHECK_STR(tws_str_c(w->log), "m1:5;");
+    pass(w, 1);
+    CHECK_STR(tws_str_c(w->log), "m1:5;stall;closed 4409;");
+    pass(w, 5000 + 5000);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+TEST("an answer without end to a peer that takes a little now and then is not cut off")
+{
+    world *w = make();
+    w->takes = 0;
+    turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    w->takes = 1;
+    while (tws_conn_wants_output(&w->c)) {
+        pass(w, 4000);
+        CHECK(!tws_conn_done(&w->c));
+        turn(w, NULL, 0);
+    }
+    CHECK(out_ends(w, "\r\n\r\n/1"));
+    CHECK(w->shut);
+    unmake(w);
+}
+
+TEST("offered units are taken whole or not at all, and a blocked connection keeps one")
+{
+    static const struct {
+        size_t takes, units, kept;
+    } row[] = {{SIZE_MAX, 3, 0}, {30, 3, 0}, {29, 3, 1}, {21, 3, 9}, {20, 3, 10}, {11, 2, 9},
+               {10, 2, 10},      {1, 1, 9},  {0, 1, 10}};
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        world *w = make_open();
+        test_row("takes", i);
+        w->offer[2] = "0123456789";
+        w->offer[1] = "abcdefghij";
+        w->offer[0] = "ABCDEFGHIJ";
+        w->offers = 3;
+        w->takes = row[i].takes;
+        turn(w, NULL, 0);
+        CHECK_EQ(w->units, row[i].units);
+        CHECK_EQ(w->c.out_len - w->c.out_pos, row[i].kept);
+        w->takes = SIZE_MAX;
+        turn(w, NULL, 0);
+        static const char all[] = "0123456789abcdefghijABCDEFGHIJ";
+        CHECK_MEM(w->out, w->out_len, all, row[i].units * 10);
+        unmake(w);
+    }
+}
+
+TEST("nothing can be offered while output waits")
+{
+    world *w = make_open();
+    w->takes = 0;
+    turn_frame(w, true, TWS_WS_TEXT, "hello");
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    CHECK(!tws_conn_offers(&w->c, w->t));
+    finish(w);
+    unmake(w);
+}
+
+/* -- time -- */
+
+TEST("a head has 10 seconds from its first byte, and an unused connection goes silently")
+{
+    world *w = make();
+    pass(w, 9999);
+    CHECK(!w->shut);
+    pass(w, 1);
+    CHECK(w->shut);
+    CHECK_EQ(w->out_len, 0);
+    unmake(w);
+    w = make();
+    turn_c(w, "GET / HT");
+    for (int i = 0; i < 9; i++) { /* one byte a second does not help */
+        pass(w, 1000);
+        turn_c(w, "x");
+    }
+    pass(w, 1000);
+    CHECK_STR(tws_str_c(w->log), "bad 408;");
+    CHECK(w->shut);
+    unmake(w);
+}
+
+TEST("a body has 10 seconds, the pause between two requests 75")
+{
+    world *w = make();
+    turn_c(w, "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n");
+    for (int i = 0; i < 4; i++) {
+        pass(w, 2400);
+        turn_c(w, "x");
+    }
+    CHECK_STR(tws_str_c(w->log), "");
+    pass(w, 400);
+    CHECK_STR(tws_str_c(w->log), "bad 408;");
+    unmake(w);
+    w = make();
+    turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    pass(w, 74999);
+    CHECK(!w->shut);
+    pass(w, 1);
+    CHECK(w->shut);
+    CHECK_STR(tws_str_c(w->log), "GET /1 [];");
+    unmake(w);
+}
+
+TEST("silence of 25 seconds is pinged, and 10 more without a byte end it")
+{
+    world *w = make_open();
+    pass(w, 24999);
+    CHECK_EQ(w->out_len, 0);
+    pass(w, 1);
+    CHECK_MEM(w->out, w->out_len, "\x89\x00", 2);
+    pass(w, 9000);
+    turn_frame(w, true, TWS_WS_PONG, "");
+    forget(w);
+    pass(w, 24999);
+    CHECK_EQ(w->out_len, 0);
+    pass(w, 1);
+    CHECK_EQ(w->out_len, 2);
+    pass(w, 9999);
+    CHECK_STR(tws_str_c(w->log), "");
+    pass(w, 1);
+    CHECK_STR(tws_str_c(w->log), "silent;closed 4408;");
+    unmake(w);
+}
+
+TEST("a stream beats every 25 seconds and hears the peer's end")
+{
+    world *w = make();
+    turn_c(w, "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(out_ends(w, "Connection: close\r\n\r\n"));
+    forget(w);
+    pass(w, 75000);
+    CHECK_STR(out_of(w), ":\n\n:\n\n:\n\n");
+    turn_c(w, "what is sent into a stream is dropped");
+    CHECK(owns_nothing(w));
+    eof(w);
+    CHECK_STR(tws_str_c(w->log), "beat;beat;beat;closed 1006 by peer;");
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+TEST("deadlines that are turned off never come")
+{
+    world *w = make_open();
+    w->desc.heartbeat_ms = TWS_OFF;
+    w->desc.stall_ms = TWS_OFF;
+    CHECK(tws_conn_deadline(&w->c) == UINT64_MAX);
+    w->takes = 0;
+    turn_frame(w, true, TWS_WS_TEXT, "x");
+    CHECK(tws_conn_deadline(&w->c) == UINT64_MAX);
+    unmake(w);
+}
+
+TEST("a clock that jumps far ahead ends what is due and nothing else")
+{
+    world *w = make_open();
+    w->now_ms += 1000ull * 3600 * 24 * 365;
+    pass(w, 0);
+    CHECK_MEM(w->out, w->out_len, "\x89\x00", 2); /* asked first */
+    CHECK(tws_conn_open(&w->c));
+    unmake(w);
+}
+
+/* -- memory -- */
+
+TEST("an allocation that fails ends the connection at most, at every n, and leaks nothing")
+{
+    uint8_t in[4096];
+    size_t len = strlen(UPGRADE);
+    memcpy(in, UPGRADE, len);
+    char big[700];
+    memset(big, 'b', sizeof big);
+    len += frame(in + len, false, TWS_WS_TEXT, big, sizeof big);
+    len += frame(in + len, true, TWS_WS_CONTINUATION, big, sizeof big);
+    len += frame(in + len, true, TWS_WS_TEXT, big, sizeof big);
+    tws_allocator a = test_allocator();
+    for (size_t n = 1;; n++) {
+        world *w = make_with(&a);
+        w->takes = 3;
+        test_fail_at(n);
+        for (size_t at = 0; at < len; at += 97) {
+            turn(w, in + at, len - at < 97 ? len - at : 97);
+        }
+        bool met = test_allocations() >= n;
+        test_fail_at(0);
+        CHECK(!met || tws_conn_done(&w->c));
+        if (met && strstr(w->log, "GET /ws") != NULL) {
+            CHECK(strstr(w->log, "closed 1006;") != NULL);
+        }
+        unmake(w);
+        CHECK_EQ(test_live_blocks(), 0);
+        if (!met) {
+            CHECK(n > 3);
+            break;
+        }
+    }
+}
+
+TEST("a million echoed messages allocate nothing")
+{
+    world *w = make_open();
+    uint8_t in[4096];
+    size_t len = 0, count = 0;
+    while (len + 26 <= sizeof in) {
+        len += frame(in + len, true, TWS_WS_TEXT, "twenty bytes of text", 20);
+        count++;
+    }
+    test_fail_at(0);
+    for (size_t done = 0; done < 1000000; done += count) {
+        turn(w, in, len);
+        w->out_len = 0;
+        w->log_len = 0;
+    }
+    CHECK_EQ(test_allocations(), 0);
+    unmake(w);
+}
