@@ -1,9 +1,9 @@
 /* taskws.h 1.0.0: a complete, real-time task-status endpoint in one C header. MIT licence.
  *
  * Browsers open  /api/v1/ws/tasks/{user_id}?token=JWT  and see the status of their own background
- * tasks live. Workers publish over HTTP or by a C call. HTTP upgrade, WebSocket frames, HS256 tokens,
- * a store with snapshot and resume, and a server on poll or epoll are all in this file. It needs libc
- * and pthreads, nothing else.
+ * tasks live. Workers publish over HTTP or by a C call. HTTP upgrade, WebSocket frames, HS256
+ * tokens, a store with snapshot and resume, and a server on poll or epoll are all in this file. It
+ * needs libc and pthreads, nothing else.
  *
  *
  * HOW TO INCLUDE IT
@@ -41,9 +41,9 @@
  *     "I want it in my server, with my routes    Sections 20 and 21: tws_task_server_create, then
  *      and my rule for who may read what."       tws_server_route, desc.authorize.
  *                                                examples/custom_routes.c
- *     "I have a loop."                           tws_server_fd, tws_server_step: examples/own_loop.c.
- *                                                Or section 17 inside your own poll(): bytes in,
- *                                                events out, bytes out, time.
+ *     "I have a loop."                           tws_server_fd, tws_server_step:
+ *                                                examples/own_loop.c. Or section 17 inside your own
+ *                                                poll(): bytes in, events out, bytes out, time.
  *     "I only want the frame codec, the HTTP     Part II with TASKWS_NO_SERVER: no sockets and no
  *      parser or the tokens."                    threads are compiled in. examples/codec_only.c
  *
@@ -84,8 +84,8 @@
  *
  *     A token stands in Authorization: Bearer, in ?token=, in the subprotocol bearer.<token> beside
  *     taskws.v1, in a cookie when one is named, or in the first message
- *     {"type":"auth","token":"..."}. A user reads only the own tasks; scope "publish" may publish to
- *     any user, scope "admin" may read any user's tasks, the full status and the metrics.
+ *     {"type":"auth","token":"..."}. A user reads only the own tasks; scope "publish" may publish
+ *     to any user, scope "admin" may read any user's tasks, the full status and the metrics.
  *
  *
  * MESSAGES AND CLOSE CODES
@@ -139,8 +139,8 @@
  *     tws_str is a slice that nobody owns; tws_buf is a buffer whose first failure sticks.
  *     A mistake of the caller's is an assertion; what a peer or the system does is a tws_status.
  *     Memory comes from one hook (tws_allocator); running out of it ends one connection at most.
- *     Functions are for one thread at a time per object unless their comment says otherwise; publish,
- *     stop, wake, post and answer are for any thread.
+ *     Functions are for one thread at a time per object unless their comment says otherwise;
+ *     publish, stop, wake, post and answer are for any thread.
  *
  *
  * HOW IT IS BUILT
@@ -148,29 +148,29 @@
  *     Everything up to and including the connection (section 17) is sans-IO: bytes, time and
  *     randomness are parameters, so all behaviour is tested with arrays and a made-up clock.
  *
- *     Nothing is pushed into queues. A publish appends one event, encoded once for the wire, to a ring
- *     of its user's; a reader is a position in that ring and gathers from there when its socket takes
- *     output. Snapshot, resume, live and slow reader are the same code at different positions.
+ *     Nothing is pushed into queues. A publish appends one event, encoded once for the wire, to a
+ *     ring of its user's; a reader is a position in that ring and gathers from there when its socket
+ *     takes output. Snapshot, resume, live and slow reader are the same code in different places.
  *
  *     A connection at rest owns no buffer: a thread's connections share one receive buffer and one
  *     turn. Threads share the hub and nothing else.
  *
- *     Deadlines stand in one timing wheel a thread, one entry a connection, rather than in a list for
- *     each kind: a token's end fits no such list, and one entry is never moved when the peer is heard,
- *     only looked at again when it comes due.
+ *     Deadlines stand in one timing wheel a thread, one entry a connection, rather than in a list
+ *     for each kind: a token's end fits no such list, and an entry is not moved when the peer is
+ *     heard, only looked at again when it comes due.
  *
  *     A decoder keeps no bytes: what is incomplete stays with the caller (139 bytes of a frame at
  *     most), so that a connection at rest can be 256 bytes with everything.
  *
- *     Every closing is delivered: flush, end the sending side, read and drop until the peer ends too.
+ *     Every closing is delivered: flush, end the sending side, read and drop until the peer ends.
  *
  *
  * LIMITS AND NON-GOALS
  *
  *     In this version: no Redis, no TLS (put a proxy in front), no permessage-deflate.
  *     The store is the process's memory: a restart empties it, and clients get a reset.
- *     No HTTP/2, no static files from disk, no templates, no other algorithm than HS256, no rooms or
- *     presence, no client library beyond examples/client.h and examples/web/taskws.js.
+ *     No HTTP/2, no static files from disk, no templates, no other algorithm than HS256, no rooms
+ *     or presence, no client library beyond examples/client.h and examples/web/taskws.js.
  *     Windows is not supported; POSIX with poll(2) is enough.
  *     With poll(2) a server has no single descriptor to wait on: see tws_loop_fd.
  */
@@ -461,7 +461,7 @@ typedef struct tws_http_field {
 } tws_http_field;
 
 typedef struct tws_http_limits {
-    uint32_t max_head_bytes;   /* 0: 16 KiB; 431 beyond, 414 when the request line alone is longer */
+    uint32_t max_head_bytes; /* 0: 16 KiB; 431 beyond, 414 when the request line alone is longer */
 } tws_http_limits;
 
 typedef enum tws_http_result {
@@ -498,7 +498,8 @@ typedef struct tws_http_request {
  * data, len  what has come so far; the bytes must stay in place while *r is used.
  * scanned    [in/out] 0 for a new request; carry it between calls with a longer len, so that a
  *            head that comes byte by byte is still read once; 0 again after DONE and ERROR.
- *            NULL if that does not matter.
+ *            NULL if that does not matter. A later piece's error is found when the
+ *            request line, the whole head or the limit is there.
  * limits     NULL for the defaults.
  * strict     CRLF only; no bare CR, NUL or obs-fold; token names; exactly one Host in 1.1;
  *            Content-Length digits only, once or identical; never with Transfer-Encoding;
@@ -754,91 +755,6 @@ TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *po
 TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_str payload);
 #endif /* TASKWS_NO_JWT */
 
-#ifndef TASKWS_NO_REDIS
-/* == 11. resp: RESP2 and RESP3 decoder; command encoder ============ Redis serialization protocol == */
-
-typedef enum tws_resp_type {
-    TWS_RESP_MORE,         /* all usable bytes are taken; call again with more */
-    TWS_RESP_SIMPLE,       /* + */
-    TWS_RESP_BULK,         /* $ */
-    TWS_RESP_VERBATIM,     /* =  with its format */
-    TWS_RESP_SERVER_ERROR, /* - and ! */
-    TWS_RESP_INTEGER,      /* : */
-    TWS_RESP_DOUBLE,       /* ,  checked, given as text */
-    TWS_RESP_BIG_NUMBER,   /* (  likewise */
-    TWS_RESP_BOOL,         /* #  in integer, 1 or 0 */
-    TWS_RESP_NULL,         /* _, and RESP2's $-1 and *-1 */
-    TWS_RESP_ARRAY,        /* *  count elements follow, each an event or more */
-    TWS_RESP_MAP,          /* %  likewise, name and value in turn */
-    TWS_RESP_SET,          /* ~ */
-    TWS_RESP_PUSH,         /* >  between replies, never inside one */
-    TWS_RESP_ATTRIBUTE,    /* |  count elements that stand before a value and are none themselves */
-    TWS_RESP_END,          /* .  the end of a container of TWS_RESP_STREAMED elements */
-    TWS_RESP_ERROR         /* sticky: reason, offset */
-} tws_resp_type;
-
-#define TWS_RESP_MAX_LINE 4096       /* bytes: simple strings, errors, numbers, headers */
-#define TWS_RESP_MAX_DEPTH 16        /* containers in one another */
-#define TWS_RESP_STREAMED UINT64_MAX /* as a total or a count: not told before its end */
-
-typedef struct tws_resp_event {
-    tws_resp_type type;
-    uint32_t depth;    /* containers around it; 0: a reply or a push of its own */
-    bool done;         /* a value of depth 0 is complete with this event */
-    bool first, last;  /* of the pieces of a bulk, verbatim or error; both: it is whole */
-    tws_str text;      /* in the caller's bytes; of a string in pieces, this piece */
-    uint64_t total;    /* with first: bytes of the whole string, or TWS_RESP_STREAMED */
-    uint64_t count;    /* elements of a container, two for each pair; or TWS_RESP_STREAMED */
-    int64_t integer;
-    char format[4];    /* of VERBATIM: "txt", "mkd" */
-    const char *reason; /* ERROR: the rule broken, static storage */
-    uint64_t offset;   /* ERROR: where in the stream the value that broke it begins */
-} tws_resp_event;
-
-typedef struct tws_resp_limits {
-    uint64_t max_string; /* bytes of a bulk, verbatim or error; 0: 512 MiB, as Redis has it */
-    uint32_t max_count;  /* elements of a container; 0: 1,048,576 */
-    uint32_t whole;      /* strings up to so many bytes never come in pieces: MORE until all there */
-} tws_resp_limits;
-
-/* Holds no payload: memory is this struct. */
-typedef struct tws_resp_decoder {
-    tws_resp_limits limits;
-    uint64_t offset;       /* bytes taken so far */
-    uint64_t string_left;  /* of the open string, or of its chunk, to come */
-    uint64_t string_bytes; /* of a streamed string, so far */
-    uint32_t left[TWS_RESP_MAX_DEPTH]; /* elements to come in each open container */
-    uint8_t level[TWS_RESP_MAX_DEPTH];
-    uint8_t depth;
-    uint8_t state;
-    uint8_t type; /* of the open string */
-    uint8_t error;
-} tws_resp_decoder;
-
-/* limits: NULL for the defaults. */
-TWS_API void tws_resp_init(tws_resp_decoder *d, const tws_resp_limits *limits);
-
-/* Decode the next event from data. What it is a reply to, and which version of the protocol was
- * agreed on, does not matter.
- *
- * ev       [out] always written. A string comes whole when it is all there, else in pieces as they
- *          come, so that a large one passes in constant memory.
- * returns  bytes consumed, 0..len. What is left after TWS_RESP_MORE must stand at the front of the
- *          next call's data: at most TWS_RESP_MAX_LINE bytes, or limits.whole and a header if that
- *          is more.
- * errors   sticky TWS_RESP_ERROR, at the first byte that cannot stand: an unknown type, a length or
- *          count that is no number or beyond its limit, a missing CRLF, nesting too deep.
- * memory   none.   thread  one at a time per decoder.
- * source   the RESP3 specification; RESP2 is a part of it. */
-TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len, tws_resp_event *ev);
-
-/* Append a command: its number of words, then each of them. */
-TWS_API void tws_resp_command(tws_buf *b, size_t words);
-TWS_API void tws_resp_word(tws_buf *b, tws_str word);
-TWS_API void tws_resp_word_c(tws_buf *b, const char *word);
-TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word); /* decimal */
-#endif /* TASKWS_NO_REDIS */
-
 /* ======================================================================================== */
 /*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
 /* ======================================================================================== */
@@ -903,8 +819,8 @@ typedef struct tws_log_line {
 } tws_log_line;
 
 /* now_ms: Unix time in milliseconds. False when that level is not written: then no other call. */
-TWS_API bool tws_log_begin(tws_log_line *l, const tws_log *log, tws_log_level level, uint64_t now_ms,
-                           const char *message);
+TWS_API bool tws_log_begin(tws_log_line *l, const tws_log *log, tws_log_level level,
+                           uint64_t now_ms, const char *message);
 TWS_API void tws_log_str(tws_log_line *l, const char *key, tws_str value);
 TWS_API void tws_log_u64(tws_log_line *l, const char *key, uint64_t value);
 TWS_API void tws_log_end(tws_log_line *l);
@@ -1349,8 +1265,9 @@ typedef struct tws_conn {
 TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_ms);
 TWS_API void tws_conn_free(tws_conn *c);
 
-/* A turn is: begin; feed, eof or tick as there is cause; next until NONE; output and sent (and, when
- * turn->full and all was sent, next again); end. Memory that runs out ends the connection (tws_conn_done), never the program. */
+/* A turn is: begin; feed, eof or tick as there is cause; next until NONE; output and sent (and,
+ * when turn->full and all was sent, next again); end. Memory that runs out ends the connection
+ * (tws_conn_done), never the program. */
 TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms);
 /* Bytes in; data is changed in place and lives until tws_conn_end. */
 TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len);
@@ -1567,9 +1484,9 @@ TWS_API uint32_t tws_server_max_connections(const tws_server *s);
 TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out);
 /* From any thread: have a thread's on_turn called soon. */
 TWS_API void tws_server_wake(tws_server *s, unsigned thread);
-/* From any thread: have fn called with that connection on its thread; p is NULL when it has gone. */
-TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id, void (*fn)(tws_peer *p, void *arg),
-                                   void *arg);
+/* From any thread: have fn called with that connection on its thread; p is NULL when it is gone. */
+TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id,
+                                   void (*fn)(tws_peer *p, void *arg), void *arg);
 
 /* -- on a connection, inside its callbacks -- */
 
@@ -1642,8 +1559,8 @@ typedef struct tws_task_server_desc {
     bool allow_short_secret;   /* under 32 bytes */
     tws_jwt_policy token;
     const char *token_cookie;  /* NULL: cookies are not read */
-    const char *origins;       /* comma-separated; "*" any. NULL: any, since a page must hold a token;
-                                  but with token_cookie the same origin only */
+    const char *origins;       /* comma-separated; "*" any. NULL: any, since a page must hold a
+                                  token; but with token_cookie the same origin only */
     tws_verdict (*authorize)(void *context, const tws_authorize *question); /* NULL: own user_id */
     void *context;
 
@@ -1663,8 +1580,8 @@ typedef struct tws_task_server_desc {
     const tws_allocator *allocator;
 } tws_task_server_desc;
 
-/* The whole endpoint: create, listen, serve until SIGINT or SIGTERM, drain, free. A second signal ends
- * at once. Returns an exit code: 0 drained, 1 failed (with the reason on standard error).
+/* The whole endpoint: create, listen, serve until SIGINT or SIGTERM, drain, free. A second signal
+ * ends at once. Returns an exit code: 0 drained, 1 failed (with the reason on standard error).
  * Signals: sets and restores handlers of SIGINT and SIGTERM; one such call at a time. */
 TWS_API int tws_task_server_run(const tws_task_server_desc *desc);
 
@@ -1682,8 +1599,8 @@ TWS_API void tws_task_server_free(tws_task_server *ts);
  * errors   TWS_ERR_SYNTAX (no JSON object), TWS_ERR_LIMIT (too big), TWS_ERR_ARGUMENT (user id),
  *          TWS_ERR_MEMORY.
  * thread   any, never blocking. */
-TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id, const char *json,
-                                           size_t len, tws_event_id *id);
+TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id,
+                                           const char *json, size_t len, tws_event_id *id);
 /* Answer a TWS_LATER, once, from any thread. Remembered with the token. */
 TWS_API void tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed);
 /* Replace all keys while running; connections keep what they were given. errors as ring_create. */
@@ -2996,7 +2913,13 @@ TWS_API tws_json_type tws_json_next(tws_json_reader *r, tws_json_token *token)
 {
     tws_json_token t;
     memset(&t, 0, sizeof t);
-    t.type = r->reason == NULL ? tws__json_step(r, &t) : TWS_JSON_ERROR;
+    if (r->reason == NULL) {
+        t.type = tws__json_step(r, &t);
+    }
+    if (r->reason != NULL) { /* nothing of what broke a rule is handed out */
+        memset(&t, 0, sizeof t);
+        t.type = TWS_JSON_ERROR;
+    }
     if (token != NULL) {
         *token = t;
     }
@@ -4492,8 +4415,8 @@ static const tws__ws_rule tws__ws_rules[] = {
     {1007, "a close reason that is not UTF-8"},                      /* 5.5.1 */
 };
 
-/* Decoder flags. The first is a frame's, the others the message's and the stream's. */
-#define TWS__WS_FIN 1u    /* the current frame is its message's last */
+/* Decoder flags. */
+#define TWS__WS_FIN 1u    /* the message's last frame has begun */
 #define TWS__WS_OPEN 2u   /* a message has begun and not ended */
 #define TWS__WS_BEGUN 4u  /* and has given an event */
 #define TWS__WS_CLOSED 8u /* a close frame has come */
@@ -4683,7 +4606,7 @@ static void tws__ws_begin(tws_ws_decoder *d, const tws__ws_frame *f)
         d->opcode = f->opcode;
         d->flags = TWS__WS_OPEN;
     }
-    d->flags = (uint8_t)((d->flags & ~TWS__WS_FIN) | (f->fin ? TWS__WS_FIN : 0u));
+    d->flags |= f->fin ? TWS__WS_FIN : 0u;
     d->frame_left = f->payload;
     d->message_bytes += f->payload;
     d->frames++;
@@ -4713,13 +4636,12 @@ static bool tws__ws_text(tws_ws_decoder *d, const uint8_t *p, size_t n, uint64_t
     return tws_utf8_feed(&d->utf8, p, n) == n && (!last || tws_utf8_complete(&d->utf8));
 }
 
-/* The message is complete: the next one has its own limits and its own text. */
+/* The message is complete, and with it its text: the next one has limits of its own. */
 static void tws__ws_end(tws_ws_decoder *d)
 {
     d->flags = 0;
     d->frames = 0;
     d->message_bytes = 0;
-    d->utf8.state = 0;
 }
 
 /* What is here of the current data frame's payload, at least a byte of it unless it is empty. */
@@ -5176,507 +5098,6 @@ TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_
     tws_buf_add(b, (size_t)(end - token));
 }
 #endif /* TASKWS_NO_JWT */
-
-#ifndef TASKWS_NO_REDIS
-/* == 11. resp: RESP2 and RESP3 decoder; command encoder ============ Redis serialization protocol ==
- * One event a call, out of bytes that stay where they are. The decoder keeps how many elements each
- * open container still wants, and how many bytes the open string does: a count of a thousand million
- * (CVE-2021-32765) reserves nothing here, and is refused for what it is. */
-
-/* Every way to fail, an index into the reasons below. 0 is none. */
-typedef enum tws__resp_fault {
-    TWS__RESP_FINE,
-    TWS__RESP_TYPE,
-    TWS__RESP_LINE,
-    TWS__RESP_LINE_END,
-    TWS__RESP_STRING_END,
-    TWS__RESP_LENGTH,
-    TWS__RESP_STRING_LONG,
-    TWS__RESP_COUNT,
-    TWS__RESP_COUNT_HIGH,
-    TWS__RESP_DEEP,
-    TWS__RESP_SCALAR,
-    TWS__RESP_FORMAT,
-    TWS__RESP_PUSH_INSIDE,
-    TWS__RESP_CHUNK_MISSING,
-    TWS__RESP_NOTHING_TO_END,
-    TWS__RESP_HALF_A_PAIR
-} tws__resp_fault;
-
-static const char *const tws__resp_reasons[] = {
-    NULL,
-    "no RESP type begins with this byte",
-    "a line longer than the limit",
-    "a line does not end in CR LF",
-    "a string is not followed by CR LF",
-    "a length that is no number",
-    "a string longer than the limit",
-    "a count that is no number",
-    "a container of more elements than the limit",
-    "containers nested too deeply",
-    "a number, boolean or null that is none",
-    "a verbatim string without its format",
-    "a push inside a reply",
-    "a streamed string goes on without a chunk",
-    "an end of nothing",
-    "a map ends behind a name",
-};
-
-/* What comes next. */
-enum {
-    TWS__RESP_VALUE,
-    TWS__RESP_STRING,  /* bytes of a string, and its CR LF */
-    TWS__RESP_CHUNK,   /* ;length of the open streamed string */
-    TWS__RESP_IN_CHUNK /* bytes of that chunk, and its CR LF */
-};
-
-/* decoder.level: what an open container is. */
-#define TWS__RESP_PAIRS 1u
-#define TWS__RESP_OPEN_END 2u
-#define TWS__RESP_IS_ATTRIBUTE 4u
-
-TWS_API void tws_resp_init(tws_resp_decoder *d, const tws_resp_limits *limits)
-{
-    memset(d, 0, sizeof *d);
-    if (limits != NULL) {
-        d->limits = *limits;
-    }
-    if (d->limits.max_string == 0) {
-        d->limits.max_string = (uint64_t)512 << 20;
-    }
-    if (d->limits.max_count == 0) {
-        d->limits.max_count = 1u << 20;
-    }
-}
-
-static size_t tws__resp_fail(tws_resp_decoder *d, tws__resp_fault fault)
-{
-    d->error = (uint8_t)fault;
-    return 0;
-}
-
-/* -- nesting -- */
-
-/* A value begins: the container around it wants one less. A streamed one counts only whether the
- * next is a name or a value. */
-static void tws__resp_begin(tws_resp_decoder *d, tws_resp_event *ev)
-{
-    ev->depth = d->depth;
-    if (d->depth == 0) {
-        return;
-    }
-    uint32_t *left = &d->left[d->depth - 1];
-    bool open_end = (d->level[d->depth - 1] & TWS__RESP_OPEN_END) != 0;
-    *left = open_end ? *left ^ 1u : *left - 1;
-}
-
-/* A value is complete, and with it every container of which it was the last. An attribute completes
- * nothing: the value it belongs to is still to come. */
-static void tws__resp_end(tws_resp_decoder *d, tws_resp_event *ev)
-{
-    while (d->depth > 0) {
-        uint8_t level = d->level[d->depth - 1];
-        if (d->left[d->depth - 1] > 0 || (level & TWS__RESP_OPEN_END) != 0) {
-            return;
-        }
-        d->depth--;
-        if ((level & TWS__RESP_IS_ATTRIBUTE) != 0) {
-            return;
-        }
-    }
-    ev->done = true;
-}
-
-static size_t tws__resp_open(tws_resp_decoder *d, size_t used, uint64_t count, uint8_t level,
-                             tws_resp_event *ev)
-{
-    if (d->depth == TWS_RESP_MAX_DEPTH) {
-        return tws__resp_fail(d, TWS__RESP_DEEP);
-    }
-    ev->depth = d->depth;
-    ev->count = count;
-    if ((level & TWS__RESP_IS_ATTRIBUTE) == 0) {
-        tws__resp_begin(d, ev);
-    }
-    d->level[d->depth] = level;
-    d->left[d->depth] = count == TWS_RESP_STREAMED ? 0 : (uint32_t)count;
-    d->depth++;
-    tws__resp_end(d, ev); /* of an empty one */
-    return used;
-}
-
-/* `.` */
-static size_t tws__resp_close(tws_resp_decoder *d, size_t used, tws_resp_event *ev)
-{
-    uint8_t level = d->depth == 0 ? 0 : d->level[d->depth - 1];
-    if ((level & TWS__RESP_OPEN_END) == 0) {
-        return tws__resp_fail(d, TWS__RESP_NOTHING_TO_END);
-    }
-    if ((level & TWS__RESP_PAIRS) != 0 && d->left[d->depth - 1] != 0) {
-        return tws__resp_fail(d, TWS__RESP_HALF_A_PAIR);
-    }
-    d->depth--;
-    ev->depth = d->depth;
-    ev->type = TWS_RESP_END;
-    tws__resp_end(d, ev);
-    return used;
-}
-
-/* -- lines -- */
-
-/* The line that `in` begins with, without its CR LF. False when it is not complete, or wrong. */
-static bool tws__resp_line(tws_resp_decoder *d, tws_str in, tws_str *line)
-{
-    size_t look = tws__min(in.len, TWS_RESP_MAX_LINE);
-    size_t cr = tws_str_find(tws_str_of(in.ptr, look), '\r');
-    size_t lf = tws_str_find(tws_str_of(in.ptr, tws__min(look, cr)), '\n');
-    if (lf < cr || (cr + 1 < look && in.ptr[cr + 1] != '\n')) {
-        (void)tws__resp_fail(d, TWS__RESP_LINE_END);
-        return false;
-    }
-    if (cr + 1 >= look) {
-        (void)tws__resp_fail(d, look == TWS_RESP_MAX_LINE ? TWS__RESP_LINE : TWS__RESP_FINE);
-        return false;
-    }
-    *line = tws_str_of(in.ptr, cr);
-    return true;
-}
-
-static size_t tws__resp_digits(tws_str s, size_t at)
-{
-    while (at < s.len && s.ptr[at] >= '0' && s.ptr[at] <= '9') {
-        at++;
-    }
-    return at;
-}
-
-static size_t tws__resp_sign(tws_str s, size_t at)
-{
-    return at < s.len && (s.ptr[at] == '-' || s.ptr[at] == '+') ? at + 1 : at;
-}
-
-/* [sign]digits */
-static bool tws__resp_is_whole_number(tws_str s)
-{
-    size_t first = tws__resp_sign(s, 0);
-    return first < s.len && tws__resp_digits(s, first) == s.len;
-}
-
-static bool tws__resp_integer(tws_str s, int64_t *value)
-{
-    bool negative = tws_str_starts(s, "-");
-    uint64_t most = (uint64_t)INT64_MAX + (negative ? 1 : 0);
-    uint64_t size;
-    if (!tws_str_u64(tws_str_from(s, tws__resp_sign(s, 0)), &size) || size > most) {
-        return false;
-    }
-    /* -2^63 has no positive counterpart: negate one less */
-    *value = negative && size > 0 ? -(int64_t)(size - 1) - 1 : (int64_t)size;
-    return true;
-}
-
-/* [sign]digits[.digits][e[sign]digits], inf or nan */
-static bool tws__resp_is_double(tws_str s)
-{
-    size_t first = tws__resp_sign(s, 0);
-    size_t end = tws__resp_digits(s, first);
-    tws_str unsigned_part = tws_str_from(s, first);
-    if (tws_str_eq_c(unsigned_part, "inf") || tws_str_eq_c(unsigned_part, "nan")) {
-        return true;
-    }
-    bool good = end > first;
-    if (end < s.len && s.ptr[end] == '.') {
-        first = end + 1;
-        end = tws__resp_digits(s, first);
-        good = good && end > first;
-    }
-    if (end < s.len && (s.ptr[end] == 'e' || s.ptr[end] == 'E')) {
-        first = tws__resp_sign(s, end + 1);
-        end = tws__resp_digits(s, first);
-        good = good && end > first;
-    }
-    return good && end == s.len;
-}
-
-/* A value that is its line. */
-static size_t tws__resp_scalar(tws_resp_decoder *d, tws_str text, tws_resp_type type,
-                               tws_resp_event *ev)
-{
-    ev->type = type;
-    ev->text = text;
-    ev->total = text.len;
-    ev->first = true;
-    ev->last = true;
-    tws__resp_begin(d, ev);
-    tws__resp_end(d, ev);
-    return 1 + text.len + 2;
-}
-
-static size_t tws__resp_checked(tws_resp_decoder *d, bool good, tws_str text, tws_resp_type type,
-                                tws_resp_event *ev)
-{
-    return good ? tws__resp_scalar(d, text, type, ev) : tws__resp_fail(d, TWS__RESP_SCALAR);
-}
-
-/* -- strings -- */
-
-/* What is here of the open string or chunk; with it its CR LF, if that is here too. */
-static size_t tws__resp_piece(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
-{
-    size_t n = d->string_left < in.len ? (size_t)d->string_left : in.len;
-    bool ends = n == d->string_left && in.len - n >= 2;
-    if (ends && (in.ptr[n] != '\r' || in.ptr[n + 1] != '\n')) {
-        return tws__resp_fail(d, TWS__RESP_STRING_END);
-    }
-    if (n == 0 && !ends && !ev->first) {
-        return 0;
-    }
-    ev->type = (tws_resp_type)d->type;
-    ev->depth = d->depth;
-    ev->text = tws_str_of(in.ptr, n);
-    d->string_left -= n;
-    if (!ends) {
-        return n;
-    }
-    ev->last = d->state == TWS__RESP_STRING;
-    d->state = ev->last ? TWS__RESP_VALUE : TWS__RESP_CHUNK;
-    if (ev->last) {
-        tws__resp_end(d, ev);
-    }
-    return n + 2;
-}
-
-/* `;length`, and what is here of that chunk; `;0` ends the string. */
-static size_t tws__resp_chunk(tws_resp_decoder *d, tws_str in, tws_str line, tws_resp_event *ev)
-{
-    uint64_t n;
-    size_t used = line.len + 2;
-    if (!tws_str_u64(tws_str_from(line, 1), &n)) {
-        return tws__resp_fail(d, TWS__RESP_LENGTH);
-    }
-    if (n > d->limits.max_string - d->string_bytes) {
-        return tws__resp_fail(d, TWS__RESP_STRING_LONG);
-    }
-    d->string_bytes += n;
-    d->string_left = n;
-    d->state = TWS__RESP_IN_CHUNK;
-    if (n > 0) {
-        return used + tws__resp_piece(d, tws_str_from(in, used), ev);
-    }
-    d->state = TWS__RESP_VALUE;
-    ev->type = (tws_resp_type)d->type;
-    ev->depth = d->depth;
-    ev->last = true;
-    tws__resp_end(d, ev);
-    return used;
-}
-
-static size_t tws__resp_streamed(tws_resp_decoder *d, size_t used, tws_resp_event *ev)
-{
-    ev->type = TWS_RESP_BULK;
-    ev->first = true;
-    ev->total = TWS_RESP_STREAMED;
-    tws__resp_begin(d, ev);
-    d->type = (uint8_t)TWS_RESP_BULK;
-    d->state = TWS__RESP_CHUNK;
-    d->string_bytes = 0;
-    return used;
-}
-
-/* Three letters and a colon before the text. They are waited for: format stands in the first
- * event. */
-static bool tws__resp_format(tws_resp_decoder *d, tws_str rest, uint64_t total, tws_resp_event *ev)
-{
-    if (total < 4 || (rest.len >= 4 && rest.ptr[3] != ':')) {
-        (void)tws__resp_fail(d, TWS__RESP_FORMAT);
-        return false;
-    }
-    if (rest.len < 4) {
-        return false;
-    }
-    memcpy(ev->format, rest.ptr, 3);
-    return true;
-}
-
-/* `$`, `!`, `=`: a header, then as many bytes, then CR LF. */
-static size_t tws__resp_string(tws_resp_decoder *d, tws_str in, tws_str text, tws_resp_type type,
-                               tws_resp_event *ev)
-{
-    uint64_t total;
-    size_t used = 1 + text.len + 2;
-    if (type == TWS_RESP_BULK && tws_str_eq_c(text, "-1")) {
-        return tws__resp_scalar(d, text, TWS_RESP_NULL, ev);
-    }
-    if (type == TWS_RESP_BULK && tws_str_eq_c(text, "?")) {
-        return tws__resp_streamed(d, used, ev);
-    }
-    if (!tws_str_u64(text, &total)) {
-        return tws__resp_fail(d, TWS__RESP_LENGTH);
-    }
-    if (total > d->limits.max_string) {
-        return tws__resp_fail(d, TWS__RESP_STRING_LONG);
-    }
-    tws_str rest = tws_str_from(in, used);
-    size_t format = type == TWS_RESP_VERBATIM ? 4 : 0;
-    if (format > 0 && !tws__resp_format(d, rest, total, ev)) {
-        return 0;
-    }
-    if (total <= d->limits.whole && rest.len < total + 2) {
-        return 0;
-    }
-    used += format;
-    total -= format;
-    tws__resp_begin(d, ev);
-    d->type = (uint8_t)type;
-    d->state = TWS__RESP_STRING;
-    d->string_left = total;
-    ev->first = true;
-    ev->total = total;
-    return used + tws__resp_piece(d, tws_str_from(in, used), ev);
-}
-
-/* -- containers -- */
-
-static size_t tws__resp_container(tws_resp_decoder *d, tws_str text, tws_resp_type type,
-                                  tws_resp_event *ev)
-{
-    bool pairs = type == TWS_RESP_MAP || type == TWS_RESP_ATTRIBUTE;
-    bool may_stream = type != TWS_RESP_PUSH && type != TWS_RESP_ATTRIBUTE;
-    unsigned level = (pairs ? TWS__RESP_PAIRS : 0u) |
-                     (type == TWS_RESP_ATTRIBUTE ? TWS__RESP_IS_ATTRIBUTE : 0u);
-    size_t used = 1 + text.len + 2;
-    uint64_t count = 0;
-    if (type == TWS_RESP_ARRAY && tws_str_eq_c(text, "-1")) {
-        return tws__resp_scalar(d, text, TWS_RESP_NULL, ev);
-    }
-    if (type == TWS_RESP_PUSH && d->depth > 0) {
-        return tws__resp_fail(d, TWS__RESP_PUSH_INSIDE);
-    }
-    ev->type = type;
-    if (may_stream && tws_str_eq_c(text, "?")) {
-        return tws__resp_open(d, used, TWS_RESP_STREAMED, (uint8_t)(level | TWS__RESP_OPEN_END), ev);
-    }
-    if (!tws_str_u64(text, &count)) {
-        return tws__resp_fail(d, TWS__RESP_COUNT);
-    }
-    if (count > d->limits.max_count / (pairs ? 2 : 1)) { /* before doubling it */
-        return tws__resp_fail(d, TWS__RESP_COUNT_HIGH);
-    }
-    return tws__resp_open(d, used, pairs ? count * 2 : count, (uint8_t)level, ev);
-}
-
-/* -- values -- */
-
-static size_t tws__resp_value(tws_resp_decoder *d, tws_str in, tws_str line, tws_resp_event *ev)
-{
-    tws_str text = tws_str_from(line, 1);
-    switch (line.ptr[0]) {
-    case '+': return tws__resp_scalar(d, text, TWS_RESP_SIMPLE, ev);
-    case '-': return tws__resp_scalar(d, text, TWS_RESP_SERVER_ERROR, ev);
-    case ':': {
-        bool good = tws__resp_integer(text, &ev->integer);
-        return tws__resp_checked(d, good, text, TWS_RESP_INTEGER, ev);
-    }
-    case ',': return tws__resp_checked(d, tws__resp_is_double(text), text, TWS_RESP_DOUBLE, ev);
-    case '(':
-        return tws__resp_checked(d, tws__resp_is_whole_number(text), text, TWS_RESP_BIG_NUMBER, ev);
-    case '#':
-        ev->integer = tws_str_eq_c(text, "t") ? 1 : 0;
-        return tws__resp_checked(d, ev->integer == 1 || tws_str_eq_c(text, "f"), text,
-                                 TWS_RESP_BOOL, ev);
-    case '_': return tws__resp_checked(d, text.len == 0, text, TWS_RESP_NULL, ev);
-    case '$': return tws__resp_string(d, in, text, TWS_RESP_BULK, ev);
-    case '!': return tws__resp_string(d, in, text, TWS_RESP_SERVER_ERROR, ev);
-    case '=': return tws__resp_string(d, in, text, TWS_RESP_VERBATIM, ev);
-    case '*': return tws__resp_container(d, text, TWS_RESP_ARRAY, ev);
-    case '%': return tws__resp_container(d, text, TWS_RESP_MAP, ev);
-    case '~': return tws__resp_container(d, text, TWS_RESP_SET, ev);
-    case '>': return tws__resp_container(d, text, TWS_RESP_PUSH, ev);
-    case '|': return tws__resp_container(d, text, TWS_RESP_ATTRIBUTE, ev);
-    default: break;
-    }
-    return text.len == 0 ? tws__resp_close(d, 3, ev) : tws__resp_fail(d, TWS__RESP_NOTHING_TO_END);
-}
-
-/* A peer that is no Redis is known by its first byte. */
-static bool tws__resp_type_known(const tws_resp_decoder *d, char c)
-{
-    const char *types = d->state == TWS__RESP_CHUNK ? ";" : "+-:,(#_$!=*%~>|.";
-    return c != '\0' && strchr(types, c) != NULL;
-}
-
-static size_t tws__resp_step(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
-{
-    tws_str line;
-    if (d->state == TWS__RESP_STRING || d->state == TWS__RESP_IN_CHUNK) {
-        return tws__resp_piece(d, in, ev);
-    }
-    if (in.len == 0) {
-        return 0;
-    }
-    if (!tws__resp_type_known(d, in.ptr[0])) {
-        return tws__resp_fail(d, d->state == TWS__RESP_CHUNK ? TWS__RESP_CHUNK_MISSING
-                                                             : TWS__RESP_TYPE);
-    }
-    if (!tws__resp_line(d, in, &line)) {
-        return 0;
-    }
-    return d->state == TWS__RESP_CHUNK ? tws__resp_chunk(d, in, line, ev)
-                                       : tws__resp_value(d, in, line, ev);
-}
-
-TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len, tws_resp_event *ev)
-{
-    size_t used = 0;
-    memset(ev, 0, sizeof *ev);
-    if (d->error == TWS__RESP_FINE) {
-        used = tws__resp_step(d, tws_str_of(data, len), ev);
-    }
-    if (d->error != TWS__RESP_FINE) {
-        memset(ev, 0, sizeof *ev);
-        ev->type = TWS_RESP_ERROR;
-        ev->reason = tws__resp_reasons[d->error];
-        ev->offset = d->offset;
-        return 0;
-    }
-    d->offset += used;
-    return used;
-}
-
-/* -- encoding -- */
-
-static void tws__resp_header(tws_buf *b, char type, uint64_t n)
-{
-    tws_buf_char(b, type);
-    tws_buf_u64(b, n);
-    tws_buf_c(b, "\r\n");
-}
-
-TWS_API void tws_resp_command(tws_buf *b, size_t words)
-{
-    tws__resp_header(b, '*', words);
-}
-
-TWS_API void tws_resp_word(tws_buf *b, tws_str word)
-{
-    tws__resp_header(b, '$', word.len);
-    tws_buf_str(b, word);
-    tws_buf_c(b, "\r\n");
-}
-
-TWS_API void tws_resp_word_c(tws_buf *b, const char *word)
-{
-    tws_resp_word(b, tws_str_c(word));
-}
-
-TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word)
-{
-    char digits[TWS__DECIMAL_MAX];
-    char *end = digits + sizeof digits;
-    char *begin = tws__decimal(end, word);
-    tws_resp_word(b, tws_str_of(begin, (size_t)(end - begin)));
-}
-#endif /* TASKWS_NO_REDIS */
 
 /* ======================================================================================== */
 /*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
@@ -8443,7 +7864,8 @@ TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r)
 {
     bool live = b->snapshot_until <= b->from && r->snapshot_until <= r->position;
     bool found = r->state == TWS__READER_SNAPSHOT || r->state == TWS__READER_STEPS;
-    return found && b->group == r->group && !b->start && b->reset == NULL &&
+    /* An empty batch is no answer: events may have come since. */
+    return b->count > 0 && found && b->group == r->group && !b->start && b->reset == NULL &&
            b->from == r->position && (live || b->snapshot_until == r->snapshot_until);
 }
 
@@ -8461,6 +7883,7 @@ TWS_API void tws_hub_batch_free(tws_hub_batch *b)
         tws_event_unref(b->event[i]);
     }
     b->count = 0;
+    b->group = NULL; /* it serves no other reader any more */
 }
 
 /* -- upstream -- */
@@ -8931,7 +8354,8 @@ static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t l
         return tws__conn_keep(c, t->now_ms, data, len);
     }
     bool slice = borrowed && len >= TWS__BORROW;
-    bool room = t->out_count < TWS_TURN_SLICES && (slice || len <= TWS_TURN_SCRATCH - t->scratch_len);
+    bool room =
+        t->out_count < TWS_TURN_SLICES && (slice || len <= TWS_TURN_SCRATCH - t->scratch_len);
     if (!room) {
         if (!tws__conn_keep_slices(c, t, 0, t->out_bytes)) {
             return false;
@@ -9110,8 +8534,8 @@ TWS_API void tws_conn_eof(tws_conn *c)
 
 /* -- requests -- */
 
-static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_event *ev, int status,
-                                            const char *reason)
+static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_event *ev,
+                                            int status, const char *reason)
 {
     ev->type = TWS_CONN_BAD_REQUEST;
     ev->status = status;
@@ -9125,7 +8549,8 @@ static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_e
 static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     const tws_http_request *r = &t->request;
-    c->flags &= (uint8_t)~(TWS__KEEP_ALIVE | TWS__NO_BODY | TWS__MINOR_0 | TWS__CONTINUED | TWS__BEGUN);
+    c->flags &=
+        (uint8_t) ~(TWS__KEEP_ALIVE | TWS__NO_BODY | TWS__MINOR_0 | TWS__CONTINUED | TWS__BEGUN);
     c->flags |= TWS__SERVED;
     if (r->keep_alive) {
         c->flags |= TWS__KEEP_ALIVE;
@@ -9182,7 +8607,8 @@ static void tws__conn_read_again(const tws_conn *c, tws_turn *t)
 }
 
 /* A chunked body, decoded in place: [head][decoded so far][raw]. */
-static tws_conn_event_type tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
+static tws_conn_event_type tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev,
+                                             bool fresh)
 {
     size_t at = (size_t)c->u.http.head_bytes + c->u.http.body_bytes;
     char *raw = (char *)t->input + at;
@@ -9309,7 +8735,8 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
     if (c->state != TWS__WAIT) {
         return;
     }
-    /* Ended by the connection's end, RFC 9112 6.3: an event is written as it is, for all readers. */
+    /* Ended by the connection's end, RFC 9112 6.3: an event is written as it is, for all readers.
+     */
     tws__conn_head_out(c, t, status, head, content_type, -1, true);
     if ((c->flags & TWS__NO_BODY) != 0) {
         tws__conn_answered(c, t, true);
@@ -9340,7 +8767,8 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
     tws__conn_enter(c, TWS__OPEN, t->now_ms);
     c->input_ms = t->now_ms;
     c->ping_ms = 0;
-    tws_ws_init(&c->u.ws, TWS_WS_SERVER, c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
+    tws_ws_init(&c->u.ws, TWS_WS_SERVER,
+                c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
                 c->desc->max_frames == TWS_OFF ? 0 : c->desc->max_frames);
 }
 
@@ -9890,10 +9318,14 @@ static int tws__sys_listen_tcp(const char *host, int port, bool shared, const ch
 {
     struct addrinfo hints, *list = NULL;
     char service[8];
+    if (port < 0 || port > 65535) {
+        *why = "a port is a number from 1 to 65535";
+        return -1;
+    }
     memset(&hints, 0, sizeof hints);
     hints.ai_socktype = SOCK_STREAM;
     hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-    snprintf(service, sizeof service, "%u", (unsigned)port & 0xffffu);
+    snprintf(service, sizeof service, "%d", port);
     int error = getaddrinfo(host, service, &hints, &list);
     if (error != 0) {
         *why = gai_strerror(error);
@@ -9910,6 +9342,20 @@ static int tws__sys_listen_tcp(const char *host, int port, bool shared, const ch
     return fd;
 }
 
+/* Does somebody listen there? One who does not is what a killed server leaves behind. */
+static bool tws__sys_unix_alive(const struct sockaddr_un *a)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd < 0) {
+        return true;
+    }
+    tws__sys_nonblocking(fd); /* a full backlog is somebody, too */
+    bool alive = connect(fd, (const struct sockaddr *)a, (socklen_t)sizeof *a) == 0 ||
+                 errno != ECONNREFUSED;
+    close(fd);
+    return alive;
+}
+
 static int tws__sys_listen_unix(const char *path, const char **why)
 {
     struct sockaddr_un a;
@@ -9921,8 +9367,8 @@ static int tws__sys_listen_unix(const char *path, const char **why)
         return -1;
     }
     memcpy(a.sun_path, path, strlen(path));
-    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode)) {
-        unlink(path);
+    if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !tws__sys_unix_alive(&a)) {
+        unlink(path); /* else bind says that the address is in use */
     }
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0 || bind(fd, (const struct sockaddr *)&a, (socklen_t)sizeof a) != 0 ||
@@ -10066,6 +9512,7 @@ struct tws_loop {
     tws_watch **owner;
     uint32_t count;
     uint32_t cap;
+    uint32_t start; /* of the next search for what is ready */
 #endif
 };
 
@@ -10149,23 +9596,22 @@ static void tws__backend_free(tws_loop *l)
 
 static bool tws__backend_grow(tws_loop *l)
 {
+    const tws_allocator *a = l->allocator;
     uint32_t cap = l->cap == 0 ? 64 : l->cap * 2;
-    void *set = tws_resize(l->allocator, l->set, l->cap * sizeof *l->set, cap * sizeof *l->set);
-    if (set == NULL) {
+    struct pollfd *set = (struct pollfd *)tws_alloc(a, cap * sizeof *set);
+    tws_watch **owner = (tws_watch **)tws_alloc(a, cap * sizeof *owner);
+    if (set == NULL || owner == NULL) {
+        tws_release(a, set, cap * sizeof *set);
+        tws_release(a, owner, cap * sizeof *owner);
         return false;
     }
-    l->set = (struct pollfd *)set;
-    void *owner =
-        tws_resize(l->allocator, l->owner, l->cap * sizeof *l->owner, cap * sizeof *l->owner);
-    if (owner == NULL) {
-        /* Back to the old size: shrinking gives the same block or, failing, leaves a larger one
-         * whose size would be forgotten; so grow the other array first next time. */
-        void *back = tws_resize(l->allocator, set, cap * sizeof *l->set,
-                                l->cap == 0 ? 0 : l->cap * sizeof *l->set);
-        l->set = (struct pollfd *)back;
-        return false;
+    if (l->count != 0) {
+        memcpy(set, l->set, l->count * sizeof *set);
+        memcpy(owner, l->owner, l->count * sizeof *owner);
     }
-    l->owner = (tws_watch **)owner;
+    tws__backend_free(l);
+    l->set = set;
+    l->owner = owner;
     l->cap = cap;
     return true;
 }
@@ -10203,11 +9649,11 @@ static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
 {
     int left = poll(l->set, (nfds_t)l->count, timeout_ms);
     size_t n = 0;
-    /* More than fit are met again in the next turn: poll is level-triggered. Begin elsewhere then,
-     * so that the last ones are not starved. */
-    uint32_t start = l->count == 0 ? 0 : (uint32_t)(l->tick % l->count);
-    for (uint32_t k = 0; k < l->count && left > 0 && n < TWS_LOOP_READY; k++) {
-        uint32_t i = start + k < l->count ? start + k : start + k - l->count;
+    /* More than fit are met again in the next turn: poll is level-triggered. It begins behind the
+     * last one of this, so that nobody is starved. */
+    uint32_t i = l->start;
+    for (uint32_t k = 0; k < l->count && left > 0 && n < TWS_LOOP_READY; k++, i++) {
+        i = i < l->count ? i : 0;
         short got = l->set[i].revents;
         if (got == 0) {
             continue;
@@ -10219,6 +9665,7 @@ static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
         n++;
         left--;
     }
+    l->start = n == TWS_LOOP_READY ? i : 0;
     return n;
 }
 
@@ -10325,12 +9772,14 @@ TWS_API void tws_loop_wake(tws_loop *l)
     }
 }
 
+/* Emptied first, then marked so: the other way round, a wake-up between the two would be swallowed
+ * with the mark left standing, and every later one would think that it had been done. */
 static void tws__loop_drain_wake(tws_loop *l)
 {
     char sink[64];
-    TWS__SWAP(&l->woken, 0u);
     ssize_t n = read(l->wake.fd, sink, sizeof sink);
     (void)n;
+    TWS__SWAP(&l->woken, 0u);
 }
 
 TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint64_t *now_ms)
@@ -10635,7 +10084,8 @@ static void tws__tally_remove(tws_server *s, uint64_t key)
  * those before it are the client's own claims. */
 static bool tws__peer_forwarded(const tws_peer *p, const tws_http_request *r, tws_str *address)
 {
-    const tws_str *field = p->thread->server->desc.trust_proxy ? tws_http_find(r, "X-Forwarded-For") : NULL;
+    const tws_str *field =
+        p->thread->server->desc.trust_proxy ? tws_http_find(r, "X-Forwarded-For") : NULL;
     if (field == NULL) {
         return false;
     }
@@ -11147,7 +10597,8 @@ static void tws__peer_goodbye(tws_peer *p)
 {
     tws__peer_begin(p);
     if (tws_conn_open(&p->conn)) {
-        tws__peer_leave(p, 1001, "draining", "the server is shutting down; reconnect after a delay");
+        tws__peer_leave(p, 1001, "draining",
+                        "the server is shutting down; reconnect after a delay");
     } else if (tws_conn_idle(&p->conn)) {
         tws_conn_close(&p->conn, &p->thread->turn, 1001, tws_str_of(NULL, 0));
     }
@@ -11205,7 +10656,8 @@ static bool tws__thread_drained(tws__thread *t)
     if (!t->draining) {
         tws__thread_begin_drain(t);
     }
-    uint64_t limit = (uint64_t)t->server->desc.drain_ms + 2u * (uint64_t)t->server->desc.limits.close_ms;
+    uint64_t limit =
+        (uint64_t)t->server->desc.drain_ms + 2u * (uint64_t)t->server->desc.limits.close_ms;
     if (stopping >= 2 || t->now_ms - t->drain_from_ms > limit) {
         tws__thread_close_listener(t);
         tws__thread_end_all(t);
@@ -11435,8 +10887,9 @@ TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_b
         s->route = (tws_route *)grown;
         s->route_cap = cap;
     }
-    tws_status status = tws_router_add(&s->router, route->method, route->pattern,
-                                       (void *)(uintptr_t)s->route_count, error != NULL ? error : &none);
+    tws_status status =
+        tws_router_add(&s->router, route->method, route->pattern, (void *)(uintptr_t)s->route_count,
+                       error != NULL ? error : &none);
     if (status == TWS_OK) {
         s->route[s->route_count] = *route;
         s->route_count++;
@@ -11484,8 +10937,10 @@ TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
             const char *where = s->desc.unix_path != NULL ? s->desc.unix_path
                                 : s->desc.host != NULL    ? s->desc.host
                                                           : "127.0.0.1";
-            snprintf(text, sizeof text, "cannot listen on %s port %d: %s (choose another with --port, "
-                     "or stop what uses it)", where, s->port, why);
+            snprintf(text, sizeof text,
+                     "cannot listen on %s port %d: %s (choose another with --port, "
+                     "or stop what uses it)",
+                     where, s->port, why);
             tws_buf_c(error, text);
         }
         return status;
@@ -11611,8 +11066,8 @@ TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out)
     out->connections = TWS__LOAD(&s->connections);
 }
 
-TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id, void (*fn)(tws_peer *p, void *arg),
-                                   void *arg)
+TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id,
+                                   void (*fn)(tws_peer *p, void *arg), void *arg)
 {
     unsigned index = (unsigned)(id >> 56);
     if (index >= s->threads) {
@@ -11700,7 +11155,8 @@ TWS_API const char *tws_peer_address(const tws_peer *p, char out[64])
 TWS_API bool tws_peer_is_local(const tws_peer *p, const tws_http_request *request)
 {
     uint8_t raw[16];
-    if (p->thread->server->desc.unix_path != NULL || tws_http_find(request, "X-Forwarded-For") != NULL ||
+    if (p->thread->server->desc.unix_path != NULL ||
+        tws_http_find(request, "X-Forwarded-For") != NULL ||
         tws_http_find(request, "Forwarded") != NULL || tws_http_find(request, "Via") != NULL) {
         return false;
     }
@@ -11801,7 +11257,8 @@ TWS_API bool tws_peer_send(tws_peer *p, tws_ws_opcode opcode, const void *payloa
     return tws_conn_send(&p->conn, &p->thread->turn, opcode, payload, len, false);
 }
 
-TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len)
+TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const void *payload,
+                                    size_t len)
 {
     tws_count(&p->thread->traffic.messages_out, 1);
     return tws_conn_send(&p->conn, &p->thread->turn, opcode, payload, len, true);
@@ -11851,6 +11308,8 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
  * token is found and judged, then the session acts by its kind. */
 
 #define TWS__PROTOCOL "taskws.v1"
+
+#define TWS__WARN_MS 60000u /* before a token ends */
 
 enum { TWS__WEBSOCKET, TWS__SSE, TWS__SNAPSHOT, TWS__PUBLISH, TWS__STATUS, TWS__METRICS };
 
@@ -12059,7 +11518,8 @@ static void tws__session_reset(tws__session *s, const char *reason)
 
 /* -- life of a session -- */
 
-static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8_t kind, tws_str user)
+static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8_t kind,
+                                         tws_str user)
 {
     tws__session *s = (tws__session *)tws_alloc(ts->desc.allocator, sizeof *s + user.len);
     if (s == NULL) {
@@ -12126,7 +11586,8 @@ static void tws__session_refuse(tws__session *s, const char *word)
 
 /* -- tokens -- */
 
-static tws_jwt_error tws__verify(tws_task_server *ts, tws__seat *seat, tws_str token, tws_identity *who)
+static tws_jwt_error tws__verify(tws_task_server *ts, tws__seat *seat, tws_str token,
+                                 tws_identity *who)
 {
     TWS__LOCK(&ts->ring_lock);
     tws_auth_ring *ring = tws_auth_ring_ref(ts->ring);
@@ -12137,32 +11598,42 @@ static tws_jwt_error tws__verify(tws_task_server *ts, tws__seat *seat, tws_str t
     return error;
 }
 
-/* When the token ends, tell; a minute before, warn. A token taken within the leeway ends with it. */
+/* Milliseconds until the token ends. */
+static uint64_t tws__session_left_ms(const tws__session *s)
+{
+    uint64_t wall_ms = tws_sys_wall_ms();
+    uint64_t end_ms = (uint64_t)(s->expires_s > INT64_MAX / 1000 ? INT64_MAX : s->expires_s * 1000);
+    return end_ms > wall_ms ? end_ms - wall_ms : 0;
+}
+
+/* Wake up when the token ends, and a minute before. */
 static void tws__session_watch_expiry(tws__session *s)
 {
     if (s->expires_s == INT64_MAX) {
         tws_peer_set_timer(s->peer, UINT64_MAX);
         return;
     }
-    int64_t wall_ms = (int64_t)tws_sys_wall_ms();
-    int64_t end_ms = s->expires_s > INT64_MAX / 1000 ? INT64_MAX : s->expires_s * 1000;
-    int64_t left_ms = end_ms > wall_ms ? end_ms - wall_ms : 0;
-    int64_t wait_ms = s->warned || left_ms < 60000 ? left_ms : left_ms - 60000;
-    if (!s->warned && left_ms <= 60000) {
-        char memory[64];
-        tws_buf b;
-        s->warned = true;
-        tws_buf_fixed(&b, memory, sizeof memory);
-        tws_buf_c(&b, "{\"type\":\"expiring\"");
-        tws_json_write_member_u64(&b, "expires_in", (uint64_t)(left_ms + 999) / 1000);
-        tws_buf_c(&b, "}");
-        if (s->format != TWS_FORMAT_RAW) {
-            tws__session_say(s, "expiring", tws_buf_view(&b));
-        }
-    }
-    tws_peer_set_timer(s->peer, tws_sys_now_ms() + (uint64_t)wait_ms);
+    uint64_t left_ms = tws__session_left_ms(s);
+    uint64_t warn_ms = left_ms > TWS__WARN_MS ? left_ms - TWS__WARN_MS : 0;
+    tws_peer_set_timer(s->peer, tws_sys_now_ms() + (s->warned ? left_ms : warn_ms));
 }
 
+static void tws__session_warn(tws__session *s)
+{
+    char memory[64];
+    tws_buf b;
+    s->warned = true;
+    if (s->format == TWS_FORMAT_RAW) {
+        return;
+    }
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "{\"type\":\"expiring\"");
+    tws_json_write_member_u64(&b, "expires_in", (tws__session_left_ms(s) + 999) / 1000);
+    tws_buf_c(&b, "}");
+    tws__session_say(s, "expiring", tws_buf_view(&b));
+}
+
+/* A token taken within the leeway ends with the leeway. */
 static void tws__session_take_identity(tws__session *s, const tws_identity *who)
 {
     const tws_task_server *ts = tws__session_server(s);
@@ -12171,7 +11642,6 @@ static void tws__session_take_identity(tws__session *s, const tws_identity *who)
     bool late = who->expires_s <= now_s && leeway != TWS_OFF;
     s->expires_s = late ? who->expires_s + (int64_t)leeway : who->expires_s;
     s->who = tws__hash_user(ts, tws_identity_user(who));
-    s->warned = false;
 }
 
 /* -- acting, once allowed -- */
@@ -12307,8 +11777,8 @@ static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line
     tws_buf_c(&b, " is ");
     tws_buf_c(&b, tws__event_fault(status));
     memory[b.len] = '\0';
-    tws_peer_respond_error(s->peer, size ? 413 : 400, NULL, size ? "message_too_big" : "bad_request",
-                           memory);
+    tws_peer_respond_error(s->peer, size ? 413 : 400, NULL,
+                           size ? "message_too_big" : "bad_request", memory);
     tws__session_done(s);
 }
 
@@ -12370,7 +11840,8 @@ static void tws__session_publish_lines(tws__session *s, tws_str body)
     tws_buf_reserve(&b, (size_t)lines * (TWS_EVENT_ID_MAX + 3) + 16);
     tws_buf_c(&b, "\"ids\":[");
     rest = body;
-    for (uint64_t i = 0; stored == TWS_OK && b.status == TWS_OK && tws__next_line(&rest, &number, &line);) {
+    for (uint64_t i = 0;
+         stored == TWS_OK && b.status == TWS_OK && tws__next_line(&rest, &number, &line);) {
         tws_event_id id;
         stored = tws__store(ts, tws__session_user(s), line, &id);
         if (stored == TWS_OK) {
@@ -12386,8 +11857,8 @@ static void tws__session_publish_lines(tws__session *s, tws_str body)
                                      "\"no memory; the listed events are stored\"},");
     tws_buf_str(&answer, tws_buf_view(&b));
     tws_buf_c(&answer, "}");
-    tws_peer_respond(s->peer, whole && answer.status == TWS_OK ? 202 : 503, NULL, "application/json",
-                     tws_buf_view(&answer));
+    tws_peer_respond(s->peer, whole && answer.status == TWS_OK ? 202 : 503, NULL,
+                     "application/json", tws_buf_view(&answer));
     tws_buf_free(&answer);
     tws_buf_free(&b);
     tws__session_done(s);
@@ -12405,8 +11876,8 @@ static void tws__write_limits(const tws_task_server *ts, tws_buf *b)
     tws_json_write_member_u64(b, "max_per_ip", d->max_per_ip);
     tws_json_write_member_u64(b, "max_event_bytes", d->max_event_bytes);
     tws_json_write_member_u64(b, "max_message_bytes", d->limits.max_message_bytes);
-    tws_json_write_member_u64(b, "heartbeat_s",
-                              d->limits.heartbeat_ms == TWS_OFF ? 0 : d->limits.heartbeat_ms / 1000);
+    tws_json_write_member_u64(
+        b, "heartbeat_s", d->limits.heartbeat_ms == TWS_OFF ? 0 : d->limits.heartbeat_ms / 1000);
     tws_buf_c(b, "}");
 }
 
@@ -12475,7 +11946,8 @@ static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
          refused},
         {"taskws_protocol_errors_total", "WebSockets closed for a protocol error.", "counter",
          n.protocol_errors},
-        {"taskws_timeouts_total", "Heartbeats unanswered and stalled clients.", "counter", n.timeouts},
+        {"taskws_timeouts_total", "Heartbeats unanswered and stalled clients.", "counter",
+         n.timeouts},
         {"taskws_messages_received_total", "WebSocket messages in.", "counter", n.messages_in},
         {"taskws_messages_sent_total", "Messages and events out.", "counter", n.messages_out},
         {"taskws_received_bytes_total", "Bytes in.", "counter", n.bytes_in},
@@ -12569,7 +12041,8 @@ static tws_str tws__verdict_key(const tws__session *s, char memory[TWS_MAX_USER_
     return tws_str_of(memory, user.len + 1);
 }
 
-static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_str token, tws_str body)
+static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_str token,
+                                 tws_str body)
 {
     tws_task_server *ts = tws__session_server(s);
     size_t bytes = sizeof *s->pending + token.len + body.len;
@@ -12594,7 +12067,8 @@ static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_s
     return true;
 }
 
-static void tws__session_verdict(tws__session *s, const tws_identity *who, bool allowed, tws_str body)
+static void tws__session_verdict(tws__session *s, const tws_identity *who, bool allowed,
+                                 tws_str body)
 {
     if (allowed) {
         tws__session_act(s, who, body);
@@ -12603,7 +12077,8 @@ static void tws__session_verdict(tws__session *s, const tws_identity *who, bool 
     }
 }
 
-static void tws__session_ask_host(tws__session *s, const tws_identity *who, tws_str token, tws_str body)
+static void tws__session_ask_host(tws__session *s, const tws_identity *who, tws_str token,
+                                  tws_str body)
 {
     char memory[TWS_MAX_USER_ID + 1];
     tws_task_server *ts = tws__session_server(s);
@@ -12693,6 +12168,9 @@ static void tws__session_new_token(tws__session *s, tws_str token)
         return;
     }
     tws_jwt_error error = tws__verify(ts, tws__seat_of(ts, s->peer), token, &who);
+    if (error == TWS_JWT_OK && who.expires_s <= (int64_t)(tws_sys_wall_ms() / 1000)) {
+        error = TWS_JWT_EXPIRED; /* the leeway is for clocks that differ, not for more time */
+    }
     if (error != TWS_JWT_OK) {
         const tws__refusal *r = tws__refusal_of(tws_jwt_word(error));
         tws__session_error(s, r->word, r->message, r->retry, 0); /* the old token still holds */
@@ -12700,6 +12178,7 @@ static void tws__session_new_token(tws__session *s, tws_str token)
         tws__session_refuse(s, "forbidden_user");
     } else {
         tws__session_take_identity(s, &who);
+        s->warned = tws__session_left_ms(s) <= TWS__WARN_MS; /* once for a token, not in a loop */
         tws__session_watch_expiry(s);
     }
 }
@@ -12720,7 +12199,8 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
         return;
     }
     if (tws_json_member(text, tws_str_c("type"), &type) != TWS_OK || type.type != TWS_JSON_STRING) {
-        tws__session_error(s, "bad_message", "a message is a JSON object with a string \"type\"", false, 0);
+        tws__session_error(s, "bad_message", "a message is a JSON object with a string \"type\"",
+                           false, 0);
         return;
     }
     if (tws_str_eq_c(type.text, "ping")) {
@@ -12733,7 +12213,8 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
         tws__session_new_token(s, token.text);
         return;
     }
-    tws__session_error(s, "bad_message", "types are \"ping\" and \"auth\" with a string \"token\"", false, 0);
+    tws__session_error(s, "bad_message", "types are \"ping\" and \"auth\" with a string \"token\"",
+                       false, 0);
 }
 
 /* -- events to a client -- */
@@ -12760,7 +12241,9 @@ static void tws__on_stream_output(tws_peer *p)
     b->reset = NULL;
     tws_str slices[TWS_EVENT_SLICES];
     size_t n = 0;
-    while (n < b->count && tws_peer_offer(p, slices, tws_event_wire(b->event[n], (tws_event_format)s->format, slices))) {
+    while (n < b->count &&
+           tws_peer_offer(p, slices,
+                          tws_event_wire(b->event[n], (tws_event_format)s->format, slices))) {
         n++;
     }
     seat->offered_by = s;
@@ -12792,9 +12275,13 @@ static void tws__on_stream_timer(tws_peer *p)
     if (s->phase != TWS__LIVE) {
         return;
     }
-    if (s->expires_s <= (int64_t)(tws_sys_wall_ms() / 1000)) {
+    uint64_t left_ms = tws__session_left_ms(s);
+    if (left_ms == 0) {
         tws__session_refuse(s, "token_expired");
         return;
+    }
+    if (!s->warned && left_ms <= TWS__WARN_MS) {
+        tws__session_warn(s);
     }
     tws__session_watch_expiry(s);
 }
@@ -12827,6 +12314,7 @@ static void tws__on_turn(void *context, unsigned thread)
             next = r->next; /* r may leave when it is served */
             tws_peer_pull(((tws__session *)(void *)r)->peer);
         }
+        tws_hub_batch_free(&seat->batch); /* what it holds is old when the group has news again */
     }
     tws_hub_batch_free(&seat->batch);
 }
@@ -12864,7 +12352,9 @@ static bool tws__session_parameters(tws__session *s, const tws_http_request *r, 
     if (times > 1 || (times == 1 && !tws_event_id_parse(value, &s->since))) {
         return false;
     }
-    s->format = (uint8_t)(s->kind == TWS__SSE ? TWS_FORMAT_SSE : raw ? TWS_FORMAT_RAW : TWS_FORMAT_ENVELOPE);
+    s->format = (uint8_t)(s->kind == TWS__SSE ? TWS_FORMAT_SSE
+                          : raw               ? TWS_FORMAT_RAW
+                                              : TWS_FORMAT_ENVELOPE);
     times = tws_http_query(r->query, "format", &value);
     if (times == 0 || s->kind == TWS__SSE) {
         return times <= 1;
@@ -12906,8 +12396,8 @@ static void tws__session_begin(tws__session *s, const tws_http_request *r)
     tws__session_authenticate(s, token, r->body);
 }
 
-static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r, uint8_t kind,
-                              tws_str user)
+static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
+                              uint8_t kind, tws_str user)
 {
     tws__session *s = tws__session_create(ts, p, kind, user);
     if (s == NULL) {
@@ -12920,7 +12410,8 @@ static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_r
     }
     if (kind == TWS__PUBLISH) {
         const tws_str *type = tws_http_find(r, "Content-Type");
-        tws_str media = type == NULL ? tws_str_of(NULL, 0) : tws_str_of(type->ptr, tws_str_find(*type, ';'));
+        tws_str media =
+            type == NULL ? tws_str_of(NULL, 0) : tws_str_of(type->ptr, tws_str_find(*type, ';'));
         s->ndjson = tws_str_eq_nocase(tws_str_trim(media), tws_str_c("application/x-ndjson"));
     }
     tws__session_begin(s, r);
@@ -12935,7 +12426,8 @@ static bool tws__user_of(const tws_peer *p, char memory[TWS_MAX_USER_ID], tws_st
 }
 
 /* A user id that cannot be: a WebSocket is told so by a message, as for every other refusal. */
-static void tws__refuse_user(tws_task_server *ts, tws_peer *p, const tws_http_request *r, uint8_t kind)
+static void tws__refuse_user(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
+                             uint8_t kind)
 {
     tws__session *s = tws__session_create(ts, p, kind, tws_str_of(NULL, 0));
     if (s == NULL) {
@@ -12963,7 +12455,8 @@ static void tws__open_user_session(tws_task_server *ts, tws_peer *p, const tws_h
 
 static void tws__on_tasks_get(tws_peer *p, const tws_http_request *r, void *context)
 {
-    bool websocket = tws_http_find(r, "Upgrade") != NULL || tws_http_find(r, "Sec-WebSocket-Key") != NULL;
+    bool websocket =
+        tws_http_find(r, "Upgrade") != NULL || tws_http_find(r, "Sec-WebSocket-Key") != NULL;
     bool sse = tws_http_lists(r, "Accept", "text/event-stream");
     tws__open_user_session((tws_task_server *)context, p, r,
                            websocket ? (uint8_t)TWS__WEBSOCKET : sse ? (uint8_t)TWS__SSE
@@ -12973,7 +12466,8 @@ static void tws__on_tasks_get(tws_peer *p, const tws_http_request *r, void *cont
 static void tws__on_tasks_post(tws_peer *p, const tws_http_request *r, void *context)
 {
     if (!r->chunked && tws_http_find(r, "Content-Length") == NULL) {
-        tws_peer_respond_error(p, 411, NULL, "bad_request", "a body with its Content-Length is needed");
+        tws_peer_respond_error(p, 411, NULL, "bad_request",
+                               "a body with its Content-Length is needed");
         return;
     }
     tws__open_user_session((tws_task_server *)context, p, r, TWS__PUBLISH);
@@ -13065,9 +12559,8 @@ static tws_status tws__make_ring(tws_task_server *ts, tws_buf *error)
     one.secret = d->jwt_secret == NULL ? "" : d->jwt_secret;
     one.secret_len = strlen((const char *)one.secret);
     bool many = d->key_count != 0;
-    tws_status status =
-        tws_auth_ring_create(&ts->ring, d->allocator, many ? d->keys : &one, many ? d->key_count : 1,
-                             d->allow_short_secret, &why);
+    tws_status status = tws_auth_ring_create(&ts->ring, d->allocator, many ? d->keys : &one,
+                                             many ? d->key_count : 1, d->allow_short_secret, &why);
     if (status != TWS_OK) {
         tws_buf_c(error, "the token key cannot be used: ");
         tws_buf_c(error, status == TWS_ERR_MEMORY ? "no memory" : why);
@@ -13173,7 +12666,8 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     tws_buf *why = error != NULL ? error : &none;
     *out = NULL;
     if (desc->redis_url != NULL) {
-        tws_buf_c(why, "Redis is not in this build yet; leave out --redis to use the in-memory store");
+        tws_buf_c(why,
+                  "Redis is not in this build yet; leave out --redis to use the in-memory store");
         return TWS_ERR_UNAVAILABLE;
     }
     tws_task_server *ts = (tws_task_server *)tws_alloc(desc->allocator, sizeof *ts);
@@ -13229,16 +12723,16 @@ TWS_API tws_server *tws_task_server_base(tws_task_server *ts)
     return ts->server;
 }
 
-TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id, const char *json,
-                                           size_t len, tws_event_id *id)
+TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id,
+                                           const char *json, size_t len, tws_event_id *id)
 {
     tws_str text = tws_str_of(json, len);
     tws_status status = tws__check_event(ts, text);
     return status != TWS_OK ? status : tws__store(ts, tws_str_c(user_id), text, id);
 }
 
-TWS_API tws_status tws_task_server_set_keys(tws_task_server *ts, const tws_auth_key *keys, size_t count,
-                                            const char **why)
+TWS_API tws_status tws_task_server_set_keys(tws_task_server *ts, const tws_auth_key *keys,
+                                            size_t count, const char **why)
 {
     tws_auth_ring *ring = NULL;
     tws_status status = tws_auth_ring_create(&ring, ts->desc.allocator, keys, count,

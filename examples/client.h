@@ -314,7 +314,7 @@ static inline bool client_request(client *c, const char *method, const char *tar
 
 /* -- WebSocket -- */
 
-/* Open a WebSocket. False with c->response.status not 0: refused, c->body has the server's words. */
+/* Open a WebSocket. False with a c->response.status: refused, and c->body says why. */
 static inline bool client_upgrade(client *c, const char *target, const char *head, int timeout_ms)
 {
     uint8_t nonce[16];

@@ -115,11 +115,13 @@ static const char *what_came(const client *c)
 static bool open_socket(doctor *d, const char *user, const tws_buf *token, const char *query)
 {
     tasks_target(&d->target, &d->common, user, query);
+    const char *head = NULL;
     if (token != NULL) {
         authorization(&d->head, token, "");
+        head = d->head.ptr;
     }
     return connect_to(d, &d->reader) &&
-           client_upgrade(&d->reader, d->target.ptr, token != NULL ? d->head.ptr : NULL, TIMEOUT_MS);
+           client_upgrade(&d->reader, d->target.ptr, head, TIMEOUT_MS);
 }
 
 /* Read up to the next message of that type. */
@@ -149,8 +151,8 @@ static bool publish(doctor *d, const char *message, char id[64])
         return false;
     }
     snprintf(event, sizeof event,
-             "{\"task_id\":\"doctor\",\"status\":\"completed\",\"progress\":100,\"message\":\"%s\"}",
-             message);
+             "{\"task_id\":\"doctor\",\"status\":\"completed\",\"progress\":100,"
+             "\"message\":\"%s\"}", message);
     tasks_target(&d->target, &d->common, d->user, "");
     int status = ask_as(d, &d->worker, "POST", d->target.ptr, token, tws_str_c(event));
     const tws_str got = json_word(tws_buf_view(&d->worker.body), "id");
@@ -241,15 +243,16 @@ static int by_size(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void check_handshakes(doctor *d)
+/* False: there is no WebSocket here, and no use in checking what one does. */
+static bool check_handshakes(doctor *d)
 {
     double took[HANDSHAKES];
     for (size_t i = 0; i < HANDSHAKES; i++) {
         const double begin = now_ms();
         if (!open_socket(d, d->user, &d->token, "")) {
-            fail(d, "handshake", "number %zu: %s; %s", i + 1, d->reader.error,
-                 what_came(&d->reader));
-            return;
+            fail(d, "handshake", "number %zu: %s%s", i + 1, what_came(&d->reader),
+                 d->reader.response.status == 426 ? " (a proxy drops Upgrade?)" : "");
+            return false;
         }
         took[i] = now_ms() - begin;
         client_close(&d->reader, 1000, TIMEOUT_MS);
@@ -257,6 +260,7 @@ static void check_handshakes(doctor *d)
     qsort(took, HANDSHAKES, sizeof *took, by_size);
     pass(d, "handshake", "median %.1f ms, slowest %.1f ms of %d, TCP included",
          (took[HANDSHAKES / 2 - 1] + took[HANDSHAKES / 2]) / 2, took[HANDSHAKES - 1], HANDSHAKES);
+    return true;
 }
 
 static void check_http_refusal(doctor *d)
@@ -320,7 +324,6 @@ static void check_refusal(doctor *d, const char *name, const char *user, const t
 
 static void check_refusals(doctor *d)
 {
-    check_http_refusal(d);
     check_refusal(d, "without token", d->user, NULL, "token_missing", 4401);
     tws_buf_clear(&d->other);
     tws_buf_c(&d->other, "not.a-token");
@@ -370,7 +373,7 @@ static unsigned events_until(client *c, const char *id)
     return 0;
 }
 
-/* True: go on, there is somebody who may publish. */
+/* True: it works, and *first is the id of an event. */
 static bool check_publish(doctor *d, char first[64])
 {
     if (!follow(d, "")) {
@@ -508,23 +511,32 @@ static bool choose_user(doctor *d)
     return d->user[0] != '\0';
 }
 
-static int run(doctor *d)
+static bool check_websocket(doctor *d)
 {
     char first[64];
+    if (!check_handshakes(d)) {
+        skip(d, "WebSocket", "all other checks of it");
+        return false;
+    }
+    check_refusals(d);
+    check_ping(d);
+    if (!check_publish(d, first)) {
+        skip(d, "resume", "nothing published");
+        return false;
+    }
+    check_resume(d, first);
+    return true;
+}
+
+static int run(doctor *d)
+{
     if (check_tcp(d)) {
         check_health(d);
         check_ready(d);
         check_status(d);
         check_routes(d);
-        check_handshakes(d);
-        check_refusals(d);
-        check_ping(d);
-        const bool publishes = check_publish(d, first);
-        if (publishes) {
-            check_resume(d, first);
-        } else {
-            skip(d, "resume", "nothing published");
-        }
+        check_http_refusal(d);
+        const bool publishes = check_websocket(d);
         check_events(d, publishes);
         check_proxy(d);
     }

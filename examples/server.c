@@ -375,7 +375,7 @@ static const char *demo_secret(void)
     return text;
 }
 
-static void print_demo_url(const char *base, const char *secret)
+static void print_demo_url(const char *base, const char *prefix, const char *secret)
 {
     char token[512], claims[128];
     tws_buf b;
@@ -387,7 +387,8 @@ static void print_demo_url(const char *base, const char *secret)
     tws_jwt_sign(&b, &key, tws_str_c(NULL), tws_str_of(claims, (size_t)n));
     tws_wipe(&key, sizeof key);
     /* Behind the #, which a browser keeps to itself: the token reaches no log. */
-    printf("open %s/#user=demo&token=%.*s\n", base, (int)b.len, b.ptr);
+    printf("open %s/#user=demo%s%s&token=%.*s\n", base, prefix == NULL ? "" : "&prefix=",
+           prefix == NULL ? "" : prefix, (int)b.len, b.ptr);
 }
 
 /* -- signals, in a thread of their own -- */
@@ -457,7 +458,7 @@ static int serve(options *o, tws_task_server *ts)
     bool demo = o->demo && pthread_create(&demo_thread, NULL, demo_main, ts) == 0;
     printf("listening on %s\n", base);
     if (o->demo && o->desc.jwt_secret != NULL && o->desc.unix_path == NULL) {
-        print_demo_url(base, o->desc.jwt_secret);
+        print_demo_url(base, o->desc.prefix, o->desc.jwt_secret);
     }
     fflush(stdout);
     tws_status status = tws_server_run(server);

@@ -47,7 +47,7 @@ typedef struct watch {
     bool live; /* bars, on a terminal */
     bool utf8;
     client connection;
-    tws_buf token, head, target, scratch;
+    tws_buf token, last_token, head, target, scratch;
     char since[64]; /* the last event's id, "" before any */
     bool connected; /* the server has said so, on this connection */
     uint64_t silence_ms; /* after that much of it the connection is dead */
@@ -145,8 +145,10 @@ static void print_bar(const watch *w, const task *t)
 {
     const double progress = t->progress < 0 ? 0 : t->progress;
     const int full = (int)(progress / 100 * BAR_COLUMNS + 0.5);
+    const char *filled = w->utf8 ? "\xe2\x96\x88" : "#";
+    const char *empty = w->utf8 ? "\xe2\x96\x91" : ".";
     for (int i = 0; i < BAR_COLUMNS; i++) {
-        fputs(i < full ? (w->utf8 ? "\xe2\x96\x88" : "#") : (w->utf8 ? "\xe2\x96\x91" : "."), stdout);
+        fputs(i < full ? filled : empty, stdout);
     }
     if (t->progress < 0) {
         printf("     ");
@@ -199,7 +201,18 @@ static void draw(watch *w)
 
 /* -- tasks -- */
 
-/* A value as text, cut to what fits: a string's characters, of anything else its JSON. */
+/* A copy cut to what fits, between two characters. */
+static void copy_text(char *out, size_t cap, tws_str text)
+{
+    size_t n = text.len < cap - 1 ? text.len : cap - 1;
+    while (n > 0 && n < text.len && ((unsigned char)text.ptr[n] & 0xc0u) == 0x80) {
+        n--;
+    }
+    memcpy(out, n > 0 ? text.ptr : "", n);
+    out[n] = '\0';
+}
+
+/* A value as text: a string's characters, nothing for null, of anything else its JSON. */
 static void value_text(watch *w, tws_json_reader *r, const tws_json_token *value, char *out,
                        size_t cap)
 {
@@ -207,16 +220,13 @@ static void value_text(watch *w, tws_json_reader *r, const tws_json_token *value
     if (value->type == TWS_JSON_STRING && value->escaped) {
         tws_buf_clear(&w->scratch);
         tws_json_unescape(value, &w->scratch);
-        text = w->scratch.status == TWS_OK ? tws_buf_view(&w->scratch) : text;
+        text = tws_buf_view(&w->scratch);
+    } else if (value->type == TWS_JSON_NULL) {
+        text.len = 0;
     } else if (value->type != TWS_JSON_STRING) {
         (void)tws_json_skip(r, value, &text);
     }
-    size_t n = value->type == TWS_JSON_NULL ? 0 : text.len < cap - 1 ? text.len : cap - 1;
-    while (n > 0 && n < text.len && ((unsigned char)text.ptr[n] & 0xc0u) == 0x80) {
-        n--;
-    }
-    memcpy(out, n > 0 ? text.ptr : "", n);
-    out[n] = '\0';
+    copy_text(out, cap, text);
 }
 
 static double progress_of(const char *text)
@@ -229,34 +239,41 @@ static double progress_of(const char *text)
     return value > 100 ? 100 : value;
 }
 
-/* What a worker wrote, whatever it is: only what looks like a task's fields is read as such. */
+/* What a worker wrote, whatever it is. Only what looks like a task's fields is read as such; of
+ * an event without any its JSON is shown. */
 static void read_task(watch *w, tws_str data, task *t)
 {
+    char progress[32] = "";
+    const struct {
+        const char *name;
+        char *out;
+        size_t cap;
+    } fields[] = {{"task_id", t->id, sizeof t->id},
+                  {"name", t->name, sizeof t->name},
+                  {"status", t->status, sizeof t->status},
+                  {"message", t->message, sizeof t->message},
+                  {"progress", progress, sizeof progress}};
     tws_json_reader r;
     tws_json_token name, value;
-    char progress[32] = "";
     memset(t, 0, sizeof *t);
     tws_json_init(&r, data);
-    if (tws_json_next(&r, &value) != TWS_JSON_OBJECT) {
-        value_text(w, &r, &value, t->message, sizeof t->message);
-    }
+    (void)tws_json_next(&r, &value);
     while (r.depth == 1 && tws_json_next(&r, &name) == TWS_JSON_KEY) {
+        size_t i = 0;
+        while (i < 5 && !tws_str_eq_c(name.text, fields[i].name)) {
+            i++;
+        }
         (void)tws_json_next(&r, &value);
-        if (tws_str_eq_c(name.text, "task_id")) {
-            value_text(w, &r, &value, t->id, sizeof t->id);
-        } else if (tws_str_eq_c(name.text, "name")) {
-            value_text(w, &r, &value, t->name, sizeof t->name);
-        } else if (tws_str_eq_c(name.text, "status")) {
-            value_text(w, &r, &value, t->status, sizeof t->status);
-        } else if (tws_str_eq_c(name.text, "message")) {
-            value_text(w, &r, &value, t->message, sizeof t->message);
-        } else if (tws_str_eq_c(name.text, "progress")) {
-            value_text(w, &r, &value, progress, sizeof progress);
+        if (i < 5) {
+            value_text(w, &r, &value, fields[i].out, fields[i].cap);
         } else {
             (void)tws_json_skip(&r, &value, NULL);
         }
     }
     t->progress = progress_of(progress);
+    if (t->status[0] == '\0' && t->message[0] == '\0' && progress[0] == '\0') {
+        copy_text(t->message, sizeof t->message, data);
+    }
 }
 
 /* Where the task of that id stands: its own place, or a new one; of too many the first that is
@@ -290,11 +307,11 @@ static void keep(task *now, const task *before)
     if (now->status[0] == '\0') {
         memcpy(now->status, before->status, sizeof now->status);
     }
-    if (now->progress < 0 && before->id[0] != '\0') {
-        now->progress = before->progress;
-    }
     if (now->progress < 0 && strcmp(now->status, "completed") == 0) {
         now->progress = 100;
+    }
+    if (now->progress < 0 && before->id[0] != '\0') {
+        now->progress = before->progress;
     }
 }
 
@@ -359,19 +376,27 @@ static void on_connected(watch *w, tws_str message)
     w->connected = true;
     w->failures = 0;
     w->silence_ms = heartbeat_s * 1000 + 10000;
-    notice(w, "connected%s", tws_str_eq_c(json_part(message, "resumed"), "true") ? ", resumed" : "");
+    const bool resumed = tws_str_eq_c(json_part(message, "resumed"), "true");
+    notice(w, "connected%s", resumed ? ", resumed" : "");
 }
 
-/* A token that ends is followed by the next one on the same connection, if there is one. */
+/* Take the next token, where there is one: made from the secret, or written to the file since. */
+static bool next_token(watch *w)
+{
+    tws_buf_clear(&w->last_token);
+    tws_buf_str(&w->last_token, tws_buf_view(&w->token));
+    return w->common.token == NULL &&
+           options_token(&w->common, w->common.user, NULL, TOKEN_LIFE_S, &w->token) &&
+           !tws_str_eq(tws_buf_view(&w->token), tws_buf_view(&w->last_token));
+}
+
+/* A token that ends is followed by the next one on the same connection. */
 static void on_expiring(watch *w, tws_str message)
 {
     tws_buf json;
-    if (w->common.token != NULL) {
+    if (!next_token(w)) {
         const tws_str left = json_part(message, "expires_in");
-        notice(w, "the token ends in %.*s s", (int)left.len, left.ptr);
-        return;
-    }
-    if (!options_token(&w->common, w->common.user, NULL, TOKEN_LIFE_S, &w->token)) {
+        notice(w, "the token ends in %.*s s, and there is no other", (int)left.len, left.ptr);
         return;
     }
     tws_buf_init(&json, NULL, 65536);
@@ -521,20 +546,10 @@ static void wait_before_next(watch *w, advice what)
     w->failures++;
 }
 
-/* Is there another token than the one refused? A fresh one from the secret that never opened a
- * connection would be refused as well. */
-static bool renew(watch *w)
+/* A token fresh from the secret that opened no connection would be refused again. */
+static bool may_renew(watch *w)
 {
-    char before[TWS_JWT_MAX] = "";
-    if (w->token.len < sizeof before) {
-        memcpy(before, w->token.ptr, w->token.len);
-        before[w->token.len] = '\0';
-    }
-    if (w->common.token != NULL || (options_has_secret(&w->common) && !w->connected)) {
-        return false;
-    }
-    return options_token(&w->common, w->common.user, NULL, TOKEN_LIFE_S, &w->token) &&
-           (options_has_secret(&w->common) || !tws_str_eq_c(tws_buf_view(&w->token), before));
+    return (w->connected || w->common.token_file != NULL) && next_token(w);
 }
 
 static int run(watch *w)
@@ -549,7 +564,7 @@ static int run(watch *w)
             draw(w);
         }
         (void)client_close(&w->connection, 1000, 1000);
-        if (what == ADVICE_END || (what == ADVICE_TOKEN && !renew(w))) {
+        if (what == ADVICE_END || (what == ADVICE_TOKEN && !may_renew(w))) {
             return stopped || code == 1000 ? 0 : 1;
         }
         if (what != ADVICE_TOKEN) {
@@ -647,6 +662,7 @@ int main(int argc, char **argv)
     signal(SIGTERM, on_signal);
     w.connection.fd = -1;
     tws_buf_init(&w.token, NULL, 65536);
+    tws_buf_init(&w.last_token, NULL, 65536);
     tws_buf_init(&w.head, NULL, 65536);
     tws_buf_init(&w.target, NULL, 4096);
     tws_buf_init(&w.scratch, NULL, CLIENT_MAX_BODY);

@@ -108,18 +108,20 @@ function readTask(before, key, data, eventId, live) {
     const percent = progressOf(data);
     const state = stateOf(data, word, percent, before);
     const same = before?.state === state;
-    const sawStart = live || state === 'pending' || percent === 0;
+    const begins = !before ? live : ACTIVE.has(state) && !ACTIVE.has(before.state);
+    const kept = begins ? {} : before ?? {}; // what ended and begins anew has a new start
     const started = timeOf(
         firstOf(data.started_at, data.start_time, data.started, data.created_at),
     );
+    const sawStart = begins || state === 'pending' || percent === 0;
     return {
         key,
         state,
         label: STATE_OF.has(word) || !word ? LABEL[state] : cut(said, 28),
         name: cut(nameOf(data) || before?.name || key, 300),
         message: cut(messageOf(data, state) || (same ? before.message : ''), 600),
-        progress: state === 'completed' ? 100 : percent ?? before?.progress,
-        started: started ?? before?.started ?? (sawStart ? at : undefined),
+        progress: state === 'completed' ? 100 : percent ?? kept.progress,
+        started: started ?? kept.started ?? (sawStart ? at : undefined),
         updated: at,
         eventId,
         data,
@@ -364,13 +366,15 @@ function paintTimes(row, task) {
     ];
     lines.forEach(([word, ms, remark], i) => {
         const [label, time, relative] = row.times[i];
+        label.parentNode.hidden = ms === undefined;
+        if (ms === undefined) return;
         setText(label, word);
-        setText(relative, ms === undefined ? '' : remark ?? ago(ms));
-        if (time.ms === ms && time.firstChild) return;
+        setText(relative, remark ?? ago(ms));
+        if (time.ms === ms) return;
         time.ms = ms;
-        setText(time, ms === undefined ? '–' : clock(ms));
-        setAttribute(time, 'datetime', ms === undefined ? undefined : new Date(ms).toISOString());
-        setAttribute(time, 'title', ms === undefined ? 'Not known' : FULL.format(ms));
+        setText(time, clock(ms));
+        setAttribute(time, 'datetime', new Date(ms).toISOString());
+        setAttribute(time, 'title', FULL.format(ms));
     });
 }
 
@@ -427,7 +431,10 @@ function paintOverview() {
     setText($('headline'), headline);
     document.title = count.running ? `(${count.running}) Tasks` : 'Tasks';
     const bars = [...$('mix').children];
-    for (const bar of bars) bar.style.flexGrow = count[bar.dataset.state];
+    for (const bar of bars) {
+        bar.style.flexGrow = count[bar.dataset.state];
+        bar.hidden = count[bar.dataset.state] === 0;
+    }
     const states = bars.map((bar) => bar.dataset.state).filter((state) => count[state]);
     $('legend').replaceChildren(
         ...states.map((state) => {

@@ -14,7 +14,7 @@
  * state: connecting, open, waiting or, for good, closed. */
 
 const FINAL = [1000, 1002, 1003, 1007, 1009, 4400, 4403, 4404]; // no second try
-const OPEN_MS = 15000; // token, handshake and `connected` together
+const OPEN_MS = 15000; // token, handshake, `connected`
 const PONG_MS = 10000;
 const STABLE_MS = 10000; // after this, earlier failures are forgiven
 const MISSES = 3; // sockets that never open, then SSE
@@ -28,7 +28,7 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
     let failures = 0;
     let misses = 0; // -Infinity: WebSocket works, Infinity: SSE does
     let heartbeat = 25000;
-    let timer; // there is one thing to wait for at a time
+    let timer; // one wait at a time
 
     const after = (ms, then) => {
         clearTimeout(timer);
@@ -67,7 +67,7 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
             bearer = fresh;
             await (sse ? openEvents : openSocket)(mine);
         } catch (e) {
-            if (link === mine) lost(1006, `${e?.message ?? e}`);
+            if (link === mine) lost(1006, e?.message);
         }
     }
 
@@ -89,9 +89,9 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
         ws.onclose = (e) => link === mine && lost(e.code, e.reason);
     }
 
-    /* EventSource can neither send a token as a header nor read a refusal; fetch can. */
+    /* EventSource can neither send a header nor read a refusal. */
     async function openEvents(mine) {
-        if (misses === MISSES) misses = 0; // should this fail too, the network is to blame
+        if (misses === MISSES) misses = 0; // if this fails too, blame the network
         const headers = { Accept: 'text/event-stream' };
         if (bearer) headers.Authorization = `Bearer ${bearer}`;
         if (since) headers['Last-Event-ID'] = since;
@@ -124,8 +124,8 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
                 openedAt ??= Date.now();
                 heartbeat = message.heartbeat_s * 1000 || heartbeat;
                 if (!link.send) misses = Infinity;
-                become('open', message);
-                return listen();
+                listen();
+                return become('open', message);
             case 'task':
                 since = message.id ?? since;
                 return call(onTask, message.data, message.id);
@@ -133,7 +133,7 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
                 since = '';
                 return call(onReset, message.reason);
             case 'expiring':
-                return renew();
+                return setTimeout(renew, message.expires_in * 500, link); // at half-time
             case 'error':
                 if (message.close) complaint = message;
                 return call(onError, message);
@@ -149,8 +149,8 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
         after(PONG_MS, () => lost(1006, 'silence'));
     }
 
-    async function renew() {
-        const mine = link;
+    async function renew(mine) {
+        if (link !== mine) return;
         const fresh = await ask().catch(() => bearer);
         if (link !== mine || fresh === bearer) return; // 4401 follows
         if (!mine.send) return connect();
@@ -168,8 +168,8 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
         const most = code === 1001 ? 5000 : Math.min(30000, 500 * 2 ** failures);
         const delay = code === 4401 && !failures ? 0 : most * (0.5 + Math.random() / 2);
         failures++;
-        become('waiting', { ...why, retryAt: Date.now() + delay });
         after(delay, connect);
+        become('waiting', { ...why, retryAt: Date.now() + delay });
     }
 
     const over = new AbortController();
@@ -179,7 +179,7 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
         become('closed', why);
     }
 
-    /* Network or page are back: do not sit out a delay, do not trust an old socket. */
+    /* Network or page are back: sit out no delay, trust no old socket. */
     const wake = () => {
         if (status.state === 'waiting' && status.code === 1006) connect();
         else if (openedAt && link?.send) probe();
@@ -200,10 +200,13 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
 
 /* A block of an event stream as the WebSocket's message. */
 function parseEvent(block) {
-    const field = (name) =>
-        [...block.matchAll(RegExp(`^${name}: ?(.*)$`, 'gm'))].map((m) => m[1]).join('\n');
-    const data = JSON.parse(field('data') || null);
-    const type = field('event');
+    const lines = block.split(/\r?\n/);
+    const field = (name) => {
+        const own = lines.filter((line) => line.startsWith(name));
+        return own.map((line) => line.slice(name.length)).join('').trim();
+    };
+    const data = JSON.parse(field('data:') || null);
+    const type = field('event:');
     if (type) return { ...data, type };
-    return data === null ? null : { type: 'task', id: field('id') || null, data };
+    return data === null ? null : { type: 'task', id: field('id:') || null, data };
 }
