@@ -149,8 +149,8 @@
  *     randomness are parameters, so all behaviour is tested with arrays and a made-up clock.
  *
  *     Nothing is pushed into queues. A publish appends one event, encoded once for the wire, to a
- *     ring of its user's; a reader is a position in that ring and gathers from there when its socket
- *     takes output. Snapshot, resume, live and slow reader are the same code in different places.
+ *     ring of its user's; a reader is a position in that ring and gathers from there when its
+ *     socket takes output. Snapshot, resume, live and slow reader are one code at other positions.
  *
  *     A connection at rest owns no buffer: a thread's connections share one receive buffer and one
  *     turn. Threads share the hub and nothing else.
@@ -1124,6 +1124,7 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b);
 TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r);
 /* The first n events of b have been taken. */
 TWS_API void tws_hub_advance(tws_hub_reader *r, const tws_hub_batch *b, size_t n);
+/* Gives the events back; the batch is the same as none, and may be gathered into again. */
 TWS_API void tws_hub_batch_free(tws_hub_batch *b);
 
 /* The next group with news, taken off the inbox; NULL when there is none. Its mark is cleared
@@ -1271,7 +1272,7 @@ TWS_API void tws_conn_free(tws_conn *c);
 TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms);
 /* Bytes in; data is changed in place and lives until tws_conn_end. */
 TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len);
-/* The peer has ended its side. */
+/* The peer has ended its side; said again, it has gone altogether. */
 TWS_API void tws_conn_eof(tws_conn *c);
 /* Events out. */
 TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_event *ev);
@@ -1409,11 +1410,13 @@ typedef struct tws_peer_ops {
     /* Output can be offered: tws_peer_offer. Called once a turn at most, after tws_peer_pull or
      * when the socket has taken what waited. */
     void (*on_output)(tws_peer *p);
-    /* The first n offered units are on their way; the others were not taken. */
+    /* The first n offered units are on their way; the others were not taken. No place for output
+     * or a close: tws_peer_pull_later leads to one. */
     void (*on_taken)(tws_peer *p, size_t n);
     /* The time of tws_peer_set_timer has come. */
     void (*on_timer)(tws_peer *p);
-    /* A deadline has passed or the server drains: say so and close. NULL: closed with that code. */
+    /* A deadline has passed, the server drains, or this one is beyond its limits: say so and
+     * close. NULL: closed with that code. */
     void (*on_leave)(tws_peer *p, uint16_t code, const char *word, const char *message);
 } tws_peer_ops;
 
@@ -1493,7 +1496,7 @@ TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id,
 TWS_API tws_server *tws_peer_server(const tws_peer *p);
 TWS_API tws_peer_id tws_peer_id_of(const tws_peer *p);
 TWS_API unsigned tws_peer_thread(const tws_peer *p);
-TWS_API void *tws_peer_data(const tws_peer *p);
+TWS_API void *tws_peer_data(const tws_peer *p); /* NULL behind on_close */
 /* Who hears of it from now on. */
 TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data);
 /* In on_request: the n-th {parameter} of the route, not decoded. */
@@ -2669,7 +2672,7 @@ static uint32_t tws__json_hex(char c)
     return lower >= 'a' && lower <= 'f' ? (uint32_t)(lower - 'a') + 10 : 16;
 }
 
-/* Does s begin with \uXXXX? */
+/* Does s begin with \u and four hexadecimal digits? */
 static bool tws__json_hex4(tws_str s, uint32_t *unit)
 {
     if (s.len < 6 || s.ptr[0] != '\\' || s.ptr[1] != 'u') {
@@ -2813,10 +2816,11 @@ static tws_json_type tws__json_word(tws_json_reader *r, const char *word, tws_js
     return tws__json_take(r, strlen(word), type, token);
 }
 
+/* Is the innermost open container an object? There is one. */
 static bool tws__json_in_object(const tws_json_reader *r)
 {
     uint32_t i = r->depth - 1;
-    return r->depth > 0 && ((r->is_object[i / 8] >> (i % 8)) & 1) != 0;
+    return ((r->is_object[i / 8] >> (i % 8)) & 1) != 0;
 }
 
 static tws_json_type tws__json_open(tws_json_reader *r, tws_json_type type, tws_json_token *token)
@@ -3314,8 +3318,8 @@ static tws_http_result tws__http_crlf(tws__http_head *h)
 {
     tws_str rest = tws__http_rest(h);
     if (rest.len > 0 && rest.ptr[0] != '\r') {
-        const char *reason = rest.ptr[0] == '\n' ? "LF without CR" : "a control character";
-        return tws__http_fail(h, 400, h->pos, reason);
+        const char *other = "a byte that may not stand here";
+        return tws__http_fail(h, 400, h->pos, rest.ptr[0] == '\n' ? "LF without CR" : other);
     }
     if (rest.len < 2) {
         return TWS_HTTP_MORE;
@@ -6799,12 +6803,13 @@ typedef struct tws__history {
     struct tws__topic *topic;
     struct tws__history *older; /* in the shard, by last publish */
     struct tws__history *newer;
-    uint64_t published_ms;
-    uint64_t first;     /* index of the ring's oldest event */
-    uint64_t next;      /* one behind its newest */
-    tws_event **ring;   /* index & (ring_size - 1) */
-    tws_event **bucket; /* of tasks, by hash */
-    tws_event *oldest;  /* last statuses, by index */
+    uint64_t turn;              /* of the last publish, among all of the hub's */
+    uint64_t published_ms;      /* when that was */
+    uint64_t first;             /* index of the ring's oldest event */
+    uint64_t next;              /* one behind its newest */
+    tws_event **ring;           /* index & (ring_size - 1) */
+    tws_event **bucket;         /* of tasks, by hash */
+    tws_event *oldest;          /* last statuses, by index */
     tws_event *newest;
     uint32_t ring_size;
     uint32_t bucket_count;
@@ -6825,8 +6830,8 @@ typedef struct tws__topic {
     tws_event_id floor;   /* events behind this id are all here */
     uint32_t hash;
     uint32_t readers;
-    bool has_ids;         /* an event had one */
-    bool loading;
+    bool has_ids;         /* an event has had one */
+    bool loading;         /* an upstream has joined it and not said that it is loaded */
     uint8_t user_len;     /* the user id follows */
 } tws__topic;
 
@@ -6838,8 +6843,8 @@ typedef struct tws__shard {
     size_t topics;
     tws__history *oldest;
     tws__history *newest;
-    uint64_t oldest_ms;  /* of the oldest; read by other shards without the lock */
-    tws_event_id floor;  /* highest id that went with a whole topic */
+    uint64_t turn;       /* of the oldest, UINT64_MAX without; read by others without the lock */
+    tws_event_id floor;  /* the highest of the topics that went */
     tws_hub_stats stats; /* but for bytes and refused */
 } tws__shard;
 
@@ -6851,19 +6856,19 @@ struct tws_hub {
     tws__shard *shard; /* desc.shards of them, a power of two */
     size_t memory;     /* of this allocation: hub, shards, task_key */
     /* Changed by all threads. */
-    uint64_t bytes;    /* held by all topics */
+    uint64_t bytes; /* held by all topics */
+    uint64_t turn;  /* of the last publish; two at once may share one */
     uint64_t refused;
-    uint64_t clock_ms; /* the latest time told: set back, it makes no topic look older than it is */
 };
 
 struct tws_hub_group {
     tws__topic *topic;
     tws_hub_inbox *inbox;
-    tws_hub_group *next;  /* in the topic; under the shard's lock */
+    tws_hub_group *next;   /* in the topic; under the shard's lock */
     tws_hub_reader *first; /* the inbox's thread only */
-    tws_hub_group *later; /* in the inbox; under its lock */
+    tws_hub_group *later;  /* in the inbox; under its lock */
     tws_hub_group *sooner;
-    uint32_t marked;      /* set under both locks, cleared under the inbox's */
+    uint32_t marked;       /* in the inbox: set under both locks, cleared under its own */
 };
 
 struct tws_hub_inbox {
@@ -6900,9 +6905,12 @@ static void tws__shard_enter(tws__shard *s, tws__chores *c)
     TWS__LOCK(&s->lock);
 }
 
+/* The sum changes under the lock under which the bytes did, so that it never falls below zero. */
 static void tws__shard_leave(tws__shard *s, tws__chores *c)
 {
-    TWS__COUNT(&s->hub->bytes, c->bytes);
+    if (c->bytes != 0) {
+        TWS__COUNT(&s->hub->bytes, c->bytes);
+    }
     TWS__UNLOCK(&s->lock);
     for (uint32_t i = 0; i < c->wakes; i++) {
         c->wake[i]->wake(c->wake[i]->context);
@@ -7145,11 +7153,6 @@ static uint64_t tws__topic_next(const tws__topic *t)
     return t->history == NULL ? t->next : t->history->next;
 }
 
-static tws_event_id tws__topic_newest(const tws__topic *t)
-{
-    return tws__event_id_max(t->last_id, t->floor);
-}
-
 /* For a reader: 0-0 before the first. */
 static tws_event_id tws__topic_last_id(const tws__topic *t)
 {
@@ -7226,8 +7229,7 @@ static tws__topic *tws__shard_add(tws__shard *s, tws_str user_id, uint32_t hash)
 
 static void tws__shard_note_oldest(tws__shard *s)
 {
-    uint64_t ms = s->oldest == NULL ? UINT64_MAX : s->oldest->published_ms;
-    TWS__STORE(&s->oldest_ms, ms);
+    TWS__STORE(&s->turn, s->oldest == NULL ? UINT64_MAX : s->oldest->turn);
 }
 
 static void tws__shard_unlink(tws__shard *s, tws__history *h)
@@ -7279,8 +7281,8 @@ static void tws__topic_close_history(tws__topic *t, tws__chores *c)
     tws_release(a, h, sizeof *h);
 }
 
-/* Free what holds nothing and serves nobody. Its ids are remembered by the shard, for whoever comes
- * back with one. */
+/* Free what holds nothing and serves nobody. Its floor, above all its ids now, is remembered by the
+ * shard, for whoever comes back with one of them. */
 static void tws__topic_tidy(tws__topic *t, tws__chores *c)
 {
     tws__shard *s = t->shard;
@@ -7296,7 +7298,7 @@ static void tws__topic_tidy(tws__topic *t, tws__chores *c)
     }
     *at = t->chain;
     s->topics--;
-    s->floor = tws__event_id_max(s->floor, tws__topic_newest(t));
+    s->floor = tws__event_id_max(s->floor, t->floor);
     tws_release(s->hub->desc.allocator, t, sizeof *t + t->user_len);
 }
 
@@ -7450,28 +7452,26 @@ static tws_status tws__event_build(const tws_hub *hub, tws_str json, tws_event *
     return TWS_OK;
 }
 
-/* The next id: now, or right behind the newest when the clock stands still or was set back. False
+/* The next id: now, or right behind the last when the clock stands still or was set back. False
  * when there is none. */
 static bool tws__topic_next_id(const tws__topic *t, uint64_t now_ms, tws_event_id *id)
 {
-    tws_event_id newest = tws__topic_newest(t);
-    *id = now_ms > newest.ms ? tws__event_id(now_ms, 0) : tws__event_id_above(newest);
-    return tws_event_id_compare(*id, newest) > 0;
+    tws_event_id last = t->last_id;
+    *id = now_ms > last.ms ? tws__event_id(now_ms, 0) : tws__event_id_above(last);
+    return tws_event_id_compare(*id, last) > 0;
 }
 
 /* The topic was published to: it is the last to give way. */
 static void tws__topic_touch(tws__topic *t, uint64_t now_ms)
 {
-    tws_hub *hub = t->shard->hub;
-    uint64_t clock_ms = TWS__LOAD(&hub->clock_ms);
-    if (now_ms > clock_ms) {
-        TWS__STORE(&hub->clock_ms, now_ms);
-        clock_ms = now_ms;
-    }
-    t->history->published_ms = clock_ms;
-    tws__shard_unlink(t->shard, t->history);
-    tws__shard_link_newest(t->shard, t->history);
-    tws__shard_note_oldest(t->shard);
+    tws__shard *s = t->shard;
+    uint64_t turn = TWS__LOAD(&s->hub->turn) + 1;
+    TWS__STORE(&s->hub->turn, turn);
+    t->history->turn = turn;
+    t->history->published_ms = now_ms;
+    tws__shard_unlink(s, t->history);
+    tws__shard_link_newest(s, t->history);
+    tws__shard_note_oldest(s);
 }
 
 /* What may fail comes first, so that a publish that fails leaves all as it was. */
@@ -7521,12 +7521,12 @@ static tws_status tws__shard_publish(tws__shard *s, tws_str user_id, uint32_t ha
     return status;
 }
 
-/* Drop all events of the shard's least recently published topic, if that was before a time. */
-static bool tws__shard_drop_oldest(tws__shard *s, uint64_t before_ms)
+/* Drop all events of the shard's least recently published topic, if that was then or before. */
+static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms)
 {
     tws__chores c;
     tws__shard_enter(s, &c);
-    bool drop = s->oldest != NULL && s->oldest->published_ms < before_ms;
+    bool drop = s->oldest != NULL && s->oldest->published_ms <= then_ms;
     if (drop) {
         tws__topic *t = s->oldest->topic;
         tws__topic_close_history(t, &c);
@@ -7536,23 +7536,17 @@ static bool tws__shard_drop_oldest(tws__shard *s, uint64_t before_ms)
     return drop;
 }
 
-/* Hold the total budget. Shards are looked over without their locks: what changes meanwhile is seen
- * in the next round. Of equally old ones the caller's comes last: it holds the newest event. */
-static void tws__hub_make_room(tws_hub *hub, const tws__shard *own)
+/* Hold the total budget. The shards are looked over without their locks: what changes meanwhile is
+ * seen in the next round. One topic alone is within the budget, so there is another to drop. */
+static void tws__hub_make_room(tws_hub *hub)
 {
-    const size_t mask = hub->desc.shards - 1;
-    const size_t from = (size_t)(own - hub->shard);
     while (TWS__LOAD(&hub->bytes) > hub->desc.max_total_bytes) {
-        tws__shard *oldest = NULL;
-        uint64_t oldest_ms = UINT64_MAX;
-        for (size_t i = 1; i <= hub->desc.shards; i++) {
-            tws__shard *s = &hub->shard[(from + i) & mask];
-            uint64_t ms = TWS__LOAD(&s->oldest_ms);
-            oldest = ms < oldest_ms ? s : oldest;
-            oldest_ms = ms < oldest_ms ? ms : oldest_ms;
-        }
-        if (oldest == NULL) {
-            return;
+        tws__shard *oldest = &hub->shard[0];
+        uint64_t turn = TWS__LOAD(&oldest->turn);
+        for (size_t i = 1; i < hub->desc.shards; i++) {
+            uint64_t its_turn = TWS__LOAD(&hub->shard[i].turn);
+            oldest = its_turn < turn ? &hub->shard[i] : oldest;
+            turn = its_turn < turn ? its_turn : turn;
         }
         (void)tws__shard_drop_oldest(oldest, UINT64_MAX);
     }
@@ -7583,7 +7577,7 @@ static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json, 
         tws_event_unref(e);
         return status;
     }
-    tws__hub_make_room(hub, s);
+    tws__hub_make_room(hub);
     return TWS_OK;
 }
 
@@ -7604,12 +7598,11 @@ TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, 
 TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms)
 {
     uint64_t age_ms = (uint64_t)hub->desc.max_age_s * 1000;
-    TWS__STORE(&hub->clock_ms, now_ms);
     if (hub->desc.max_age_s == TWS_OFF || now_ms <= age_ms) {
         return;
     }
     for (size_t i = 0; i < hub->desc.shards; i++) {
-        while (tws__shard_drop_oldest(&hub->shard[i], now_ms - age_ms)) {
+        while (tws__shard_drop_oldest(&hub->shard[i], now_ms - age_ms - 1)) {
             /* One topic for each taking of the lock: nobody waits long for it. */
         }
     }
@@ -7765,7 +7758,7 @@ static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
     }
     bool all = tws__event_id_none(r->since);
     if (!all && (tws_event_id_compare(r->since, t->floor) < 0 ||
-                 tws_event_id_compare(r->since, tws__topic_newest(t)) > 0)) {
+                 tws_event_id_compare(r->since, t->last_id) > 0)) {
         tws__reader_reset(r, t, b, "position_gone");
         return;
     }
@@ -7883,7 +7876,6 @@ TWS_API void tws_hub_batch_free(tws_hub_batch *b)
         tws_event_unref(b->event[i]);
     }
     b->count = 0;
-    b->group = NULL; /* it serves no other reader any more */
 }
 
 /* -- upstream -- */
@@ -7914,7 +7906,7 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
     tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
     tws__topic *t = tws__shard_find(s, user_id, hash);
     if (t != NULL && t->readers > 0) {
-        if (!t->loading && tws_event_id_compare(complete_from, tws__topic_newest(t)) > 0) {
+        if (!t->loading && tws_event_id_compare(complete_from, t->last_id) > 0) {
             tws__topic_break(t, &c);
         }
         t->floor = tws__event_id_max(t->floor, complete_from);
@@ -8048,14 +8040,13 @@ static void tws__hub_configure(tws_hub *hub, const tws_hub_desc *desc, uint32_t 
         d->upstream = &hub->upstream;
     }
     memcpy(hub->hash_key, d->hash_key, sizeof hub->hash_key);
-    hub->clock_ms = d->now_ms;
 }
 
 /* Ids given out before, in another life, end with this millisecond at the latest. */
 static bool tws__shard_init(tws__shard *s, tws_hub *hub)
 {
     s->hub = hub;
-    s->oldest_ms = UINT64_MAX;
+    s->turn = UINT64_MAX;
     s->floor = tws__event_id(hub->desc.now_ms, UINT64_MAX);
     s->bucket_count = TWS__HUB_BUCKETS;
     s->bucket = (tws__topic **)tws_alloc(hub->desc.allocator, TWS__HUB_BUCKETS * sizeof *s->bucket);
@@ -8526,6 +8517,10 @@ TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t)
 
 TWS_API void tws_conn_eof(tws_conn *c)
 {
+    if ((c->flags & TWS__EOF) != 0) {
+        tws_conn_abort(c);
+        return;
+    }
     c->flags |= TWS__EOF;
     if (c->state == TWS__DRAIN) {
         c->state = TWS__DONE;
@@ -9912,7 +9907,8 @@ enum {
     TWS__PEER_EXCESS = 8,   /* accepted beyond max_connections, to be refused in words */
     TWS__PEER_COUNTED = 16, /* its address is counted */
     TWS__PEER_CROWDED = 32, /* its address has too many */
-    TWS__PEER_LONG = 64     /* a WebSocket or a stream */
+    TWS__PEER_LONG = 64,    /* a WebSocket or a stream */
+    TWS__PEER_ASKING = 128  /* the turn's request is its own; at other times it is anybody's */
 };
 
 #define TWS__RESERVE 32u /* connections beyond the limit that are told so */
@@ -10080,16 +10076,17 @@ static void tws__tally_remove(tws_server *s, uint64_t key)
     TWS__UNLOCK(&s->tally_lock);
 }
 
-/* The client's address in text: the last of X-Forwarded-For is the one that the trusted proxy saw;
- * those before it are the client's own claims. */
+/* The client's address in text: the last of X-Forwarded-For is the one that the trusted proxy saw,
+ * written behind the client's own claims or in a line of its own behind theirs. */
 static bool tws__peer_forwarded(const tws_peer *p, const tws_http_request *r, tws_str *address)
 {
-    const tws_str *field =
-        p->thread->server->desc.trust_proxy ? tws_http_find(r, "X-Forwarded-For") : NULL;
-    if (field == NULL) {
-        return false;
+    tws_str rest = tws_str_of(NULL, 0);
+    *address = rest;
+    for (uint32_t i = 0; p->thread->server->desc.trust_proxy && i < r->field_count; i++) {
+        if (tws_str_eq_nocase(r->field[i].name, tws_str_c("X-Forwarded-For"))) {
+            rest = r->field[i].value;
+        }
     }
-    tws_str rest = *field;
     while (tws_str_split(&rest, ',', address)) {
     }
     return address->len != 0;
@@ -10247,11 +10244,27 @@ static void tws__thread_date(tws__thread *t)
              (tm.tm_year + 1900) % 10000, tm.tm_hour % 24, tm.tm_min % 60, tm.tm_sec % 61);
 }
 
+static void tws__peer_leave(tws_peer *p, uint16_t code, const char *word, const char *message)
+{
+    if (p->ops != NULL && p->ops->on_leave != NULL) {
+        p->ops->on_leave(p, code, word, message);
+    } else {
+        tws_peer_close(p, code, message);
+    }
+}
+
+/* Accepted even when it is one too many: only so a browser can be told why. */
 static void tws__peer_websocket(tws_peer *p, const tws_http_request *r, const tws_route *route)
 {
-    tws_http_request *request = &p->thread->turn.request;
-    (void)r;
-    tws_peer_accept(p, request, NULL, route->websocket, route->context);
+    const char *word = tws_peer_overload(p);
+    if (!tws_peer_accept(p, r, NULL, route->websocket, route->context) || word == NULL) {
+        return;
+    }
+    if ((p->flags & TWS__PEER_EXCESS) != 0) {
+        tws__peer_leave(p, 1013, word, "the server has as many connections as it can serve");
+    } else {
+        tws__peer_leave(p, 4429, word, "this address has too many connections");
+    }
 }
 
 static void tws__peer_no_route(tws_peer *p, const tws_http_request *r, bool path_known)
@@ -10271,12 +10284,9 @@ static void tws__peer_no_route(tws_peer *p, const tws_http_request *r, bool path
                            "this path does not take that method; see the Allow field");
 }
 
-static void tws__peer_request(tws_peer *p)
+static void tws__peer_route(tws_peer *p, const tws_http_request *r)
 {
     tws__thread *t = p->thread;
-    const tws_http_request *r = &t->turn.request;
-    tws_count(&t->traffic.requests, 1);
-    tws__peer_count_address(p, r);
     tws_router_find(&t->server->router, r->method, r->path, &t->match);
     if (t->match.entry == NULL) {
         tws__peer_no_route(p, r, t->match.path_known);
@@ -10290,6 +10300,16 @@ static void tws__peer_request(tws_peer *p)
     route->on_request(p, r, route->context);
 }
 
+static void tws__peer_request(tws_peer *p)
+{
+    const tws_http_request *r = &p->thread->turn.request;
+    tws_count(&p->thread->traffic.requests, 1);
+    tws__peer_count_address(p, r);
+    p->flags |= TWS__PEER_ASKING;
+    tws__peer_route(p, r);
+    p->flags &= ~(uint32_t)TWS__PEER_ASKING;
+}
+
 static void tws__peer_bad_request(tws_peer *p, const tws_conn_event *ev)
 {
     bool size = ev->status == 413 || ev->status == 414 || ev->status == 431;
@@ -10299,15 +10319,6 @@ static void tws__peer_bad_request(tws_peer *p, const tws_conn_event *ev)
 }
 
 /* -- events of a connection -- */
-
-static void tws__peer_leave(tws_peer *p, uint16_t code, const char *word, const char *message)
-{
-    if (p->ops != NULL && p->ops->on_leave != NULL) {
-        p->ops->on_leave(p, code, word, message);
-    } else {
-        tws_peer_close(p, code, message);
-    }
-}
 
 static void tws__peer_timeout(tws_peer *p, tws_conn_timeout which)
 {
@@ -10332,6 +10343,7 @@ static void tws__peer_closed(tws_peer *p, const tws_conn_event *ev)
                                      : tws_str_c(ev->reason);
         ops->on_close(p, ev->code, reason);
     }
+    p->data = NULL; /* freed by on_close; a posted call may still come */
 }
 
 static void tws__peer_event(tws_peer *p, tws_conn_event *ev)
@@ -10452,6 +10464,7 @@ static void tws__peer_settle(tws_peer *p)
 static void tws__peer_begin(tws_peer *p)
 {
     tws__thread *t = p->thread;
+    TWS_ASSERT(t->served == NULL); /* another's callback is no place to serve this one */
     t->served = p;
     p->flags |= TWS__PEER_SERVED;
     tws_conn_begin(&p->conn, &t->turn, t->now_ms);
@@ -10473,6 +10486,7 @@ static void tws__peer_finish(tws_peer *p)
     size_t taken = tws_conn_end(&p->conn, &t->turn);
     if (p->ops != NULL && p->ops->on_taken != NULL) {
         p->ops->on_taken(p, taken);
+        TWS_ASSERT(t->turn.out_count == 0); /* it would be lost */
     }
     if (p->ops != NULL && !tws_conn_open(&p->conn)) {
         tws__peer_dispatch(p); /* the write found the peer gone */
@@ -10551,31 +10565,34 @@ static void tws__thread_pause(tws__thread *t)
     tws_loop_want(t->loop, &t->listener, 0);
 }
 
-static void tws__thread_accept(tws__thread *t)
+/* True when there may be more. */
+static bool tws__thread_accept(tws__thread *t)
 {
     tws_server *s = t->server;
+    uint32_t most = t->draining ? UINT32_MAX : s->desc.max_connections + TWS__RESERVE;
     for (int i = 0; i < TWS__ACCEPT_BATCH; i++) {
-        if (TWS__LOAD(&s->connections) >= s->desc.max_connections + TWS__RESERVE) {
+        if (TWS__LOAD(&s->connections) >= most) {
             tws__thread_pause(t);
-            return;
+            return false;
         }
         int fd = tws__sys_accept(t->listener.fd);
         if (fd >= 0) {
             if (!tws__peer_create(t, fd)) {
                 close(fd);
                 tws__thread_pause(t);
-                return;
+                return false;
             }
             continue;
         }
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             tws__thread_pause(t);
-            return;
+            return false;
         }
         if (errno != ECONNABORTED && errno != EINTR) {
-            return;
+            return false;
         }
     }
+    return true;
 }
 
 /* -- drain -- */
@@ -10586,8 +10603,7 @@ static void tws__thread_close_listener(tws__thread *t)
     if (fd < 0) {
         return;
     }
-    if (!t->listener_paused) {
-        tws__thread_accept(t); /* who has come already is told, not reset */
+    while (tws__thread_accept(t)) { /* who has come already is told, not reset */
     }
     tws_loop_remove(t->loop, &t->listener);
     close(fd);
@@ -10600,6 +10616,10 @@ static void tws__peer_goodbye(tws_peer *p)
         tws__peer_leave(p, 1001, "draining",
                         "the server is shutting down; reconnect after a delay");
     } else if (tws_conn_idle(&p->conn)) {
+        tws__peer_read(p); /* a request that has come already is answered */
+        tws__peer_dispatch(p);
+    }
+    if (tws_conn_idle(&p->conn)) {
         tws_conn_close(&p->conn, &p->thread->turn, 1001, tws_str_of(NULL, 0));
     }
     tws__peer_finish(p);
@@ -10857,10 +10877,12 @@ TWS_API void tws_server_free(tws_server *s)
         return;
     }
     const tws_allocator *a = s->desc.allocator;
-    for (unsigned i = 0; s->thread != NULL && i < s->threads; i++) {
-        if (s->thread[i] != NULL) {
-            tws__thread_free(s->thread[i]);
-        }
+    /* All connections first: one that ends may wake any thread. */
+    for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
+        tws__thread_end_all(s->thread[i]);
+    }
+    for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
+        tws__thread_free(s->thread[i]);
     }
     if (s->listening && s->desc.unix_path != NULL) {
         unlink(s->desc.unix_path);
@@ -11141,8 +11163,8 @@ TWS_API const char *tws_peer_address(const tws_peer *p, char out[64])
 {
     uint8_t raw[16];
     tws_str text;
-    bool in_request = p->thread->served == p;
-    if (in_request && tws__peer_forwarded(p, &p->thread->turn.request, &text) && text.len < 64) {
+    bool asking = (p->flags & TWS__PEER_ASKING) != 0;
+    if (asking && tws__peer_forwarded(p, &p->thread->turn.request, &text) && text.len < 64) {
         memcpy(out, text.ptr, text.len);
         out[text.len] = '\0';
         return out;

@@ -208,6 +208,34 @@ TEST("every byte value behind a backslash is judged alone")
     }
 }
 
+TEST("every byte value is judged as a hexadecimal digit, at each of the four places")
+{
+    for (int c = 0; c < 256; c++) {
+        for (size_t place = 3; place < 7; place++) {
+            char text[] = "\"\\u1234\"";
+            bool digit = c != 0 && strchr("0123456789abcdefABCDEF", c) != NULL;
+            text[place] = (char)c;
+            test_row("byte", (size_t)c);
+            CHECK_EQ(tws_json_valid(exact(text, 8)), digit);
+        }
+    }
+}
+
+TEST("what breaks a rule is not handed out")
+{
+    static const char *const texts[] = {"\"\xff\"", "\"\xe2\x82\"", "\"\n\"",
+                                        "\"\\q\"", "\"\\ud800\"", "\"a"};
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        tws_json_reader r;
+        tws_json_token t;
+        test_row(texts[i], i);
+        tws_json_init(&r, exact(texts[i], strlen(texts[i])));
+        CHECK_EQ(tws_json_next(&r, &t), TWS_JSON_ERROR);
+        CHECK_EQ(t.type, TWS_JSON_ERROR);
+        CHECK_EQ(t.text.len, 0);
+    }
+}
+
 /* Strings are read in words of eight bytes, so each place in a word is tried for what ends one. */
 TEST("what ends a run in a string is seen at every place")
 {

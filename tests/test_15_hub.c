@@ -1,0 +1,2240 @@
+/* Section 15: the hub. Tables of ids, formats, positions and snapshots first; then what holds over
+ * long random runs, against a model that keeps everything and forgets nothing; then threads. */
+#include "test.h"
+
+#include <pthread.h>
+
+#define NOW UINT64_C(1795344619123)
+
+/* -- small words for the tests -- */
+
+static tws_event_id id_of(uint64_t ms, uint64_t seq)
+{
+    tws_event_id id = {ms, seq};
+    return id;
+}
+
+/* In the test allocator; caller's changes go on top. */
+static tws_allocator hub_allocator;
+static tws_hub_desc hub_desc(void)
+{
+    tws_hub_desc d;
+    memset(&d, 0, sizeof d);
+    hub_allocator = test_allocator();
+    d.allocator = &hub_allocator;
+    memcpy(d.hash_key, "0123456789abcdef", 16);
+    return d;
+}
+
+static tws_hub *hub_make(const tws_hub_desc *d)
+{
+    tws_hub *hub = NULL;
+    CHECK_EQ(tws_hub_create(&hub, d), TWS_OK);
+    return hub;
+}
+
+static tws_hub *hub_plain(void)
+{
+    tws_hub_desc d = hub_desc();
+    return hub_make(&d);
+}
+
+/* Publishes text that need not end in NUL; the hub gives the id. */
+static tws_status post(tws_hub *hub, const char *user, const char *json, size_t len)
+{
+    return tws_hub_publish(hub, tws_str_c(user), tws_str_of(json, len), NOW, NULL, NULL);
+}
+
+static tws_status put_id(tws_hub *hub, const char *user, const char *json, uint64_t ms,
+                         uint64_t seq)
+{
+    tws_event_id id = id_of(ms, seq);
+    return tws_hub_publish(hub, tws_str_c(user), tws_str_c(json), NOW, &id, NULL);
+}
+
+static tws_event_id put(tws_hub *hub, const char *user, const char *json, uint64_t now_ms)
+{
+    tws_event_id id = id_of(0, 0);
+    CHECK_EQ(tws_hub_publish(hub, tws_str_c(user), tws_str_c(json), now_ms, NULL, &id), TWS_OK);
+    return id;
+}
+
+/* {"task_id":"T","n":N} */
+static tws_event_id step(tws_hub *hub, const char *user, const char *task, int n, uint64_t now_ms)
+{
+    char json[128];
+    snprintf(json, sizeof json, "{\"task_id\":\"%s\",\"n\":%d}", task, n);
+    return put(hub, user, json, now_ms);
+}
+
+static int n_of(const tws_event *e)
+{
+    tws_str data = tws_event_data(e);
+    char text[64];
+    size_t len = data.len < sizeof text - 1 ? data.len : sizeof text - 1;
+    memcpy(text, data.ptr, len);
+    text[len] = '\0';
+    const char *at = strstr(text, "\"n\":");
+    return at == NULL ? -1 : atoi(at + 4);
+}
+
+static int wakes; /* calls of count_wake, since a test set it */
+
+static void count_wake(void *context)
+{
+    (void)context;
+    wakes++;
+}
+
+/* Everything that r can have now, as "start resumed reset:REASON 1 2 3", in static memory. */
+static const char *drain(tws_hub_reader *r)
+{
+    static char text[4096];
+    tws_hub_batch b;
+    size_t at = 0;
+    text[0] = '\0';
+    do {
+        tws_hub_gather(r, &b);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s", b.start ? "start " : "",
+                               b.resumed ? "resumed " : "");
+        if (b.reset != NULL) {
+            at += (size_t)snprintf(text + at, sizeof text - at, "%s ", b.reset);
+        }
+        for (size_t i = 0; i < b.count; i++) {
+            at += (size_t)snprintf(text + at, sizeof text - at, "%d ", n_of(b.event[i]));
+        }
+        tws_hub_advance(r, &b, b.count);
+        tws_hub_batch_free(&b);
+    } while (b.more);
+    if (at > 0) {
+        text[at - 1] = '\0';
+    }
+    return text;
+}
+
+#define CHECK_TEXT(got, want) CHECK_STR(tws_str_c(got), want)
+
+static const char *snapshot(tws_hub *hub, const char *user, uint64_t now_ms, tws_event_id *last)
+{
+    static char text[4096];
+    tws_event **events;
+    size_t count, at = 0;
+    CHECK_EQ(tws_hub_snapshot(hub, tws_str_c(user), now_ms, &events, &count, last), TWS_OK);
+    text[0] = '\0';
+    for (size_t i = 0; i < count; i++) {
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%d", i > 0 ? " " : "",
+                               n_of(events[i]));
+    }
+    tws_hub_snapshot_free(hub, events, count);
+    return text;
+}
+
+/* -- structure: what must hold of every topic whenever nobody is inside -- */
+
+static void check_history(const tws_hub *hub, const tws__history *h)
+{
+    uint32_t held = 0, tasks = 0;
+    uint64_t bytes = 0, ring_bytes = 0, last_index = 0;
+    tws_event_id last = id_of(0, 0);
+    for (uint64_t i = h->first; i < h->next; i++) {
+        const tws_event *e = *tws__history_slot(h, i);
+        CHECK(e->index == i);
+        CHECK(tws_event_id_compare(last, e->id) <= 0);
+        last = e->id;
+        held++;
+        bytes += e->bytes;
+        ring_bytes += e->bytes;
+        CHECK(!e->latest || tws__history_find(h, e) == e);
+    }
+    for (const tws_event *e = h->oldest; e != NULL; e = e->newer) {
+        CHECK(e->latest && tws__history_find(h, e) == e);
+        CHECK(tasks == 0 || e->index > last_index);
+        CHECK(e->newer != NULL ? e->newer->older == e : h->newest == e);
+        last_index = e->index;
+        tasks++;
+        if (e->index < h->first) {
+            held++;
+            bytes += e->bytes;
+        }
+    }
+    CHECK_EQ(h->tasks, tasks);
+    CHECK_EQ(h->held, held);
+    CHECK_EQ(h->bytes, bytes);
+    CHECK_EQ(h->ring_bytes, ring_bytes);
+    CHECK(held > 0 && held <= hub->desc.max_events);
+    CHECK(bytes <= hub->desc.max_bytes);
+}
+
+static void check_hub(tws_hub *hub)
+{
+    tws_hub_stats stats;
+    uint64_t topics = 0, events = 0, bytes = 0, readers = 0;
+    for (size_t i = 0; i < hub->desc.shards; i++) {
+        const tws__shard *s = &hub->shard[i];
+        size_t linked = 0, with_history = 0;
+        for (const tws__history *h = s->oldest; h != NULL; h = h->newer) {
+            CHECK(h->topic->history == h);
+            CHECK(h->newer != NULL ? h->newer->older == h : s->newest == h);
+            linked++;
+        }
+        for (size_t k = 0; k < s->bucket_count; k++) {
+            for (const tws__topic *t = s->bucket[k]; t != NULL; t = t->chain) {
+                topics++;
+                readers += t->readers;
+                CHECK(t->history != NULL || t->readers > 0);
+                CHECK((t->groups != NULL) == (t->readers > 0));
+                if (t->history != NULL) {
+                    with_history++;
+                    check_history(hub, t->history);
+                    events += t->history->held;
+                    bytes += t->history->bytes;
+                }
+            }
+        }
+        CHECK_EQ(linked, with_history);
+        CHECK(s->turn == (s->oldest == NULL ? UINT64_MAX : s->oldest->turn));
+    }
+    tws_hub_stat(hub, &stats);
+    CHECK_EQ(stats.topics, topics);
+    CHECK_EQ(stats.events, events);
+    CHECK_EQ(stats.bytes, bytes);
+    CHECK_EQ(stats.readers, readers);
+    CHECK(stats.bytes <= hub->desc.max_total_bytes);
+}
+
+/* -- ids -- */
+
+TEST("an id is two decimal numbers, or one, and nothing else")
+{
+    static const struct {
+        const char *text;
+        bool valid;
+        uint64_t ms, seq;
+    } rows[] = {
+        {"0-0", true, 0, 0},
+        {"5", true, 5, 0},
+        {"1795344619123-7", true, NOW, 7},
+        {"18446744073709551615-18446744073709551615", true, UINT64_MAX, UINT64_MAX},
+        {"007-08", true, 7, 8},
+        {"18446744073709551616-0", false, 0, 0},
+        {"0-18446744073709551616", false, 0, 0},
+        {"", false, 0, 0}, {"-", false, 0, 0}, {"5-", false, 0, 0}, {"-5", false, 0, 0},
+        {"5-5-5", false, 0, 0}, {"5--5", false, 0, 0}, {" 5", false, 0, 0}, {"5 ", false, 0, 0},
+        {"+5", false, 0, 0}, {"0x5", false, 0, 0}, {"$", false, 0, 0}, {"5-*", false, 0, 0},
+        {"5.0", false, 0, 0}, {"null", false, 0, 0},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t n = strlen(rows[i].text);
+        tws_event_id id = id_of(1, 1);
+        test_row(rows[i].text, i);
+        bool valid = tws_event_id_parse(tws_str_of((char *)test_exact(rows[i].text, n), n), &id);
+        CHECK_EQ(valid, rows[i].valid);
+        CHECK(id.ms == (valid ? rows[i].ms : 1) && id.seq == (valid ? rows[i].seq : 1));
+    }
+}
+
+TEST("an id is written as it is parsed")
+{
+    static const char *const rows[] = {"0-0", "5-0", "1795344619123-7", "10-10",
+                                       "18446744073709551615-18446744073709551615"};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char out[TWS_EVENT_ID_MAX];
+        tws_event_id id;
+        CHECK(tws_event_id_parse(tws_str_c(rows[i]), &id));
+        size_t n = tws_event_id_format(id, out);
+        CHECK_MEM(out, n, rows[i], strlen(rows[i]));
+    }
+}
+
+TEST("ids are ordered by milliseconds, then by sequence")
+{
+    static const tws_event_id rising[] = {
+        {0, 0}, {0, 1}, {0, UINT64_MAX}, {1, 0}, {1, 1}, {UINT64_MAX, 0}, {UINT64_MAX, UINT64_MAX}};
+    for (size_t i = 0; i < sizeof rising / sizeof rising[0]; i++) {
+        for (size_t k = 0; k < sizeof rising / sizeof rising[0]; k++) {
+            CHECK_EQ(tws_event_id_compare(rising[i], rising[k]), i < k ? -1 : i == k ? 0 : 1);
+        }
+    }
+}
+
+TEST("an assigned id is now, or right behind the newest, however the clock steps")
+{
+    static const struct {
+        uint64_t now_ms, ms, seq;
+    } rows[] = {
+        {2000, 2000, 0}, {2000, 2000, 1}, {2001, 2001, 0}, {1500, 2001, 1}, {0, 2001, 2},
+        {2001, 2001, 3}, {2002, 2002, 0}, {5000, 5000, 0}, {4999, 5000, 1},
+    };
+    tws_hub_desc d = hub_desc();
+    d.now_ms = 1000;
+    tws_hub *hub = hub_make(&d);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tws_event_id id = put(hub, "1", "{}", rows[i].now_ms);
+        test_row("publish", i);
+        CHECK_EQ(id.ms, rows[i].ms);
+        CHECK_EQ(id.seq, rows[i].seq);
+    }
+    tws_hub_free(hub);
+}
+
+TEST("the first id is behind all that another life can have given in this millisecond")
+{
+    tws_hub_desc d = hub_desc();
+    d.now_ms = 1000;
+    tws_hub *hub = hub_make(&d);
+    CHECK_EQ(tws_event_id_compare(put(hub, "1", "{}", 1000), id_of(1001, 0)), 0);
+    CHECK_EQ(tws_event_id_compare(put(hub, "2", "{}", 500), id_of(1001, 0)), 0);
+    tws_hub_free(hub);
+}
+
+TEST("sequences carry into milliseconds, and the last id of all is the last")
+{
+    tws_hub *hub = hub_plain();
+    tws_event_id id;
+    CHECK_EQ(put_id(hub, "1", "{}", NOW, UINT64_MAX), TWS_OK);
+    id = put(hub, "1", "{}", NOW);
+    CHECK(id.ms == NOW + 1 && id.seq == 0);
+    CHECK_EQ(put_id(hub, "1", "{}", UINT64_MAX, UINT64_MAX), TWS_OK);
+    CHECK_EQ(tws_hub_publish(hub, tws_str_c("1"), tws_str_c("{}"), NOW, NULL, &id), TWS_ERR_LIMIT);
+    CHECK(id.ms == NOW + 1);
+    check_hub(hub);
+    tws_hub_free(hub);
+}
+
+TEST("a given id that does not rise is a repeat, and changes nothing")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_stats before, after;
+    CHECK_EQ(put_id(hub, "1", "{\"n\":1}", 5, 5), TWS_OK);
+    tws_hub_stat(hub, &before);
+    CHECK_EQ(put_id(hub, "1", "{\"n\":2}", 5, 5), TWS_ERR_EXISTS);
+    CHECK_EQ(put_id(hub, "1", "{\"n\":2}", 5, 4), TWS_ERR_EXISTS);
+    CHECK_EQ(put_id(hub, "1", "{\"n\":2}", 4, 9), TWS_ERR_EXISTS);
+    tws_hub_stat(hub, &after);
+    CHECK_EQ(after.repeats, 3);
+    after.repeats = 0;
+    CHECK_MEM(&after, sizeof after, &before, sizeof before);
+    CHECK_EQ(put_id(hub, "1", "{\"n\":3}", 5, 6), TWS_OK);
+    CHECK_EQ(put_id(hub, "2", "{\"n\":1}", 5, 5), TWS_OK);
+    CHECK_EQ(put_id(hub, "1", "{\"n\":4}", 0, 0), TWS_OK);
+    CHECK_EQ(put_id(hub, "1", "{\"n\":4}", 0, 0), TWS_OK);
+    tws_hub_free(hub);
+}
+
+/* -- formats -- */
+
+/* The newest event of a user, as one slice of bytes in b. */
+static void wire(tws_hub *hub, const char *user, tws_event_format format, tws_buf *b)
+{
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_event_id zero = id_of(0, 0);
+    tws_hub_reader r;
+    tws_hub_batch batch;
+    tws_str slices[TWS_EVENT_SLICES];
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c(user), &zero), TWS_OK);
+    tws_hub_gather(&r, &batch);
+    CHECK(batch.count > 0);
+    size_t n = batch.count == 0 ? 0 : tws_event_wire(batch.event[batch.count - 1], format, slices);
+    CHECK(n <= TWS_EVENT_SLICES);
+    for (size_t i = 0; i < n; i++) {
+        tws_buf_str(b, slices[i]);
+    }
+    tws_hub_batch_free(&batch);
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+}
+
+TEST("an event is laid out byte for byte in each format")
+{
+    static const struct {
+        const char *json;
+        uint64_t ms, seq;
+        const char *envelope, *raw, *sse;
+    } rows[] = {
+        {"{\"a\":1}", 5, 0, "\x81\x29{\"type\":\"task\",\"id\":\"5-0\",\"data\":{\"a\":1}}",
+         "\x81\x07{\"a\":1}", "id: 5-0\ndata: {\"a\":1}\n\n"},
+        {"7", 1, 23, "\x81\x24{\"type\":\"task\",\"id\":\"1-23\",\"data\":7}", "\x81\x01" "7",
+         "id: 1-23\ndata: 7\n\n"},
+        {"[]", 0, 0, "\x81\x23{\"type\":\"task\",\"id\":null,\"data\":[]}", "\x81\x02[]",
+         "data: []\n\n"},
+        {"{\r\n\t\"a\" :1,\n\n\"b\":2}\n", 5, 0,
+         "\x81\x36{\"type\":\"task\",\"id\":\"5-0\",\"data\":{\r\n\t\"a\" :1,\n\n\"b\":2}\n}",
+         "\x81\x14{\r\n\t\"a\" :1,\n\n\"b\":2}\n", "id: 5-0\ndata: {  \t\"a\" :1,  \"b\":2} \n\n"},
+        {"\r{}", 5, 0, "\x81\x25{\"type\":\"task\",\"id\":\"5-0\",\"data\":\r{}}", "\x81\x03\r{}",
+         "id: 5-0\ndata:  {}\n\n"},
+        {"\"\\n\"", 5, 0, "\x81\x26{\"type\":\"task\",\"id\":\"5-0\",\"data\":\"\\n\"}",
+         "\x81\x04\"\\n\"", "id: 5-0\ndata: \"\\n\"\n\n"},
+        {"1", UINT64_MAX, UINT64_MAX,
+         "\x81\x49{\"type\":\"task\",\"id\":\"18446744073709551615-18446744073709551615\","
+         "\"data\":1}",
+         "\x81\x01" "1", "id: 18446744073709551615-18446744073709551615\ndata: 1\n\n"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *want[] = {rows[i].envelope, rows[i].raw, rows[i].sse};
+        for (int format = TWS_FORMAT_ENVELOPE; format <= TWS_FORMAT_SSE; format++) {
+            tws_hub *hub = hub_plain();
+            tws_buf b;
+            tws_buf_init(&b, NULL, 1024);
+            test_row(rows[i].json, i);
+            CHECK_EQ(put_id(hub, "1", rows[i].json, rows[i].ms, rows[i].seq), TWS_OK);
+            wire(hub, "1", (tws_event_format)format, &b);
+            CHECK_STR(tws_buf_view(&b), want[format]);
+            tws_buf_free(&b);
+            tws_hub_free(hub);
+        }
+    }
+}
+
+static void frame(tws_buf *b, size_t payload)
+{
+    static const unsigned shifts[] = {56, 48, 40, 32, 24, 16, 8, 0};
+    size_t from = payload < 126 ? 8 : payload < 65536 ? 6 : 0;
+    tws_buf_char(b, '\x81');
+    tws_buf_char(b, payload < 126 ? (char)payload : payload < 65536 ? 126 : 127);
+    for (; from < 8; from++) {
+        tws_buf_char(b, (char)(uint8_t)((uint64_t)payload >> shifts[from]));
+    }
+}
+
+TEST("frames have their shortest header at every boundary of their length")
+{
+    static const size_t around[] = {2, 125, 126, 127, 65535, 65536};
+    const char *open = "{\"type\":\"task\",\"id\":\"5-0\",\"data\":";
+    const size_t extra = strlen(open) + 1;
+    tws_hub_desc d = hub_desc();
+    d.max_event_bytes = 70000;
+    for (size_t i = 0; i < 2 * sizeof around / sizeof around[0]; i++) {
+        bool of_envelope = i % 2 == 1; /* the boundary falls on the envelope, or on the raw frame */
+        size_t n = around[i / 2] - (of_envelope && around[i / 2] > extra ? extra : 0);
+        char *json = (char *)malloc(n);
+        tws_hub *hub = hub_make(&d);
+        tws_event_id id = id_of(5, 0);
+        memset(json, 'a', n);
+        json[0] = json[n - 1] = '"';
+        test_row("length", n);
+        CHECK_EQ(tws_hub_publish(hub, tws_str_c("1"), tws_str_of(json, n), NOW, &id, NULL), TWS_OK);
+        for (int format = TWS_FORMAT_ENVELOPE; format <= TWS_FORMAT_SSE; format++) {
+            tws_buf got, want;
+            tws_buf_init(&got, NULL, 80000);
+            tws_buf_init(&want, NULL, 80000);
+            wire(hub, "1", (tws_event_format)format, &got);
+            if (format != TWS_FORMAT_SSE) {
+                frame(&want, format == TWS_FORMAT_RAW ? n : n + extra);
+            }
+            tws_buf_c(&want, format == TWS_FORMAT_RAW ? ""
+                             : format == TWS_FORMAT_SSE ? "id: 5-0\ndata: " : open);
+            tws_buf_put(&want, json, n);
+            tws_buf_c(&want, format == TWS_FORMAT_RAW ? ""
+                             : format == TWS_FORMAT_SSE ? "\n\n" : "}");
+            CHECK_MEM(got.ptr, got.len, want.ptr, want.len);
+            tws_buf_free(&got);
+            tws_buf_free(&want);
+        }
+        free(json);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("an event knows its data and id, and outlives its topic while it is referenced")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    tws_hub_batch b;
+    CHECK_EQ(put_id(hub, "1", "{\"task_id\":1}", 5, 6), TWS_OK);
+    CHECK_EQ(put_id(hub, "1", "{\"task_id\":2}", 0, 0), TWS_OK);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    tws_hub_gather(&r, &b);
+    CHECK_EQ(b.count, 2);
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+    CHECK_STR(tws_event_data(b.event[0]), "{\"task_id\":1}");
+    CHECK_EQ(tws_event_id_compare(tws_event_id_of(b.event[0]), id_of(5, 6)), 0);
+    CHECK_EQ(tws_event_id_compare(tws_event_id_of(b.event[1]), id_of(0, 0)), 0);
+    tws_hub_batch_free(&b);
+}
+
+/* -- arguments and limits -- */
+
+TEST("what cannot be published is refused, counted, and leaves no trace")
+{
+    static char long_user[TWS_MAX_USER_ID + 1];
+    static char big[2000];
+    tws_hub_desc d = hub_desc();
+    d.max_event_bytes = 1000;
+    d.max_bytes = 1100;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_stats stats;
+    tws_hub_reader r;
+    tws_event **events;
+    size_t count;
+    tws_event_id last;
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    memset(long_user, 'u', sizeof long_user);
+    memset(big, ' ', sizeof big);
+    big[0] = '7';
+    const struct {
+        tws_str user, json;
+        tws_status status;
+    } rows[] = {
+        {{NULL, 0}, {"7", 1}, TWS_ERR_ARGUMENT},
+        {{long_user, sizeof long_user}, {"7", 1}, TWS_ERR_ARGUMENT},
+        {{"1", 1}, {NULL, 0}, TWS_ERR_ARGUMENT},
+        {{"1", 1}, {big, 1001}, TWS_ERR_LIMIT},
+        {{"1", 1}, {big, 1000}, TWS_ERR_LIMIT}, /* with what it takes besides, above max_bytes */
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        test_row("publish", i);
+        CHECK_EQ(tws_hub_publish(hub, rows[i].user, rows[i].json, NOW, NULL, NULL), rows[i].status);
+    }
+    tws_hub_stat(hub, &stats);
+    CHECK_EQ(stats.refused, 5);
+    CHECK_EQ(stats.topics + stats.events + stats.bytes + stats.published, 0);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c(""), NULL), TWS_ERR_ARGUMENT);
+    CHECK(r.group == NULL);
+    tws_hub_detach(&r);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_of(long_user, sizeof long_user), NULL),
+             TWS_ERR_ARGUMENT);
+    CHECK_EQ(tws_hub_publish(hub, tws_str_of(long_user, TWS_MAX_USER_ID), tws_str_of(big, 500), NOW,
+                             NULL, NULL), TWS_OK);
+    CHECK_EQ(tws_hub_readers(hub, tws_str_c("")), 0);
+    CHECK_EQ(tws_hub_snapshot(hub, tws_str_c(""), NOW, &events, &count, &last), TWS_ERR_ARGUMENT);
+    CHECK(events == NULL && count == 0 && last.ms == 0 && last.seq == 0);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+    tws_hub_inbox_free(NULL);
+    tws_hub_free(NULL);
+}
+
+TEST("an event that the total budget could not hold alone is refused, not stored and dropped")
+{
+    tws_hub_desc d = hub_desc();
+    tws_event_id last;
+    d.max_total_bytes = 400;
+    tws_hub *hub = hub_make(&d);
+    char json[400];
+    memset(json, ' ', sizeof json);
+    memcpy(json, "{\"task_id\":1,\"n\":1}", 19);
+    CHECK_EQ(post(hub, "1", json, 30), TWS_OK);
+    CHECK_EQ(post(hub, "2", json, 399), TWS_ERR_LIMIT);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "1");
+    CHECK_EQ(post(hub, "2", json, 100), TWS_OK);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "");
+    CHECK_TEXT(snapshot(hub, "2", NOW, &last), "1");
+    check_hub(hub);
+    tws_hub_free(hub);
+}
+
+TEST("readers of a user are counted over all inboxes, and bounded")
+{
+    tws_hub_desc d = hub_desc();
+    d.max_readers = 3;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *a = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_inbox *b = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r[4], other;
+    CHECK_EQ(tws_hub_attach(a, &r[0], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(b, &r[1], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(a, &r[2], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(b, &r[3], tws_str_c("1"), NULL), TWS_ERR_LIMIT);
+    CHECK_EQ(tws_hub_attach(b, &other, tws_str_c("2"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_readers(hub, tws_str_c("1")), 3);
+    CHECK_EQ(tws_hub_readers(hub, tws_str_c("2")), 1);
+    CHECK_EQ(tws_hub_readers(hub, tws_str_c("3")), 0);
+    tws_hub_detach(&r[0]);
+    CHECK_EQ(tws_hub_attach(b, &r[3], tws_str_c("1"), NULL), TWS_OK);
+    check_hub(hub);
+    for (size_t i = 0; i < 4; i++) {
+        tws_hub_detach(&r[i]);
+        tws_hub_detach(&r[i]);
+    }
+    tws_hub_detach(&other);
+    tws_hub_stats stats;
+    tws_hub_stat(hub, &stats);
+    CHECK_EQ(stats.readers + stats.topics, 0);
+    tws_hub_inbox_free(a);
+    tws_hub_inbox_free(b);
+    tws_hub_free(hub);
+}
+
+TEST("a user at rest takes little memory")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    size_t before = test_bytes_live;
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("12345678"), NULL), TWS_OK);
+    CHECK(test_bytes_live - before + sizeof r <= 232);
+    tws_hub_detach(&r);
+    CHECK_EQ(test_bytes_live, before);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+/* -- tasks and snapshots -- */
+
+TEST("a task is named by a string that is not empty, or an integer")
+{
+    static const struct {
+        const char *json[3]; /* n 1, 2, 3 */
+        const char *tasks;   /* what a snapshot shows of them */
+    } rows[] = {
+        {{"{\"task_id\":\"a\",\"n\":1}", "{\"task_id\":\"b\",\"n\":2}",
+          "{\"task_id\":\"a\",\"n\":3}"}, "2 3"},
+        {{"{\"task_id\":7,\"n\":1}", "{\"task_id\":8,\"n\":2}", "{\"n\":3,\"task_id\":7}"}, "2 3"},
+        {{"{\"task_id\":7,\"n\":1}", "{\"task_id\":\"7\",\"n\":2}",
+          "{\"task_id\":-7,\"n\":3}"}, "2 3"},
+        {{"{\"task_id\":\"\\u0061\",\"n\":1}", "{\"task_id\":\"a\",\"n\":2}",
+          "{\"task_\\u0069d\":\"\\u0061\",\"n\":3}"}, "3"},
+        {{"{\"task_id\":\"a\\n\",\"n\":1}", "{\"task_id\":\"a\\u000a\",\"n\":2}",
+          "{\"task_id\":\"a\\\\n\",\"n\":3}"}, "2 3"},
+        {{"{\"task_id\":\"\\ud83d\\ude00\",\"n\":1}", "{\"task_id\":\"\xf0\x9f\x98\x80\",\"n\":2}",
+          "{\"n\":3,\r\n\"task_id\":\"\\ud83d\\ude00\"}"}, "3"},
+        {{"{\"task_id\":\"\",\"n\":1}", "{\"n\":2}", "{\"task_id\":null,\"n\":3}"}, ""},
+        {{"{\"task_id\":1.5,\"n\":1}", "{\"task_id\":1e3,\"n\":2}",
+          "{\"task_id\":true,\"n\":3}"}, ""},
+        {{"{\"task_id\":[\"a\"],\"n\":1}", "{\"task_id\":{\"task_id\":\"a\"},\"n\":2}",
+          "[{\"task_id\":\"a\",\"n\":3}]"}, ""},
+        {{"{\"a\":{\"task_id\":\"a\"},\"n\":1}", "\"task_id\"", "{\"Task_id\":\"a\",\"n\":3}"}, ""},
+        {{"{\"task_id\":\"a\",\"n\":1,\"task_id\":\"b\"}", "{\"task_id\":\"a\",\"n\":2}",
+          "7"}, "1 2"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tws_hub *hub = hub_plain();
+        tws_event_id last;
+        test_row(rows[i].json[0], i);
+        for (size_t k = 0; k < 3; k++) {
+            size_t n = strlen(rows[i].json[k]);
+            CHECK_EQ(post(hub, "1", (char *)test_exact(rows[i].json[k], n), n), TWS_OK);
+        }
+        CHECK_TEXT(snapshot(hub, "1", NOW, &last), rows[i].tasks);
+        check_hub(hub);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("the member that names a task is an option")
+{
+    tws_hub_desc d = hub_desc();
+    tws_event_id last;
+    char key[] = "job";
+    d.task_key = key;
+    tws_hub *hub = hub_make(&d);
+    memcpy(key, "xxx", 3); /* it was copied */
+    put(hub, "1", "{\"task_id\":1,\"n\":1}", NOW);
+    put(hub, "1", "{\"job\":1,\"n\":2}", NOW);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "2");
+    tws_hub_free(hub);
+}
+
+TEST("a snapshot has the latest event of each task, oldest first, and the newest id")
+{
+    tws_hub *hub = hub_plain();
+    tws_event_id last = id_of(1, 1);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "");
+    CHECK(last.ms == 0 && last.seq == 0);
+    step(hub, "1", "a", 1, NOW);
+    step(hub, "1", "b", 2, NOW);
+    step(hub, "1", "c", 3, NOW);
+    step(hub, "1", "a", 4, NOW);
+    step(hub, "2", "a", 5, NOW);
+    put(hub, "1", "{\"n\":6}", NOW);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "2 3 4");
+    CHECK(last.ms == NOW && last.seq == 4);
+    CHECK_TEXT(snapshot(hub, "2", NOW, &last), "5");
+    tws_hub_free(hub);
+}
+
+/* -- where a reader begins -- */
+
+TEST("a reader begins where its since says, or is told that it cannot")
+{
+    /* Eight events of three tasks, the ring keeps four: ids 1-0 to 8-0, in the ring 5-0 to 8-0. */
+    static const struct {
+        const char *since; /* NULL: none */
+        const char *gets;
+    } rows[] = {
+        {NULL, "start 1 5 8"},
+        {"0-0", "start resumed 1 5 6 7 8"},
+        {"0", "start resumed 1 5 6 7 8"},
+        {"0-1", "start position_gone 1 5 8"},
+        {"3-0", "start position_gone 1 5 8"},
+        {"3-9", "start position_gone 1 5 8"},
+        {"4-0", "start resumed 5 6 7 8"},
+        {"4-1", "start resumed 5 6 7 8"},
+        {"5-0", "start resumed 6 7 8"},
+        {"6-5", "start resumed 7 8"},
+        {"7-0", "start resumed 8"},
+        {"8-0", "start resumed"},
+        {"8-1", "start position_gone 1 5 8"},
+        {"9999999999999-0", "start position_gone 1 5 8"},
+    };
+    static const char *const tasks[] = {"a", "b", "b", "b", "b", "c", "c", "c"};
+    tws_hub_desc d = hub_desc();
+    d.max_events = 5; /* the last status of a besides */
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    for (int i = 0; i < 8; i++) {
+        char json[64];
+        snprintf(json, sizeof json, "{\"task_id\":\"%s\",\"n\":%d}", tasks[i], i + 1);
+        CHECK_EQ(put_id(hub, "1", json, (uint64_t)i + 1, 0), TWS_OK);
+    }
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tws_hub_reader r;
+        tws_hub_batch b;
+        tws_event_id since;
+        memset(&since, 0, sizeof since);
+        test_row(rows[i].since == NULL ? "none" : rows[i].since, i);
+        CHECK(rows[i].since == NULL || tws_event_id_parse(tws_str_c(rows[i].since), &since));
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), rows[i].since == NULL ? NULL : &since),
+                 TWS_OK);
+        memset(&b, 0, sizeof b);
+        CHECK_TEXT(drain(&r), rows[i].gets);
+        tws_hub_gather(&r, &b);
+        CHECK(b.count == 0 && !b.more && !b.start && !b.resumed && b.reset == NULL);
+        tws_hub_detach(&r);
+    }
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("a user without events has no position to resume from but the beginning")
+{
+    static const struct {
+        uint64_t ms, seq;
+        const char *gets;
+    } rows[] = {{0, 0, "start resumed"}, {500, 0, "start position_gone"},
+                {1000, UINT64_MAX, "start resumed"}, {1001, 0, "start position_gone"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tws_hub_desc d = hub_desc();
+        d.now_ms = 1000;
+        tws_hub *hub = hub_make(&d);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r;
+        tws_event_id since = id_of(rows[i].ms, rows[i].seq);
+        test_row(rows[i].gets, i);
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &since), TWS_OK);
+        CHECK_TEXT(drain(&r), rows[i].gets);
+        step(hub, "1", "a", 1, 2000);
+        CHECK_TEXT(drain(&r), "1");
+        tws_hub_detach(&r);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("events without an id come in their place, and behind the id that a since names")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    static const struct {
+        uint64_t since;
+        const char *gets;
+    } rows[] = {{1, "start resumed 3 4 5 6 7"}, {2, "start resumed 5 6 7"},
+                {3, "start resumed 6 7"}, {0, "start resumed 1 2 3 4 5 6 7"}};
+    put_id(hub, "1", "{\"n\":1}", 0, 0);
+    put_id(hub, "1", "{\"n\":2}", 1, 0);
+    put_id(hub, "1", "{\"n\":3}", 0, 0);
+    put_id(hub, "1", "{\"n\":4}", 2, 0);
+    put_id(hub, "1", "{\"n\":5}", 0, 0);
+    put_id(hub, "1", "{\"n\":6}", 4, 0);
+    put_id(hub, "1", "{\"n\":7}", 0, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tws_hub_reader r;
+        tws_event_id since = id_of(rows[i].since, 0);
+        test_row(rows[i].gets, i);
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &since), TWS_OK);
+        tws__topic *t = r.group->topic;
+        t->floor = id_of(0, 0); /* as an upstream would have said */
+        CHECK_TEXT(drain(&r), rows[i].gets);
+        tws_hub_detach(&r);
+    }
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+/* -- batches -- */
+
+TEST("a batch is advanced by what was taken of it, wherever that ends")
+{
+    for (size_t take = 1; take <= TWS_HUB_BATCH; take++) {
+        tws_hub *hub = hub_plain();
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r;
+        tws_hub_batch b;
+        int have = 0;
+        int next = 1;
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        do {
+            while (have < 60 || (next > 28 && have < 90)) { /* 1 to 60 make up the snapshot */
+                char task[12];
+                snprintf(task, sizeof task, "%d", ++have);
+                step(hub, "1", task, have, NOW);
+            }
+            tws_hub_gather(&r, &b);
+            size_t n = b.count < take ? b.count : take;
+            CHECK_EQ(b.start, next == 1);
+            CHECK_EQ(b.more, next + (int)b.count - 1 < have);
+            CHECK(b.count == TWS_HUB_BATCH || !b.more);
+            for (size_t i = 0; i < n; i++) {
+                CHECK_EQ(n_of(b.event[i]), next++);
+            }
+            tws_hub_advance(&r, &b, n);
+            tws_hub_batch_free(&b);
+        } while (next <= have);
+        CHECK_EQ(have, 90);
+        tws_hub_detach(&r);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("a gather that nothing was taken of is gathered again, but tells start once")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    tws_hub_batch b;
+    step(hub, "1", "a", 1, NOW);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    tws_hub_gather(&r, &b);
+    CHECK(b.start && b.count == 1 && b.last_id.ms == NOW);
+    tws_hub_advance(&r, &b, 0);
+    tws_hub_batch_free(&b);
+    CHECK_TEXT(drain(&r), "1");
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("a batch serves the readers of its group that stand at its place, and no others")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r[6];
+    tws_hub_batch b, other;
+    tws_event_id zero = id_of(0, 0);
+    CHECK_EQ(tws_hub_attach(in, &r[0], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(in, &r[1], tws_str_c("1"), &zero), TWS_OK);
+    CHECK_EQ(tws_hub_attach(in, &r[2], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(in, &r[3], tws_str_c("2"), NULL), TWS_OK);
+    tws_hub_gather(&r[0], &b);
+    CHECK(!tws_hub_same(&b, &r[0])); /* it says start */
+    tws_hub_batch_free(&b);
+    drain(&r[1]);
+    drain(&r[3]);
+    step(hub, "1", "a", 1, NOW);
+    step(hub, "2", "a", 1, NOW);
+    tws_hub_gather(&r[0], &b);
+    CHECK_EQ(b.count, 1);
+    CHECK(tws_hub_same(&b, &r[0]));
+    CHECK(tws_hub_same(&b, &r[1]));
+    CHECK(!tws_hub_same(&b, &r[2])); /* not started */
+    CHECK(!tws_hub_same(&b, &r[3])); /* another user's, at the same position */
+    tws_hub_advance(&r[1], &b, 1);
+    CHECK(!tws_hub_same(&b, &r[1])); /* has it */
+    tws_hub_advance(&r[0], &b, 1);
+    tws_hub_batch_free(&b);
+    CHECK_EQ(tws_hub_attach(in, &r[4], tws_str_c("1"), NULL), TWS_OK);
+    drain(&r[2]);
+    step(hub, "1", "a", 2, NOW);
+    CHECK_EQ(tws_hub_attach(in, &r[5], tws_str_c("1"), &zero), TWS_OK);
+    for (size_t i = 4; i < 6; i++) { /* their starts, of which nothing was taken */
+        tws_hub_gather(&r[i], &other);
+        tws_hub_batch_free(&other);
+        CHECK(!tws_hub_same(&other, &r[i]));
+    }
+    tws_hub_gather(&r[4], &other);
+    CHECK(r[4].position == r[5].position && other.count == 1); /* one wants statuses, one all */
+    CHECK(tws_hub_same(&other, &r[4]) && !tws_hub_same(&other, &r[5]));
+    tws_hub_batch_free(&other);
+    tws_hub_gather(&r[5], &other);
+    CHECK_EQ(other.count, 2);
+    CHECK(tws_hub_same(&other, &r[5]) && !tws_hub_same(&other, &r[4]));
+    tws_hub_batch_free(&other);
+    drain(&r[0]);
+    tws_hub_gather(&r[0], &other);
+    CHECK(other.count == 0 && !tws_hub_same(&other, &r[0])); /* there may be some by now */
+    for (size_t i = 0; i < 6; i++) {
+        tws_hub_detach(&r[i]);
+    }
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+/* -- slow readers -- */
+
+TEST("a reader that the ring has run past is told, and given the last status of each task")
+{
+    tws_hub_desc d = hub_desc();
+    d.max_events = 8;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_TEXT(drain(&r), "start");
+    step(hub, "1", "a", 1, NOW);
+    step(hub, "1", "b", 2, NOW);
+    CHECK_TEXT(drain(&r), "1 2");
+    for (int n = 3; n <= 20; n++) {
+        step(hub, "1", "c", n, NOW);
+    }
+    CHECK_TEXT(drain(&r), "slow_consumer 1 2 20"); /* it forgets a and b: so they are here again */
+    step(hub, "1", "c", 21, NOW);
+    CHECK_TEXT(drain(&r), "21");
+    tws_hub_stats stats;
+    tws_hub_stat(hub, &stats);
+    CHECK_EQ(stats.resets, 1);
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("a reader that is exactly a ring behind misses nothing")
+{
+    tws_hub_desc d = hub_desc();
+    d.max_events = 4;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_TEXT(drain(&r), "start");
+    for (int n = 1; n <= 4; n++) {
+        step(hub, "1", "a", n, NOW);
+    }
+    CHECK_TEXT(drain(&r), "1 2 3 4");
+    for (int n = 5; n <= 9; n++) {
+        step(hub, "1", "a", n, NOW);
+    }
+    CHECK_TEXT(drain(&r), "slow_consumer 9");
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+/* Takes one event, returns its n; 0 when there is none. *reset counts resets. */
+static int take_one(tws_hub_reader *r, int *resets)
+{
+    tws_hub_batch b;
+    tws_hub_gather(r, &b);
+    int n = b.count == 0 ? 0 : n_of(b.event[0]);
+    *resets += b.reset != NULL;
+    tws_hub_advance(r, &b, b.count > 0);
+    tws_hub_batch_free(&b);
+    return n;
+}
+
+TEST("a reader that is too slow even for its snapshot stays in it, without a reset")
+{
+    tws_hub_desc d = hub_desc();
+    d.max_events = 8;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    int resets = 0, n = 3;
+    step(hub, "1", "a", 1, NOW);
+    step(hub, "1", "b", 2, NOW);
+    step(hub, "1", "c", 3, NOW);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(take_one(&r, &resets), 1);
+    while (n < 50) {
+        step(hub, "1", "x", ++n, NOW);
+    }
+    CHECK_EQ(take_one(&r, &resets), 2);
+    while (n < 100) {
+        step(hub, "1", "x", ++n, NOW);
+    }
+    CHECK_EQ(take_one(&r, &resets), 3);
+    step(hub, "1", "x", 101, NOW);
+    CHECK_TEXT(drain(&r), "101");
+    CHECK_EQ(resets, 0);
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("a reader that was promised every event is told when the ring runs past it anywhere")
+{
+    tws_hub_desc d = hub_desc();
+    d.max_events = 8;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    tws_event_id zero = id_of(0, 0);
+    int resets = 0, n = 2;
+    step(hub, "1", "a", 1, NOW);
+    step(hub, "1", "b", 2, NOW);
+    while (n < 20) {
+        step(hub, "1", "x", ++n, NOW);
+    }
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &zero), TWS_OK);
+    CHECK_EQ(take_one(&r, &resets), 1); /* a and b lie behind the ring */
+    while (n < 40) {
+        step(hub, "1", "x", ++n, NOW);
+    }
+    CHECK_TEXT(drain(&r), "slow_consumer 1 2 40");
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("a reader for ever too slow is brought up to date again and again")
+{
+    tws_hub_desc d = hub_desc();
+    d.max_events = 16;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    int n = 8, last = 0, resets = 0, seen[8] = {0}, latest[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    for (int i = 0; i < 8; i++) {
+        char task[2] = {(char)('a' + i), '\0'};
+        step(hub, "1", task, i + 1, NOW);
+    }
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    for (int round = 0; round < 200 || last < n; round++) {
+        int before = resets;
+        int got = take_one(&r, &resets);
+        if (resets > before) {
+            memset(seen, 0, sizeof seen);
+            last = 0;
+        }
+        CHECK(got > last);
+        last = got;
+        seen[got <= 8 ? got - 1 : 6 + got % 2] = got;
+        for (int i = 0; i < 5 && round < 200; i++) { /* five events for each that is taken */
+            n++;
+            latest[6 + n % 2] = n;
+            step(hub, "1", n % 2 == 0 ? "g" : "h", n, NOW);
+        }
+    }
+    CHECK(resets > 5 && resets <= 200 / 8);
+    CHECK_MEM(seen, sizeof seen, latest, sizeof latest);
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("a task that changes while a snapshot is half read is given once, in its newer state")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    int resets = 0;
+    step(hub, "1", "a", 1, NOW);
+    step(hub, "1", "b", 2, NOW);
+    step(hub, "1", "c", 3, NOW);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(take_one(&r, &resets), 1);
+    step(hub, "1", "b", 4, NOW);
+    step(hub, "1", "a", 5, NOW);
+    CHECK_TEXT(drain(&r), "3 4 5");
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+/* -- caps -- */
+
+TEST("the last statuses of many quiet tasks outlast a chatty one, which keeps half of the ring")
+{
+    tws_hub_desc d = hub_desc();
+    tws_event_id last;
+    d.max_events = 8;
+    tws_hub *hub = hub_make(&d);
+    step(hub, "1", "a", 1, NOW);
+    step(hub, "1", "b", 2, NOW);
+    step(hub, "1", "c", 3, NOW);
+    for (int n = 4; n < 50; n++) {
+        step(hub, "1", "x", n, NOW);
+        check_hub(hub);
+    }
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "1 2 3 49");
+    for (int n = 50; n < 56; n++) {
+        char task[2] = {(char)n, '\0'};
+        step(hub, "1", task, n, NOW);
+        check_hub(hub);
+    }
+    /* Eight may be held, four of them by the ring: the oldest statuses have gone. */
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "3 49 50 51 52 53 54 55");
+    for (int n = 56; n < 60; n++) {
+        step(hub, "1", "x", n, NOW);
+        check_hub(hub);
+    }
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "52 53 54 55 59");
+    tws_hub_free(hub);
+}
+
+TEST("with few bytes, too, last statuses outlast steps, and yield to half of what may be held")
+{
+    tws_hub_desc d = hub_desc();
+    tws_event_id last;
+    const uint32_t one = sizeof(tws_event) + TWS__EVENT_HEAD + sizeof "{'task_id':'a','n':10}";
+    d.max_bytes = 8 * one;
+    tws_hub *hub = hub_make(&d);
+    for (int n = 10; n < 16; n++) { /* a to f */
+        char task[2] = {(char)('a' + n - 10), '\0'};
+        step(hub, "1", task, n, NOW);
+    }
+    step(hub, "1", "x", 16, NOW);
+    step(hub, "1", "x", 17, NOW);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "10 11 12 13 14 15 17");
+    for (int n = 18; n < 30; n++) {
+        step(hub, "1", "x", n, NOW);
+        check_hub(hub);
+    }
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "12 13 14 15 29");
+    tws_hub_free(hub);
+}
+
+TEST("bytes are capped as events are")
+{
+    tws_hub_desc d = hub_desc();
+    d.max_bytes = 8 * 1024;
+    d.max_event_bytes = 4096;
+    tws_hub *hub = hub_make(&d);
+    char json[4096];
+    for (size_t n = 0; n < 2000; n++) {
+        size_t pad = (n * 7919) % 3700;
+        int len = snprintf(json, sizeof json, "{\"task_id\":%d,\"n\":%d,\"p\":\"%*s\"}",
+                           (int)(n * 31 % 11), (int)n, (int)pad, "");
+        CHECK_EQ(post(hub, "1", json, (size_t)len), TWS_OK);
+        check_hub(hub);
+        const tws__history *h = NULL;
+        for (size_t s = 0; s < hub->desc.shards; s++) {
+            h = hub->shard[s].oldest != NULL ? hub->shard[s].oldest : h;
+        }
+        CHECK_EQ(n_of(*tws__history_slot(h, h->next - 1)), (int)n); /* the newest is in the ring */
+    }
+    tws_hub_free(hub);
+}
+
+TEST("one event may fill a topic, and the smallest caps hold")
+{
+    tws_hub_desc d = hub_desc();
+    tws_event_id last;
+    d.max_events = 1;
+    tws_hub *hub = hub_make(&d);
+    step(hub, "1", "a", 1, NOW);
+    step(hub, "1", "b", 2, NOW);
+    put(hub, "1", "{\"n\":3}", NOW);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "");
+    step(hub, "1", "b", 4, NOW);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "4");
+    check_hub(hub);
+    tws_hub_free(hub);
+}
+
+TEST("over the total budget the least recently published users give way, whatever the clock says")
+{
+    static const uint64_t ticks[] = {1, 0, UINT64_MAX}; /* it goes on, stands still, goes back */
+    for (size_t i = 0; i < sizeof ticks / sizeof ticks[0]; i++) {
+        tws_hub_desc d = hub_desc();
+        d.max_total_bytes = 20000; /* some 70 events */
+        tws_hub *hub = hub_make(&d);
+        tws_event_id last;
+        char user[16];
+        uint64_t now_ms = NOW;
+        for (int n = 2; n <= 40; n++) {
+            snprintf(user, sizeof user, "%d", n);
+            now_ms += ticks[i];
+            test_row(user, i);
+            step(hub, user, "a", 1, now_ms);
+            step(hub, "1", "a", n, now_ms); /* user 1 stays recent */
+            step(hub, user, "b", 2, now_ms);
+            CHECK_TEXT(snapshot(hub, user, NOW, &last), "1 2");
+            check_hub(hub);
+        }
+        int held = 0;
+        for (int n = 40; n > 1; n--) {
+            snprintf(user, sizeof user, "%d", n);
+            bool here = strlen(snapshot(hub, user, NOW, &last)) > 0;
+            CHECK(!here || held == 40 - n); /* behind the first that is not here, none is */
+            held += here;
+        }
+        CHECK(held > 5 && held < 39);
+        CHECK_TEXT(snapshot(hub, "1", NOW, &last), "40");
+        tws_hub_free(hub);
+    }
+}
+
+TEST("a user whose events were dropped whole has no silent gap")
+{
+    tws_hub_desc d = hub_desc();
+    d.shards = 1;
+    d.now_ms = NOW - 10;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader caught_up, behind, r;
+    tws_event_id first = step(hub, "1", "a", 1, NOW);
+    tws_event_id second = step(hub, "1", "a", 2, NOW);
+    CHECK_EQ(tws_hub_attach(in, &caught_up, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(in, &behind, tws_str_c("1"), &first), TWS_OK);
+    CHECK_TEXT(drain(&caught_up), "start 2");
+    CHECK_TEXT(drain(&behind), "start resumed 2");
+    step(hub, "1", "b", 3, NOW);
+    CHECK_TEXT(drain(&caught_up), "3");
+    tws_hub_sweep(hub, NOW + 3600001);
+    check_hub(hub);
+    CHECK_TEXT(drain(&caught_up), "");
+    CHECK_TEXT(drain(&behind), "slow_consumer");
+    tws_event_id fourth = step(hub, "1", "a", 4, NOW); /* the clock is back */
+    CHECK(fourth.ms == NOW && fourth.seq == 3);
+    CHECK_TEXT(drain(&caught_up), "4");
+    CHECK_TEXT(drain(&behind), "4");
+    tws_hub_detach(&caught_up);
+    tws_hub_detach(&behind);
+    tws_hub_sweep(hub, NOW + 3 * 3600001);
+    CHECK_EQ(hub->shard[0].topics, 0);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &second), TWS_OK);
+    CHECK_TEXT(drain(&r), "start position_gone");
+    tws_hub_detach(&r);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &fourth), TWS_OK);
+    CHECK_TEXT(drain(&r), "start resumed"); /* all after it is here: nothing */
+    tws_hub_detach(&r);
+    tws_event_id fifth = step(hub, "2", "a", 5, NOW - 5); /* of the same shard */
+    CHECK(tws_event_id_compare(fifth, fourth) > 0);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("events go when their user was not published to for the age, and not before")
+{
+    static const struct {
+        uint32_t age_s;
+        uint64_t later_ms;
+        const char *left;
+    } rows[] = {{0, 3600000, "1"}, {0, 3600001, ""}, {1, 1000, "1"}, {1, 1001, ""},
+                {TWS_OFF, UINT64_C(1) << 40, "1"}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (int swept = 0; swept < 2; swept++) {
+            tws_hub_desc d = hub_desc();
+            tws_event_id last;
+            d.max_age_s = rows[i].age_s;
+            tws_hub *hub = hub_make(&d);
+            step(hub, "1", "a", 1, NOW);
+            test_row(rows[i].left, i);
+            tws_hub_sweep(hub, 10);
+            if (swept == 1) {
+                tws_hub_sweep(hub, NOW + rows[i].later_ms);
+            }
+            CHECK_TEXT(snapshot(hub, "1", NOW + rows[i].later_ms, &last), rows[i].left);
+            check_hub(hub);
+            tws_hub_free(hub);
+        }
+    }
+}
+
+/* -- groups and inboxes -- */
+
+TEST("news wakes each inbox once, until it has been emptied")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_inbox *a = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_inbox *b = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r[4];
+    CHECK_EQ(tws_hub_attach(a, &r[0], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(a, &r[1], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(a, &r[2], tws_str_c("2"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(b, &r[3], tws_str_c("1"), NULL), TWS_OK);
+    CHECK(tws_hub_news(a) == NULL && tws_hub_news(b) == NULL);
+    wakes = 0;
+    step(hub, "3", "a", 1, NOW);
+    CHECK_EQ(wakes, 0);
+    step(hub, "1", "a", 1, NOW);
+    CHECK_EQ(wakes, 2);
+    step(hub, "1", "a", 2, NOW);
+    step(hub, "2", "a", 1, NOW);
+    CHECK_EQ(wakes, 2);
+    tws_hub_group *g = tws_hub_news(a);
+    CHECK(g == r[0].group && g == r[1].group);
+    CHECK(tws_hub_first_reader(g) == &r[1] && r[1].next == &r[0] && r[0].next == NULL);
+    step(hub, "1", "a", 3, NOW); /* marks it again, behind the other */
+    CHECK_EQ(wakes, 2);
+    CHECK(tws_hub_news(a) == r[2].group);
+    CHECK(tws_hub_news(a) == g);
+    CHECK(tws_hub_news(a) == NULL);
+    step(hub, "2", "a", 2, NOW);
+    CHECK_EQ(wakes, 3);
+    CHECK(tws_hub_news(b) == r[3].group);
+    for (size_t i = 0; i < 4; i++) {
+        tws_hub_detach(&r[i]);
+    }
+    CHECK(tws_hub_news(a) == NULL);
+    tws_hub_inbox_free(a);
+    tws_hub_inbox_free(b);
+    tws_hub_free(hub);
+}
+
+TEST("a group that goes while it has news leaves the inbox in order")
+{
+    static const char *const users[] = {"1", "2", "3"};
+    for (size_t gone = 0; gone < 3; gone++) {
+        tws_hub *hub = hub_plain();
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r[3];
+        for (size_t i = 0; i < 3; i++) {
+            CHECK_EQ(tws_hub_attach(in, &r[i], tws_str_c(users[i]), NULL), TWS_OK);
+            step(hub, users[i], "a", 1, NOW);
+        }
+        tws_hub_detach(&r[gone]);
+        for (size_t i = 0; i < 3; i++) {
+            CHECK(i == gone || tws_hub_news(in) == r[i].group);
+        }
+        CHECK(tws_hub_news(in) == NULL);
+        for (size_t i = 0; i < 3; i++) {
+            tws_hub_detach(&r[i]);
+        }
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("more inboxes than a publish can note are all woken")
+{
+    tws_hub *hub = hub_plain();
+    tws_hub_inbox *in[3 * TWS__WAKES];
+    tws_hub_reader r[3 * TWS__WAKES];
+    for (size_t i = 0; i < 3 * TWS__WAKES; i++) {
+        in[i] = tws_hub_inbox_create(hub, count_wake, NULL);
+        CHECK_EQ(tws_hub_attach(in[i], &r[i], tws_str_c("1"), NULL), TWS_OK);
+    }
+    wakes = 0;
+    step(hub, "1", "a", 1, NOW);
+    CHECK_EQ(wakes, 3 * TWS__WAKES);
+    for (size_t i = 0; i < 3 * TWS__WAKES; i++) {
+        CHECK(tws_hub_news(in[i]) == r[i].group);
+        CHECK_EQ(in[i]->wakers, 0);
+        tws_hub_detach(&r[i]);
+        tws_hub_inbox_free(in[i]);
+    }
+    tws_hub_free(hub);
+}
+
+TEST("many users fit, each found again")
+{
+    tws_hub *hub = hub_plain();
+    tws_event_id last;
+    char user[24], want[16];
+    for (int n = 0; n < 5000; n++) {
+        snprintf(user, sizeof user, "user-%d", n);
+        step(hub, user, "a", n, NOW);
+    }
+    for (int n = 0; n < 5000; n++) {
+        snprintf(user, sizeof user, "user-%d", n);
+        snprintf(want, sizeof want, "%d", n);
+        CHECK_TEXT(snapshot(hub, user, NOW, &last), want);
+    }
+    for (size_t i = 0; i < hub->desc.shards; i++) { /* spread, and in buckets that grew along */
+        CHECK(hub->shard[i].topics > 100 && hub->shard[i].topics < 600);
+        CHECK(hub->shard[i].topics <= hub->shard[i].bucket_count);
+    }
+    check_hub(hub);
+    tws_hub_free(hub);
+}
+
+/* -- upstream -- */
+
+typedef struct script {
+    char text[256]; /* "+1 -1": joined, left */
+} script;
+
+static void script_note(void *context, char sign, tws_str user_id)
+{
+    script *s = (script *)context;
+    size_t n = strlen(s->text);
+    snprintf(s->text + n, sizeof s->text - n, "%s%c%.*s", n > 0 ? " " : "", sign, (int)user_id.len,
+             user_id.ptr);
+}
+
+static void script_join(void *context, tws_str user_id)
+{
+    script_note(context, '+', user_id);
+}
+
+static void script_leave(void *context, tws_str user_id)
+{
+    script_note(context, '-', user_id);
+}
+
+static tws_hub *hub_upstream(script *s)
+{
+    tws_hub_desc d = hub_desc();
+    tws_hub_upstream up = {s, script_join, script_leave};
+    memset(s, 0, sizeof *s);
+    d.upstream = &up; /* it is copied */
+    d.now_ms = NOW;
+    return hub_make(&d);
+}
+
+static tws_status feed(tws_hub *hub, uint64_t id, const char *task, int n)
+{
+    char json[64];
+    snprintf(json, sizeof json, "{\"task_id\":\"%s\",\"n\":%d}", task, n);
+    return put_id(hub, "1", json, id, 0);
+}
+
+TEST("an upstream hears of a user's first reader and of the last that goes")
+{
+    script s;
+    tws_hub *hub = hub_upstream(&s);
+    tws_hub_inbox *a = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_inbox *b = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r[3];
+    CHECK_EQ(tws_hub_attach(a, &r[0], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(b, &r[1], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(b, &r[2], tws_str_c("22"), NULL), TWS_OK);
+    tws_hub_detach(&r[0]);
+    CHECK_TEXT(s.text, "+1 +22");
+    tws_hub_detach(&r[1]);
+    tws_hub_detach(&r[2]);
+    CHECK_TEXT(s.text, "+1 +22 -1 -22");
+    CHECK_EQ(tws_hub_attach(a, &r[0], tws_str_c("1"), NULL), TWS_OK);
+    tws_hub_detach(&r[0]);
+    CHECK_TEXT(s.text, "+1 +22 -1 -22 +1 -1");
+    tws_hub_inbox_free(a);
+    tws_hub_inbox_free(b);
+    tws_hub_free(hub);
+}
+
+TEST("readers wait while a topic loads, and start when it has")
+{
+    script s;
+    tws_hub *hub = hub_upstream(&s);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r, second, since;
+    tws_hub_batch b;
+    tws_event_id three = id_of(3, 0);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    wakes = 0;
+    tws_hub_gather(&r, &b);
+    CHECK(b.count == 0 && !b.start && !b.more && b.group == NULL);
+    CHECK(!tws_hub_same(&b, &r));
+    CHECK_EQ(feed(hub, 2, "a", 2), TWS_OK);
+    CHECK_EQ(feed(hub, 3, "b", 3), TWS_OK);
+    CHECK_EQ(feed(hub, 3, "b", 3), TWS_ERR_EXISTS);
+    CHECK_EQ(wakes, 1);
+    CHECK(tws_hub_news(in) == r.group);
+    CHECK_TEXT(drain(&r), "");
+    CHECK_EQ(feed(hub, 4, "a", 4), TWS_OK);
+    CHECK(tws_hub_news(in) == r.group);
+    CHECK_TEXT(drain(&r), "");
+    CHECK_EQ(tws_hub_attach(in, &second, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(in, &since, tws_str_c("1"), &three), TWS_OK);
+    CHECK_TEXT(drain(&second), "");
+    CHECK_TEXT(s.text, "+1");
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(1, 5));
+    CHECK_EQ(wakes, 3);
+    CHECK(tws_hub_news(in) == r.group);
+    CHECK_TEXT(drain(&r), "start 3 4");
+    CHECK_TEXT(drain(&since), "start resumed 4");
+    CHECK_EQ(feed(hub, 5, "a", 5), TWS_OK);
+    CHECK_TEXT(drain(&r), "5");
+    CHECK_TEXT(drain(&since), "5");
+    CHECK_TEXT(drain(&second), "start 3 5");
+    tws_hub_detach(&r);
+    tws_hub_detach(&second);
+    tws_hub_detach(&since);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("what an upstream has complete decides who may resume")
+{
+    static const struct {
+        uint64_t since, complete_from;
+        int events; /* ids 11, 12, ... */
+        const char *gets;
+    } rows[] = {
+        {10, 10, 2, "start resumed 11 12"},
+        {9, 10, 2, "start position_gone 11 12"},
+        {9, 9, 2, "start resumed 11 12"},
+        {5, 0, 2, "start resumed 11 12"},
+        {11, 10, 2, "start resumed 12"},
+        {12, 10, 2, "start resumed"},
+        {13, 10, 2, "start position_gone 11 12"},
+        {10, 10, 0, "start resumed"},
+        {9, 10, 0, "start position_gone"},
+        {11, 10, 0, "start position_gone"},
+        {0, 10, 0, "start resumed"},
+        {0, 0, 0, "start resumed"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        script s;
+        tws_hub *hub = hub_upstream(&s);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r;
+        tws_event_id since = id_of(rows[i].since, 0);
+        test_row(rows[i].gets, i);
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &since), TWS_OK);
+        for (int k = 0; k < rows[i].events; k++) {
+            CHECK_EQ(feed(hub, 11 + (uint64_t)k, k == 0 ? "a" : "b", 11 + k), TWS_OK);
+        }
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(rows[i].complete_from, 0));
+        CHECK_TEXT(drain(&r), rows[i].gets);
+        CHECK_EQ(feed(hub, rows[i].complete_from, "c", 1),
+                 rows[i].complete_from == 0 ? TWS_OK : TWS_ERR_EXISTS); /* 0-0: without id */
+        CHECK_EQ(feed(hub, 20, "c", 20), TWS_OK);
+        CHECK_TEXT(drain(&r), rows[i].complete_from == 0 ? "1 20" : "20");
+        tws_hub_detach(&r);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("with an upstream, nothing is stored or shown for a user whom nobody reads")
+{
+    script s;
+    tws_hub *hub = hub_upstream(&s);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    tws_event **events;
+    size_t count;
+    tws_event_id last;
+    CHECK_EQ(feed(hub, 1, "a", 1), TWS_ERR_NOT_FOUND);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    tws_hub_loaded(hub, tws_str_c(""), id_of(0, 0));
+    CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last),
+             TWS_ERR_UNAVAILABLE);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
+    CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last),
+             TWS_ERR_UNAVAILABLE);
+    CHECK(events == NULL && count == 0);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "1");
+    tws_hub_detach(&r);
+    CHECK_EQ(feed(hub, 2, "a", 2), TWS_ERR_NOT_FOUND);
+    CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last),
+             TWS_ERR_UNAVAILABLE);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("who comes back finds the events of before and those read since, each once")
+{
+    script s;
+    tws_hub *hub = hub_upstream(&s);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    tws_event_id two = id_of(2, 0);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    feed(hub, 1, "a", 1);
+    feed(hub, 2, "a", 2);
+    feed(hub, 3, "b", 3);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&r), "start 2 3");
+    tws_hub_detach(&r);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &two), TWS_OK);
+    CHECK_TEXT(drain(&r), "");
+    CHECK_EQ(feed(hub, 2, "a", 2), TWS_ERR_EXISTS);
+    CHECK_EQ(feed(hub, 3, "b", 3), TWS_ERR_EXISTS);
+    CHECK_EQ(feed(hub, 4, "a", 4), TWS_OK);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(1, 0));
+    CHECK_TEXT(drain(&r), "start resumed 3 4");
+    tws_hub_detach(&r);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &two), TWS_OK);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(8, 0)); /* trimmed beyond what is here */
+    CHECK_TEXT(drain(&r), "start position_gone 3 4");
+    tws_hub_detach(&r);
+    CHECK_TEXT(s.text, "+1 -1 +1 -1 +1 -1");
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("events lost upstream are a reset to who waits for a user's first event, too")
+{
+    script s;
+    tws_hub *hub = hub_upstream(&s);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(3, 0));
+    CHECK_TEXT(drain(&r), "start");
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(3, 0));
+    CHECK_TEXT(drain(&r), "");
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(4, 0));
+    CHECK_TEXT(drain(&r), "position_gone");
+    CHECK_EQ(feed(hub, 5, "a", 5), TWS_OK);
+    CHECK_TEXT(drain(&r), "5");
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("events lost upstream are a reset to every reader, caught up or not")
+{
+    for (int with_events = 0; with_events < 2; with_events++) {
+        script s;
+        tws_hub *hub = hub_upstream(&s);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r, behind, late;
+        tws_event_id two = id_of(2, 0);
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(tws_hub_attach(in, &behind, tws_str_c("1"), NULL), TWS_OK);
+        if (with_events == 1) {
+            feed(hub, 1, "a", 1);
+            feed(hub, 2, "b", 2);
+        }
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+        CHECK_TEXT(drain(&r), with_events == 1 ? "start 1 2" : "start");
+        CHECK_TEXT(drain(&behind), with_events == 1 ? "start 1 2" : "start");
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0)); /* read again: nothing was lost */
+        CHECK_TEXT(drain(&r), "");
+        feed(hub, 3, "a", 3);
+        CHECK_TEXT(drain(&r), "3");
+        wakes = 0;
+        while (tws_hub_news(in) != NULL) {
+        }
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(9, 0)); /* 4 to 9 will never come */
+        CHECK_EQ(wakes, 1);
+        CHECK_TEXT(drain(&r), with_events == 1 ? "position_gone 2 3" : "position_gone 3");
+        CHECK_EQ(feed(hub, 9, "a", 9), TWS_ERR_EXISTS);
+        CHECK_EQ(feed(hub, 10, "a", 10), TWS_OK);
+        check_hub(hub);
+        CHECK_TEXT(drain(&r), "10");
+        CHECK_TEXT(drain(&behind), with_events == 1 ? "position_gone 2 10" : "position_gone 10");
+        CHECK_EQ(tws_hub_attach(in, &late, tws_str_c("1"), &two), TWS_OK);
+        CHECK_TEXT(drain(&late), with_events == 1 ? "start position_gone 2 10"
+                                                  : "start position_gone 10");
+        tws_hub_detach(&r);
+        tws_hub_detach(&behind);
+        tws_hub_detach(&late);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+/* -- memory that runs out -- */
+
+/* An operation failed for want of memory: nothing may have changed but the count of refusals. */
+static void check_unchanged(tws_hub *hub, const tws_hub_stats *before)
+{
+    tws_hub_stats now;
+    tws_hub_stat(hub, &now);
+    now.refused = before->refused;
+    CHECK_MEM(&now, sizeof now, before, sizeof *before);
+    check_hub(hub);
+}
+
+/* Everything that allocates, each tried again when it fails. The n-th allocation fails. Returns how
+ * many operations failed: one, or none where there was a way round. */
+static size_t exhaust(size_t n)
+{
+    tws_hub_desc d = hub_desc();
+    tws_hub *hub = NULL;
+    tws_hub_inbox *in;
+    tws_hub_reader r[3];
+    tws_hub_stats before;
+    tws_event **events;
+    size_t count, lost = 0;
+    tws_event_id last;
+    d.shards = 1;
+    test_fail_at(n);
+    if (tws_hub_create(&hub, &d) != TWS_OK) {
+        CHECK(hub == NULL && test_live_blocks() == 0);
+        CHECK_EQ(tws_hub_create(&hub, &d), TWS_OK);
+        lost++;
+    }
+    in = tws_hub_inbox_create(hub, count_wake, NULL);
+    if (in == NULL) {
+        in = tws_hub_inbox_create(hub, count_wake, NULL);
+        lost++;
+    }
+    for (int i = 0; i < 60; i++) {
+        char user[12], json[64];
+        tws_event_id id = id_of(7, 7);
+        snprintf(user, sizeof user, "%d", i % 4 == 3 ? 1000 + i : 0);
+        snprintf(json, sizeof json, "{\"task_id\":\"\\u0041%d\",\"n\":%d}", i % 9, i);
+        tws_hub_stat(hub, &before);
+        if (tws_hub_publish(hub, tws_str_c(user), tws_str_c(json), NOW, NULL, &id) != TWS_OK) {
+            CHECK(id.ms == 7 && id.seq == 7);
+            check_unchanged(hub, &before);
+            id = put(hub, user, json, NOW);
+            lost++;
+        }
+        CHECK(id.seq == (i % 4 == 3 ? 0u : (unsigned)(i - i / 4)));
+    }
+    for (size_t i = 0; i < 3; i++) {
+        const char *users[] = {"0", "new", "1003"};
+        tws_hub_stat(hub, &before);
+        if (tws_hub_attach(in, &r[i], tws_str_c(users[i]), NULL) != TWS_OK) {
+            CHECK(r[i].group == NULL);
+            check_unchanged(hub, &before);
+            CHECK_EQ(tws_hub_attach(in, &r[i], tws_str_c(users[i]), NULL), TWS_OK);
+            lost++;
+        }
+    }
+    if (tws_hub_snapshot(hub, tws_str_c("0"), NOW, &events, &count, &last) != TWS_OK) {
+        CHECK(events == NULL && count == 0);
+        CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("0"), NOW, &events, &count, &last), TWS_OK);
+        lost++;
+    }
+    CHECK_EQ(count, 9);
+    tws_hub_snapshot_free(hub, events, count);
+    CHECK_TEXT(drain(&r[0]), "start 42 46 50 52 53 54 56 57 58");
+    CHECK_TEXT(drain(&r[1]), "start");
+    CHECK_TEXT(drain(&r[2]), "start 3");
+    check_hub(hub);
+    for (size_t i = 0; i < 3; i++) {
+        tws_hub_detach(&r[i]);
+    }
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+    return lost;
+}
+
+TEST("for every n, when the n-th allocation fails, what it was for fails whole, and works again")
+{
+    size_t ways_round = 0;
+    CHECK_EQ(exhaust(0), 0);
+    size_t all = test_allocations();
+    CHECK(all > 80);
+    for (size_t n = 1; n <= all; n++) {
+        test_row("allocation", n);
+        size_t lost = exhaust(n);
+        CHECK(lost <= 1);
+        ways_round += 1 - lost;
+        CHECK_EQ(test_live_blocks(), 0);
+    }
+    CHECK_EQ(ways_round, 4); /* longer chains: of topics from 8 and 16 on, of tasks from 4 and 8 */
+}
+
+/* -- against a model --
+ *
+ * The model keeps all events of all users for ever, each with a number n, and of every reader what
+ * it has seen. It does not know what the hub retains; it knows what the hub has promised. */
+
+#define USERS 6
+#define TASKS 7
+#define READERS 24
+#define INBOXES 3
+#define EVENTS 40000
+
+typedef struct fact { /* about an event */
+    tws_event_id after; /* its id, or the last one before it */
+    bool has_id;
+    int8_t task; /* -1: none */
+} fact;
+
+typedef struct model_user {
+    char id[8];
+    fact *fact; /* [n]; from 1 on */
+    int count;
+    tws_event_id last_id;
+    uint64_t drops; /* how often its events may have been dropped whole */
+} model_user;
+
+typedef struct model_reader {
+    tws_hub_reader r;
+    size_t inbox;
+    model_user *user; /* NULL: not attached */
+    tws_event_id since;
+    int last;       /* n that it was given last; since its reset */
+    int expect;     /* not 0: n that it must be given next */
+    bool resuming;  /* expect was found from since: events without id before it may be gone */
+    int seen[TASKS];
+    bool caught_up; /* and at rest since */
+    bool called;    /* its group was taken off the inbox */
+    int upto;       /* caught_up: the user's count then */
+    uint64_t drops;
+} model_reader;
+
+typedef struct model {
+    tws_hub *hub;
+    uint64_t random;
+    uint64_t now_ms;
+    bool strict; /* nothing is dropped whole: who is not far behind is not reset */
+    tws_hub_inbox *in[INBOXES];
+    model_user user[USERS];
+    model_reader reader[READERS];
+    tws_event_id last_id; /* of all users */
+    uint64_t resets, resumes, given;
+} model;
+
+static uint32_t rnd(model *m, uint32_t below)
+{
+    m->random ^= m->random << 13;
+    m->random ^= m->random >> 7;
+    m->random ^= m->random << 17;
+    return (uint32_t)((m->random >> 32) % below);
+}
+
+static void model_publish(model *m)
+{
+    model_user *u = &m->user[rnd(m, USERS - 1) * rnd(m, 2)]; /* the first is the busiest */
+    char json[1200];
+    int task = (int)rnd(m, TASKS + 2) - 1;
+    int n = u->count + 1;
+    bool has_id = rnd(m, 10) > 0;
+    bool given = rnd(m, 6) == 0;
+    int pad = (int)(rnd(m, 30) == 0 ? rnd(m, 1000) : rnd(m, 40));
+    tws_event_id id = id_of(0, 0), out;
+    if (task >= TASKS) {
+        task = 0; /* the busiest */
+    }
+    if (n >= EVENTS) {
+        return;
+    }
+    char name[24] = "";
+    if (task >= 0) {
+        snprintf(name, sizeof name, ",\"task_id\":%d", task);
+    }
+    int len = snprintf(json, sizeof json, "{\"n\":%d,\"u\":\"%s\"%s,\"p\":\"%*s\"}", n, u->id, name,
+                       pad, "");
+    if (given && has_id) {
+        id = m->last_id.ms < m->now_ms ? id_of(m->now_ms, rnd(m, 3))
+                                       : id_of(m->last_id.ms, m->last_id.seq + 2 + rnd(m, 3));
+    }
+    tws_status status = tws_hub_publish(m->hub, tws_str_c(u->id), tws_str_of(json, (size_t)len),
+                                        m->now_ms, given || !has_id ? &id : NULL, &out);
+    CHECK_EQ(status, TWS_OK);
+    if (has_id) {
+        CHECK(tws_event_id_compare(out, u->last_id) > 0);
+        CHECK(given || out.ms >= m->now_ms);
+        u->last_id = out;
+        m->last_id = tws_event_id_compare(out, m->last_id) > 0 ? out : m->last_id;
+    }
+    u->count = n;
+    u->fact[n].after = u->last_id;
+    u->fact[n].has_id = has_id;
+    u->fact[n].task = (int8_t)task;
+}
+
+static void model_attach(model *m, model_reader *r)
+{
+    model_user *u = &m->user[rnd(m, USERS)];
+    bool none = false;
+    memset(r, 0, sizeof *r);
+    r->user = u;
+    r->inbox = rnd(m, INBOXES);
+    switch (rnd(m, 6)) {
+    case 0: none = true; break;
+    case 1: break; /* 0-0 */
+    case 2: r->since = u->last_id; break;
+    case 3: r->since = u->fact[rnd(m, (uint32_t)u->count + 1)].after; break;
+    case 4: r->since = id_of(u->last_id.ms - rnd(m, 20), rnd(m, 3)); break;
+    default: r->since = u->fact[u->count < 20 ? 0 : u->count - (int)rnd(m, 20)].after; break;
+    }
+    CHECK_EQ(tws_hub_attach(m->in[r->inbox], &r->r, tws_str_c(u->id), none ? NULL : &r->since),
+             TWS_OK);
+    r->drops = u->drops;
+}
+
+static void model_detach(model_reader *r)
+{
+    tws_hub_detach(&r->r);
+    r->user = NULL;
+}
+
+/* What a client that had everything up to since knows, and what it wants next. */
+static void model_resume(model_reader *r)
+{
+    const model_user *u = r->user;
+    int n = 1;
+    for (; n <= u->count; n++) {
+        int order = tws_event_id_compare(u->fact[n].after, r->since);
+        if (order > 0 || (order == 0 && !u->fact[n].has_id)) {
+            break;
+        }
+        if (u->fact[n].task >= 0) {
+            r->seen[u->fact[n].task] = n;
+        }
+    }
+    r->expect = n;
+    r->last = n - 1;
+    r->resuming = true;
+}
+
+/* All that is promised to a reader who has taken everything: it knows the last status of each task
+ * that is retained. */
+static void model_caught_up(model *m, model_reader *r)
+{
+    tws_event **events;
+    size_t count;
+    tws_event_id last;
+    CHECK_EQ(tws_hub_snapshot(m->hub, tws_str_c(r->user->id), 0, &events, &count, &last), TWS_OK);
+    for (size_t i = 0; i < count; i++) {
+        int n = n_of(events[i]);
+        CHECK_EQ(r->seen[r->user->fact[n].task], n);
+    }
+    tws_hub_snapshot_free(m->hub, events, count);
+    r->caught_up = true;
+    r->upto = r->user->count;
+    r->expect = r->user->count + 1;
+    r->drops = r->user->drops;
+}
+
+static void model_given(model *m, model_reader *r, const tws_event *e)
+{
+    const model_user *u = r->user;
+    tws_str data = tws_event_data(e);
+    int n = n_of(e);
+    char want[32];
+    snprintf(want, sizeof want, "{\"n\":%d,\"u\":\"%s\"", n, u->id);
+    CHECK(tws_str_starts(data, want));
+    CHECK(n > r->last && n <= u->count);
+    if (n <= 0 || n > u->count) {
+        return;
+    }
+    CHECK(!u->fact[n].has_id || tws_event_id_compare(u->fact[n].after, tws_event_id_of(e)) == 0);
+    CHECK(r->expect == 0 || r->expect == n);
+    r->last = n;
+    r->expect = r->expect == 0 ? 0 : n + 1;
+    if (u->fact[n].task >= 0) {
+        r->seen[u->fact[n].task] = n;
+    }
+    m->given++;
+}
+
+static void model_read(model *m, model_reader *r)
+{
+    tws_hub_batch b;
+    bool at_ease = m->strict && r->caught_up && r->user->count - r->upto < 8;
+    tws_hub_gather(&r->r, &b);
+    if (b.start || b.reset != NULL) {
+        CHECK(!at_ease || b.reset == NULL);
+        r->last = 0;
+        r->expect = 0;
+        r->resuming = false;
+        memset(r->seen, 0, sizeof r->seen);
+    }
+    if (b.resumed && (r->since.ms != 0 || r->since.seq != 0)) {
+        model_resume(r);
+    }
+    m->resets += b.reset != NULL;
+    m->resumes += b.resumed;
+    size_t n = rnd(m, 3) == 0 ? rnd(m, (uint32_t)b.count + 1) : b.count;
+    for (size_t i = 0; i < n; i++) {
+        model_given(m, r, b.event[i]);
+    }
+    tws_hub_advance(&r->r, &b, n);
+    r->called = r->called && n < b.count;
+    r->caught_up = false;
+    if (n == b.count && !b.more) {
+        r->called = false;
+        model_caught_up(m, r);
+    }
+    tws_hub_batch_free(&b);
+}
+
+/* Who had everything, and for whom there is more now, is called or will be. */
+static void model_check_marks(model *m)
+{
+    for (size_t i = 0; i < READERS; i++) {
+        const model_reader *r = &m->reader[i];
+        if (r->user != NULL && r->caught_up && r->user->count > r->upto && !r->called) {
+            CHECK_EQ(r->r.group->marked, 1);
+        }
+    }
+}
+
+static void model_news(model *m)
+{
+    tws_hub_group *g = tws_hub_news(m->in[rnd(m, INBOXES)]);
+    for (size_t i = 0; g != NULL && i < READERS; i++) {
+        if (m->reader[i].user != NULL && m->reader[i].r.group == g) {
+            m->reader[i].called = true;
+        }
+    }
+}
+
+static void model_step(model *m)
+{
+    model_reader *r = &m->reader[rnd(m, READERS)];
+    uint32_t what = rnd(m, 100);
+    if (what < 45) {
+        model_publish(m);
+        m->now_ms += rnd(m, 4);
+    } else if (what < 70) {
+        if (r->user != NULL && rnd(m, 4) + 1 > (uint32_t)(r - m->reader) % 4) { /* some are slow */
+            model_read(m, r);
+        }
+    } else if (what < 85) {
+        model_news(m);
+    } else if (what < 95) {
+        if (r->user == NULL) {
+            model_attach(m, r);
+        } else if (rnd(m, 4) == 0) {
+            model_detach(r);
+        }
+    } else if (what < 96) {
+        m->now_ms += rnd(m, 2) == 0 ? 500 : (uint64_t)0 - rnd(m, 800);
+    } else if (what < 97 && !m->strict) {
+        m->now_ms += rnd(m, 20) == 0 ? 5000 : 0;
+        tws_hub_sweep(m->hub, m->now_ms);
+    } else if (what < 98) {
+        model_check_marks(m);
+        check_hub(m->hub);
+    }
+}
+
+static void model_run(const tws_hub_desc *d, uint64_t seed, bool strict, int steps)
+{
+    static model m;
+    memset(&m, 0, sizeof m);
+    m.hub = hub_make(d);
+    m.random = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+    m.now_ms = NOW;
+    m.strict = strict;
+    for (size_t i = 0; i < INBOXES; i++) {
+        m.in[i] = tws_hub_inbox_create(m.hub, count_wake, NULL);
+    }
+    for (size_t i = 0; i < USERS; i++) {
+        snprintf(m.user[i].id, sizeof m.user[i].id, "user%u", (unsigned)i);
+        m.user[i].fact = (fact *)calloc(EVENTS + 1, sizeof(fact));
+    }
+    for (int i = 0; i < steps; i++) {
+        model_step(&m);
+    }
+    model_check_marks(&m);
+    check_hub(m.hub);
+    for (size_t i = 0; i < READERS; i++) { /* in the end all know all */
+        model_reader *r = &m.reader[i];
+        while (r->user != NULL && !(r->caught_up && r->upto == r->user->count)) {
+            model_read(&m, r);
+        }
+        if (r->user != NULL) {
+            model_detach(r);
+        }
+    }
+    CHECK(m.resumes > 10 && m.resets > 1 && m.given > (uint64_t)steps / 20);
+    for (size_t i = 0; i < INBOXES; i++) {
+        tws_hub_inbox_free(m.in[i]);
+    }
+    for (size_t i = 0; i < USERS; i++) {
+        free(m.user[i].fact);
+    }
+    tws_hub_free(m.hub);
+}
+
+TEST("over long random runs nobody has a gap without a reset, a repeat, or an old last status")
+{
+    static const struct {
+        const char *name;
+        uint32_t max_events, max_bytes, max_age_s;
+        uint64_t max_total_bytes;
+        bool strict;
+    } rows[] = {
+        {"roomy", 0, 0, 0, 0, true},
+        {"few events", 16, 0, 0, 0, true},
+        {"few bytes", 64, 16000, 0, 0, true},
+        {"odd caps", 19, 9001, 0, 0, false},
+        {"a small total", 32, 8000, 0, 20000, false},
+        {"short lives", 32, 0, 1, 0, false},
+        {"all at once", 17, 6000, 1, 15000, false},
+        {"the smallest ring", 1, 0, 0, 0, false},
+        {"two events", 2, 3000, 1, 0, false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        for (uint64_t seed = 1; seed <= 6; seed++) {
+            tws_hub_desc d = hub_desc();
+            d.shards = seed % 2 == 0 ? 1 : 4;
+            d.max_events = rows[i].max_events;
+            d.max_bytes = rows[i].max_bytes;
+            d.max_event_bytes = 1100;
+            d.max_age_s = rows[i].max_age_s;
+            d.max_total_bytes = rows[i].max_total_bytes;
+            d.now_ms = NOW - 1000000;
+            test_row(rows[i].name, (size_t)seed);
+            model_run(&d, seed + 100 * i, rows[i].strict, 8000);
+        }
+    }
+}
+
+/* -- threads -- */
+
+#define PUBLISHERS 3
+#define LOOPS 3
+#define FOLLOWED 4 /* users */
+#define PUBLISHED 6000
+
+typedef struct loop { /* a thread with readers, as a server has them */
+    tws_hub *hub;
+    tws_hub_inbox *in;
+    pthread_mutex_t lock;
+    pthread_cond_t woken;
+    bool awake;
+    int wakes;
+    uint32_t random;
+} loop;
+
+static void loop_wake(void *context)
+{
+    loop *l = (loop *)context;
+    pthread_mutex_lock(&l->lock);
+    l->awake = true;
+    l->wakes++;
+    pthread_cond_signal(&l->woken);
+    pthread_mutex_unlock(&l->lock);
+}
+
+static void loop_wait(loop *l)
+{
+    pthread_mutex_lock(&l->lock);
+    while (!l->awake) {
+        pthread_cond_wait(&l->woken, &l->lock);
+    }
+    l->awake = false;
+    pthread_mutex_unlock(&l->lock);
+}
+
+typedef struct follower {
+    tws_hub_reader r;
+    char user[2];
+    tws_event_id last_id;
+    int expect[PUBLISHERS + 1]; /* 0: any */
+    bool exact;
+    bool done;
+} follower;
+
+static int p_of(const tws_event *e)
+{
+    tws_str data = tws_event_data(e);
+    size_t at = data.len - 2; /* ..."p":3} */
+    return data.ptr[at] - '0';
+}
+
+static void follow(follower *f)
+{
+    tws_hub_batch b;
+    bool caught_up;
+    do {
+        tws_hub_gather(&f->r, &b);
+        if (b.reset != NULL || (b.start && !b.resumed)) {
+            memset(f->expect, 0, sizeof f->expect);
+            f->last_id = id_of(0, 0);
+            f->exact = false;
+        }
+        for (size_t i = 0; i < b.count; i++) {
+            int p = p_of(b.event[i]);
+            int n = n_of(b.event[i]);
+            tws_event_id id = tws_event_id_of(b.event[i]);
+            CHECK(tws_event_id_compare(id, f->last_id) > 0);
+            CHECK(!f->exact || f->expect[p] == 0 || f->expect[p] == n);
+            f->expect[p] = n + 1;
+            f->last_id = id;
+            f->done = f->done || p == PUBLISHERS;
+        }
+        tws_hub_advance(&f->r, &b, b.count);
+        caught_up = !b.more;
+        if (caught_up && !f->exact) {
+            memset(f->expect, 0, sizeof f->expect);
+            f->exact = true;
+        }
+        tws_hub_batch_free(&b);
+    } while (!caught_up);
+}
+
+static void *loop_run(void *context)
+{
+    loop *l = (loop *)context;
+    follower f[2 * FOLLOWED];
+    memset(f, 0, sizeof f);
+    for (size_t i = 0; i < 2 * FOLLOWED; i++) {
+        f[i].user[0] = (char)('1' + i % FOLLOWED);
+        CHECK_EQ(tws_hub_attach(l->in, &f[i].r, tws_str_c(f[i].user), NULL), TWS_OK);
+        follow(&f[i]);
+    }
+    for (size_t done = 0; done < 2 * FOLLOWED;) {
+        loop_wait(l);
+        for (tws_hub_group *g = tws_hub_news(l->in); g != NULL; g = tws_hub_news(l->in)) {
+            for (tws_hub_reader *r = tws_hub_first_reader(g); r != NULL; r = r->next) {
+                follow((follower *)(void *)r); /* its first member */
+            }
+        }
+        l->random = l->random * 1664525 + 1013904223;
+        follower *leaves = &f[(l->random >> 16) % (2 * FOLLOWED)];
+        if (l->random >> 30 == 0) {
+            bool since = leaves->exact && leaves->last_id.ms > 0;
+            tws_hub_detach(&leaves->r);
+            CHECK_EQ(tws_hub_attach(l->in, &leaves->r, tws_str_c(leaves->user),
+                                    since ? &leaves->last_id : NULL), TWS_OK);
+            follow(leaves);
+        }
+        done = 0;
+        for (size_t i = 0; i < 2 * FOLLOWED; i++) {
+            done += f[i].done;
+        }
+    }
+    for (size_t i = 0; i < 2 * FOLLOWED; i++) {
+        tws_hub_detach(&f[i].r);
+    }
+    tws_hub_inbox_free(l->in);
+    return NULL;
+}
+
+typedef struct publisher {
+    tws_hub *hub;
+    int p;
+} publisher;
+
+static void *publisher_run(void *context)
+{
+    const publisher *me = (const publisher *)context;
+    for (int i = 0; i < PUBLISHED; i++) {
+        char user[2] = {(char)('1' + i % FOLLOWED), '\0'};
+        char json[64];
+        int n = 1 + i / FOLLOWED;
+        int len = snprintf(json, sizeof json, "{\"n\":%d,\"task_id\":\"%d-%d\",\"p\":%d}", n, me->p,
+                           n % 5, me->p);
+        CHECK_EQ(post(me->hub, user, json, (size_t)len), TWS_OK);
+        if (i % 50 == 0) { /* elsewhere: total budget, age, and the rest of the door */
+            tws_hub_stats stats;
+            tws_event **events;
+            size_t count;
+            tws_event_id last;
+            snprintf(user, sizeof user, "%c", 'a' + i % 26);
+            CHECK_EQ(post(me->hub, user, json, (size_t)len), TWS_OK);
+            CHECK_EQ(tws_hub_snapshot(me->hub, tws_str_c("1"), NOW, &events, &count, &last),
+                     TWS_OK);
+            tws_hub_snapshot_free(me->hub, events, count);
+            tws_hub_sweep(me->hub, NOW + (uint64_t)(i % 7));
+            tws_hub_stat(me->hub, &stats);
+            CHECK(tws_hub_readers(me->hub, tws_str_c("1")) <= LOOPS * 2);
+        }
+    }
+    return NULL;
+}
+
+TEST("many threads publish and read, and nobody has a gap or a repeat or waits for ever")
+{
+    for (int row = 0; row < 2; row++) {
+        static loop loops[LOOPS];
+        tws_hub_desc d = hub_desc();
+        publisher publishers[PUBLISHERS];
+        pthread_t thread[LOOPS + PUBLISHERS];
+        d.max_events = row == 0 ? 0 : 40;
+        d.max_total_bytes = row == 0 ? 0 : 30000; /* less than all together would hold */
+        tws_hub *hub = hub_make(&d);
+        for (size_t i = 0; i < LOOPS; i++) {
+            memset(&loops[i], 0, sizeof loops[i]);
+            loops[i].hub = hub;
+            loops[i].random = (uint32_t)i;
+            pthread_mutex_init(&loops[i].lock, NULL);
+            pthread_cond_init(&loops[i].woken, NULL);
+            loops[i].in = tws_hub_inbox_create(hub, loop_wake, &loops[i]);
+            CHECK_EQ(pthread_create(&thread[i], NULL, loop_run, &loops[i]), 0);
+        }
+        for (int p = 0; p < PUBLISHERS; p++) {
+            publishers[p].hub = hub;
+            publishers[p].p = p;
+            CHECK_EQ(pthread_create(&thread[LOOPS + p], NULL, publisher_run, &publishers[p]), 0);
+        }
+        for (int p = 0; p < PUBLISHERS; p++) {
+            pthread_join(thread[LOOPS + p], NULL);
+        }
+        for (int u = 0; u < FOLLOWED; u++) {
+            char user[2] = {(char)('1' + u), '\0'};
+            put(hub, user, "{\"n\":1,\"task_id\":\"end\",\"p\":3}", NOW); /* PUBLISHERS */
+        }
+        for (size_t i = 0; i < LOOPS; i++) {
+            pthread_join(thread[i], NULL);
+            pthread_mutex_destroy(&loops[i].lock);
+            pthread_cond_destroy(&loops[i].woken);
+            CHECK(loops[i].wakes > 0);
+        }
+        check_hub(hub);
+        tws_hub_free(hub);
+    }
+}
