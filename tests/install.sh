@@ -1,0 +1,67 @@
+# Sourced by run.sh: puts in place what the tests need, where that may be done, and defines
+# `needs THING`, true when it is there. What is missing is noted in $skipped.
+export DEBIAN_FRONTEND=noninteractive
+skipped=
+
+# Every tool of the tests: the Debian packages that bring it, and how to see that it is there.
+has() {
+    case $1 in
+    gcc | g++ | clang | redis-server | nginx | node | npm | chromium | make | curl)
+        command -v "$1" > /dev/null || [ -x "/usr/sbin/$1" ] ;;
+    clang-runtime) echo 'int main(void){return 0;}' |
+        clang -fsanitize=address -x c -o build/test/has - 2> /dev/null ;;
+    python-modules) /usr/bin/python3 -c 'import websockets, jwt, redis' 2> /dev/null ;;
+    openssl) echo '#include <openssl/ssl.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
+    node-modules) [ -d build/node/node_modules/ws ] &&
+        [ -d build/node/node_modules/playwright-core ] ;;
+    esac
+}
+
+packages() {
+    case $1 in
+    clang-runtime) echo libclang-rt-14-dev ;;
+    python-modules) echo python3-websockets python3-jwt python3-redis ;;
+    openssl) echo libssl-dev ;;
+    node) echo nodejs ;;
+    *) echo "$1" ;;
+    esac
+}
+
+install_missing() {
+    wanted=
+    for tool in gcc g++ clang clang-runtime python-modules redis-server nginx node npm chromium \
+        curl openssl; do
+        has $tool || wanted="$wanted $(packages $tool)"
+    done
+    if [ -n "$wanted" ] && command -v apt-get > /dev/null; then
+        as_root=
+        [ "$(id -u)" -eq 0 ] || as_root='sudo -n'
+        echo "installing:$wanted"
+        { $as_root apt-get update -q &&
+            $as_root apt-get install -q -y --no-install-recommends $wanted; } \
+            > build/test/install.log 2>&1 || tail -n 3 build/test/install.log
+    fi
+    if has npm && ! has node-modules; then
+        mkdir -p build/node
+        cp tests/integration/package.json build/node/
+        npm install --prefix build/node --ignore-scripts --no-package-lock --no-audit --no-fund \
+            > build/test/npm.log 2>&1 || tail -n 3 build/test/npm.log
+    fi
+}
+
+# needs THING: true when all that it stands for is there; notes it otherwise.
+needs() {
+    case $1 in
+    clang) parts='clang clang-runtime' ;;
+    python) parts='python-modules redis-server curl' ;;
+    node) parts='node node-modules' ;;
+    *) parts=$1 ;;
+    esac
+    for part in $parts; do
+        has $part && continue
+        case " $skipped " in *" $part "*) ;; *) skipped="$skipped $part" ;; esac
+        return 1
+    done
+}
+
+install_missing

@@ -1,0 +1,94 @@
+#!/bin/sh
+# matrix.sh: taskws.h compiles without a warning, links and runs, both halves, as C99 and C++11,
+# with gcc and clang, under every combination of its flags.
+cd "$(dirname "$0")/.." || exit 1
+work=build/test/matrix
+mkdir -p $work
+strict='-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Werror -I.'
+passed=0 failed=0
+
+try() { # SENTENCE COMMAND...
+    sentence=$1
+    shift
+    if "$@" > $work/log 2>&1; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "not ok - $sentence: $*"
+        head -n 20 $work/log
+    fi
+}
+
+# compile SOURCE LANGUAGE FLAGS: makes SOURCE.LANGUAGE.o with the compiler of $cc and $cxx.
+compile() {
+    source=$1 language=$2
+    shift 2
+    case $language in
+    c) as="$cc -std=c99" ;;
+    c++) as="$cxx -std=c++11 -x c++" ;;
+    esac
+    $as $strict "$@" -c -o $work/$source.$language.o tests/build_$source.c
+}
+
+# One set of flags, in a program of one file.
+alone() {
+    rm -f $work/alone
+    $cc -std=c99 $strict -DBUILD_ALONE "$@" -o $work/alone tests/build_implementation.c -pthread &&
+        $work/alone
+}
+
+link_and_run() { # LANGUAGE OF user, OF implementation
+    $cxx -o $work/both $work/user.$1.o $work/implementation.$2.o -pthread && $work/both
+}
+
+for pair in gcc:g++ clang:clang++; do
+    cc=${pair%:*} cxx=${pair#*:}
+    for language in c c++; do
+        try "$cc takes the declarations as $language" compile user $language
+        try "$cc takes the implementation as $language" compile implementation $language -O2
+    done
+    for user in c c++; do
+        for implementation in c c++; do
+            try "$cc links $user with taskws.h built as $implementation" \
+                link_and_run $user $implementation
+        done
+    done
+done
+
+# Behind the system's headers, as they are with GNU's extensions; as they are with plain -std=c99
+# it compiles, or at least says what is missing.
+late() {
+    cc=gcc
+    compile implementation c -DBUILD_LATE "$@"
+}
+try 'it comes after system headers' late -std=gnu99
+try 'it comes after system headers with the right words' late -D_GNU_SOURCE
+try 'it comes after plain system headers, or says what they lack' sh -c "
+    gcc -std=c99 $strict -DBUILD_LATE -c -o $work/late.o tests/build_implementation.c \
+        > $work/late 2>&1 || grep '#error.*_GNU_SOURCE' $work/late"
+
+# Every set of flags, with gcc for an even number of them and clang for an odd one.
+flags='NO_SERVER NO_REDIS NO_JWT NO_THREADS STATIC POLL'
+set_number=0
+while [ $set_number -lt 64 ]; do
+    defines= cc=gcc other=clang bits=$set_number
+    for flag in $flags; do
+        if [ $((bits % 2)) -eq 1 ]; then
+            defines="$defines -DTASKWS_$flag"
+            swap=$cc cc=$other other=$swap
+        fi
+        bits=$((bits / 2))
+    done
+    set_number=$((set_number + 1))
+    case $defines in *NO_SERVER*POLL*) continue ;; esac # no backends, nothing to choose
+    try "the flags$defines" alone $defines
+done
+
+if grep -q 'ifdef TASKWS_OPENSSL' taskws.h; then
+    cc=gcc cxx=g++
+    try 'TLS as C' compile implementation c -DTASKWS_OPENSSL
+    try 'TLS as C++' compile implementation c++ -DTASKWS_OPENSSL
+fi
+
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

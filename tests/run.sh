@@ -1,0 +1,86 @@
+#!/bin/sh
+# run.sh [WORD]: every suite, or those whose name contains the word; a line each, then what failed
+# in full, then one line with the sum. With TASKWS_NO_SKIP=1 what cannot run has failed.
+cd "$(dirname "$0")/.." || exit 1
+unset MAKEFLAGS MFLAGS MAKELEVEL
+word=${1:-}
+plans=build/test/plans
+cores=$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+rm -rf $plans
+mkdir -p $plans/1-parallel $plans/2-serial
+
+. tests/install.sh
+
+# -- the plan: suite NAME COMMAND, with `needs` before what may be missing ------------------
+
+round=1-parallel
+suite() {
+    case $1 in *"$word"*) printf '%s\n' "$2" > "$plans/$round/$1" ;; esac
+}
+
+# Builds build/test/KIND/NAME and runs it.
+built() {
+    suite "$2.$1" "make -s build/test/$1/$2 && build/test/$1/$2 $3"
+}
+
+suite programs 'make -s examples && echo 1 passed, 0 failed'
+suite tree 'sh tests/tree.sh'
+suite layers 'sh tests/layers.sh'
+suite matrix 'sh tests/matrix.sh'
+
+for file in tests/test_[0-9][0-9]_*.c; do
+    name=$(basename "$file" .c)
+    section=$(echo "$name" | sed 's/test_0*\([0-9]*\)_.*/\1/')
+    needs gcc && built gcc "$name"
+    needs clang || continue
+    if [ "$section" -lt 18 ]; then
+        built clang "$name"
+    else
+        built poll "$name"
+    fi
+    if [ "$section" -eq 15 ] || [ "$section" -ge 18 ]; then
+        built tsan "$name"
+    fi
+done
+
+for file in tests/fuzz_*.c; do
+    name=$(basename "$file" .c)
+    [ "$name" = fuzz_main ] && continue
+    built replay "$name" "tests/corpus/${name#fuzz_}/*"
+    needs clang && suite "$name.fuzz" "make -s build/test/fuzz/$name && sh tests/fuzz.sh $name 20"
+done
+
+round=2-serial
+python=/usr/bin/python3
+export PYTHONDONTWRITEBYTECODE=1
+if needs python; then
+    suite clients.py "$python tests/integration/clients.py"
+    suite programs.py "$python tests/integration/programs.py"
+    suite resets.py "$python tests/integration/resets.py"
+fi
+if needs node; then
+    suite clients.mjs 'node tests/integration/clients.mjs'
+    needs chromium && suite dashboard 'node tests/integration/dashboard.test.mjs'
+fi
+
+# -- the run ------------------------------------------------------------------------------
+
+for round in 1-parallel 2-serial; do
+    jobs=1
+    [ $round = 1-parallel ] && jobs=$cores
+    find $plans/$round -type f | sort | xargs -r -P "$jobs" -n 1 sh tests/suite.sh
+    for counts in $plans/$round/*.counts; do
+        [ -e "$counts" ] || continue
+        case $(cat "$counts") in *' 0') continue ;; esac
+        plan=${counts%.counts}
+        printf '\n---- %s: %s\n' "${plan##*/}" "$(cat "$plan")"
+        sed 's/^/  | /' "$plan.log"
+    done
+done
+
+for reason in $skipped; do
+    echo "SKIPPED for want of $reason"
+done
+[ -z "$skipped" ] || [ -z "${TASKWS_NO_SKIP:-}" ] || echo "0 1" > $plans/skipped.counts
+find $plans -name '*.counts' -exec cat {} + |
+    awk '{p += $1; f += $2} END {printf "%d passed, %d failed\n", p, f; exit f > 0 || p == 0}'
