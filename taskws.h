@@ -1,9 +1,9 @@
 /* taskws.h 1.0.0: a complete, real-time task-status endpoint in one C header. MIT licence.
  *
  * Browsers open  /api/v1/ws/tasks/{user_id}?token=JWT  and see the status of their own background
- * tasks live. Workers publish over HTTP or by a C call. HTTP upgrade, WebSocket frames, HS256
- * tokens, a store with snapshot and resume, and a server on poll or epoll are all in this file. It
- * needs libc and pthreads, nothing else.
+ * tasks live. Workers publish through Redis, over HTTP or by a C call. HTTP upgrade, WebSocket
+ * frames, HS256 tokens, a Redis session, a store with snapshot and resume, and a server on poll or
+ * epoll are all in this file. It needs libc and pthreads, nothing else.
  *
  *
  * HOW TO INCLUDE IT
@@ -24,6 +24,7 @@
  *         tws_task_server_desc desc = {0};
  *         desc.port = 8000;
  *         desc.jwt_secret = getenv("TASKWS_SECRET");        at least 32 bytes
+ *         desc.redis_url = getenv("TASKWS_REDIS");          NULL: in memory
  *         return tws_task_server_run(&desc);
  *     }
  *
@@ -51,12 +52,12 @@
  * SECTIONS (the same numbered banners stand in both halves of this file; search for "== 9.")
  *
  *     I    Foundations   1 config   2 status, alloc   3 str, buf
- *     II   Codecs        4 sha1, sha256, hmac   5 base64   6 utf8   7 json   8 http   9 ws   10 jwt
- *     III  Machines      12 metrics, log   13 router   14 auth   15 hub   17 conn
+ *     II   Codecs        4 sha1, sha256, hmac   5 base64   6 utf8   7 json   8 http   9 ws
+ *                        10 jwt   11 resp
+ *     III  Machines      12 metrics, log   13 router   14 auth   15 hub   16 redis   17 conn
  *     IV   I/O           18 sys   19 loop   20 server   21 task_server
  *
- *     A section uses only sections above it; tests/layers.sh proves that by linking. 11 and 16 are
- *     kept for Redis, which is not in this version.
+ *     A section uses only sections above it; tests/layers.sh proves that by linking.
  *
  *
  * FLAGS (define them wherever the header is included)
@@ -65,6 +66,7 @@
  *     TASKWS_STATIC           all functions static: everything in one translation unit
  *     TASKWS_NO_SERVER        without Part IV
  *     TASKWS_NO_JWT           without sections 10, 14 and 21
+ *     TASKWS_NO_REDIS         without sections 11 and 16
  *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
  *     TASKWS_POLL             poll(2) where epoll would be chosen
  *     TWS_ASSERT(x)           what to do about a mistake of the caller's; assert(x)
@@ -78,6 +80,8 @@
  *     POST {prefix}/tasks/{user_id}   one JSON object: 202 {"id"}; application/x-ndjson: {"ids"}
  *     GET  {prefix}/status            version, uptime, connections, store, resources, limits
  *     GET  /health  /ready  /metrics  process serves; events can be delivered; Prometheus text
+ *
+ *     Idempotency-Key with a POST makes a repeated one store its events once.
  *
  *     ?since=ID or Last-Event-ID resumes behind an event; without, the latest event of each task
  *     comes first. ?format=raw sends the worker's JSON alone.
@@ -114,6 +118,8 @@
  *     token                        sub, exp required, 30 s     claims, issuer, audience, leeway
  *     token_cookie, origins        off, any                    see tws_task_server_desc
  *     authorize                    own user_id                 a rule of yours, now or later
+ *     redis_url                    none: in memory             redis://user:password@host:port/db,
+ *                                                              unix://path
  *     max_connections              open files less 64          beyond: error overloaded, 1013
  *     max_per_user, max_per_ip     64, off                     beyond: 4429
  *     max_event_bytes              64 KiB                      413
@@ -143,6 +149,16 @@
  *     publish, stop, wake, post and answer are for any thread.
  *
  *
+ * REDIS
+ *
+ *     Live: PUBLISH task_status:{user_id} JSON is delivered, without an id and without resume.
+ *     Durable: EVAL script 1 task_status:{user_id} JSON [max_events] [ttl_ms] [idempotency key]
+ *     appends to the stream of that name, publishes "ID JSON" on the channel of that name, returns
+ *     the id. The script is tws_redis_script(), printed by `server --redis-script`.
+ *     Redis away: sockets stay open, /ready says so, a POST is answered 503. Redis back: what was
+ *     stored meanwhile is read and given, once and in order; what it lost is told by a reset.
+ *
+ *
  * HOW IT IS BUILT
  *
  *     Everything up to and including the connection (section 17) is sans-IO: bytes, time and
@@ -167,8 +183,10 @@
  *
  * LIMITS AND NON-GOALS
  *
- *     In this version: no Redis, no TLS (put a proxy in front), no permessage-deflate.
- *     The store is the process's memory: a restart empties it, and clients get a reset.
+ *     In this version: no TLS (put a proxy in front), no permessage-deflate.
+ *     Without Redis the store is the process's memory: a restart empties it, clients get a reset.
+ *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; of
+ *     these a server reads the newest retain_events when a user's first reader comes.
  *     No HTTP/2, no static files from disk, no templates, no other algorithm than HS256, no rooms
  *     or presence, no client library beyond examples/client.h and examples/web/taskws.js.
  *     Windows is not supported; POSIX with poll(2) is enough.
@@ -755,6 +773,92 @@ TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *po
 TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_str payload);
 #endif /* TASKWS_NO_JWT */
 
+#ifndef TASKWS_NO_REDIS
+/* == 11. resp: RESP2 and RESP3; decoder, command encoder ============================= RESP3 == */
+
+typedef enum tws_resp_type {
+    TWS_RESP_MORE,         /* all usable bytes are taken; call again with more */
+    TWS_RESP_SIMPLE,       /* + */
+    TWS_RESP_BULK,         /* $ */
+    TWS_RESP_VERBATIM,     /* =  with its format */
+    TWS_RESP_SERVER_ERROR, /* - and ! */
+    TWS_RESP_INTEGER,      /* : */
+    TWS_RESP_DOUBLE,       /* ,  checked, given as text */
+    TWS_RESP_BIG_NUMBER,   /* (  likewise */
+    TWS_RESP_BOOL,         /* #  in integer, 1 or 0 */
+    TWS_RESP_NULL,         /* _, and RESP2's $-1 and *-1 */
+    TWS_RESP_ARRAY,        /* *  count elements follow, each an event or more */
+    TWS_RESP_MAP,          /* %  likewise, name and value in turn */
+    TWS_RESP_SET,          /* ~ */
+    TWS_RESP_PUSH,         /* >  between replies, never inside one */
+    TWS_RESP_ATTRIBUTE,    /* |  count elements that stand before a value and are none themselves */
+    TWS_RESP_END,          /* .  the end of a container of TWS_RESP_STREAMED elements */
+    TWS_RESP_ERROR         /* sticky: reason, offset */
+} tws_resp_type;
+
+#define TWS_RESP_MAX_LINE 4096       /* bytes: simple strings, errors, numbers, headers */
+#define TWS_RESP_MAX_DEPTH 16        /* containers in one another */
+#define TWS_RESP_STREAMED UINT64_MAX /* as a total or a count: not told before its end */
+
+typedef struct tws_resp_event {
+    tws_resp_type type;
+    uint32_t depth;    /* containers around it; 0: a reply or a push of its own */
+    bool done;         /* a value of depth 0 is complete with this event */
+    bool first, last;  /* of the pieces of a bulk, verbatim or error; both: it is whole */
+    tws_str text;      /* in the caller's bytes; of a string in pieces, this piece */
+    uint64_t total;    /* with first: bytes of the whole string, or TWS_RESP_STREAMED */
+    uint64_t count;    /* elements of a container, two for each pair; or TWS_RESP_STREAMED */
+    int64_t integer;
+    char format[4];    /* of VERBATIM: "txt", "mkd" */
+    const char *reason; /* ERROR: the rule broken, static storage */
+    uint64_t offset;   /* ERROR: where in the stream the value that broke it begins */
+} tws_resp_event;
+
+typedef struct tws_resp_limits {
+    uint64_t max_string; /* bytes of a bulk, verbatim or error; 0: 512 MiB, as Redis has it */
+    uint32_t max_count;  /* elements of a container; 0: 1,048,576 */
+    uint32_t whole;      /* strings up to so many bytes come whole, MORE until they do; 0: none */
+} tws_resp_limits;
+
+/* Holds no payload: memory is this struct. */
+typedef struct tws_resp_decoder {
+    tws_resp_limits limits;
+    uint64_t offset;       /* bytes taken so far */
+    uint64_t string_left;  /* of the open string, or of its chunk, to come */
+    uint64_t string_bytes; /* of a streamed string, so far */
+    uint32_t left[TWS_RESP_MAX_DEPTH]; /* elements to come in each open container */
+    uint8_t level[TWS_RESP_MAX_DEPTH];
+    uint8_t depth;
+    uint8_t state;
+    uint8_t type; /* of the open string */
+    uint8_t error;
+} tws_resp_decoder;
+
+/* limits: NULL for the defaults. */
+TWS_API void tws_resp_init(tws_resp_decoder *d, const tws_resp_limits *limits);
+
+/* Decode the next event from data. What it is a reply to, and which version of the protocol was
+ * agreed on, does not matter.
+ *
+ * ev       [out] always written. A string comes whole when it is all there, else in pieces as they
+ *          come, so that a large one passes in constant memory.
+ * returns  bytes consumed, 0..len. What is left after TWS_RESP_MORE must stand at the front of the
+ *          next call's data: at most TWS_RESP_MAX_LINE bytes, or limits.whole and a header if that
+ *          is more.
+ * errors   sticky TWS_RESP_ERROR, at the first byte that cannot stand: an unknown type, a length or
+ *          count that is no number or beyond its limit, a missing CRLF, nesting too deep.
+ * memory   none.   thread  one at a time per decoder.
+ * source   the RESP3 specification; RESP2 is a part of it. */
+TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len,
+                               tws_resp_event *ev);
+
+/* Append a command: its number of words, then each of them. */
+TWS_API void tws_resp_command(tws_buf *b, size_t words);
+TWS_API void tws_resp_word(tws_buf *b, tws_str word);
+TWS_API void tws_resp_word_c(tws_buf *b, const char *word);
+TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word); /* decimal */
+#endif /* TASKWS_NO_REDIS */
+
 /* ======================================================================================== */
 /*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
 /* ======================================================================================== */
@@ -1061,6 +1165,10 @@ TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, 
  * Once loaded, say it again when events were lost between the newest one fed and what comes next,
  * and before that comes: complete_from is then beyond the newest, and every reader gets a reset. */
 TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from);
+/* From upstream: what was given so far is void, its ids too (the store came back without it). All
+ * of it is dropped and every reader gets a reset; events after complete_from, which may be lower
+ * than before, follow. */
+TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete_from);
 
 /* -- readers -- */
 
@@ -1159,6 +1267,182 @@ TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out);
 /* Readers of one user, on all threads. */
 TWS_API uint32_t tws_hub_readers(tws_hub *hub, tws_str user_id);
 
+#ifndef TASKWS_NO_REDIS
+/* == 16. redis: a session with one Redis: subscribe, load, publish, probe ================= */
+
+/* -- where it is -- */
+
+typedef struct tws_redis_url {
+    char host[256]; /* name or address, an IPv6 one without its brackets; "" with a path */
+    uint16_t port;
+    char path[108]; /* of a unix socket; "" with a host */
+    bool tls;
+    uint32_t db;
+    char user[128]; /* "": the default user */
+    char password[512]; /* "": none */
+} tws_redis_url;
+
+/* redis://[[user]:password@]host[:port][/db], rediss:// likewise,
+ * unix://[[user]:password@]path[?db=N]; user and password percent-encoded. The result
+ * holds a secret: tws_wipe it.
+ *
+ * why      [out] NULL, or the rule broken, static storage.
+ * errors   TWS_ERR_SYNTAX; TWS_ERR_LIMIT, a part is too long; TWS_ERR_UNAVAILABLE, rediss:// is not
+ *          in this build (all of *url is filled in nevertheless). */
+TWS_API tws_status tws_redis_url_parse(tws_str text, tws_redis_url *url, const char **why);
+
+/* The script that appends an event and publishes it in one step, for every client in any language:
+ *     EVAL script 1 task_status:{user_id} JSON [max_events] [ttl_ms] [idempotency key]
+ * returns the event's id. The same key within ttl_ms appends once and returns the first one's id.
+ * An argument left empty is its default: 1,000 events, 24 hours, no key. */
+TWS_API const char *tws_redis_script(void);
+
+/* -- how it is -- */
+
+typedef enum tws_redis_state {
+    TWS_REDIS_IS_CONNECTING,  /* for the first time */
+    TWS_REDIS_IS_READY,
+    TWS_REDIS_IS_UNREACHABLE, /* no connection, or one that was closed */
+    TWS_REDIS_IS_SILENT,      /* no answer in time */
+    TWS_REDIS_IS_DEAF,        /* the subscription did not hear its own probe */
+    TWS_REDIS_IS_NO_REDIS,    /* what answers speaks another protocol */
+    TWS_REDIS_IS_LOADING,     /* -LOADING: it reads its data */
+    TWS_REDIS_IS_READONLY,    /* -READONLY: a replica; events are delivered, none can be stored */
+    TWS_REDIS_IS_MOVED,       /* -MOVED: a cluster's node */
+    TWS_REDIS_IS_NOAUTH,      /* NOAUTH: it wants a password */
+    TWS_REDIS_IS_WRONGPASS,   /* WRONGPASS */
+    TWS_REDIS_IS_OOM,         /* -OOM: events are delivered, none can be stored */
+    TWS_REDIS_IS_REFUSED      /* another error; the reason is Redis's own */
+} tws_redis_state;
+
+/* "ready", "unreachable", "wrongpass" ...: static storage. */
+TWS_API const char *tws_redis_state_word(tws_redis_state state);
+/* Are live and past events delivered? True also of READONLY and OOM. */
+TWS_API bool tws_redis_state_delivers(tws_redis_state state);
+
+/* -- the session -- */
+
+/* 0 = default. */
+typedef struct tws_redis_desc {
+    const tws_allocator *allocator;
+    const tws_redis_url *url;   /* user, password and db are copied */
+    uint8_t seed[16];           /* random: jitter, the probe's channel, the hash of the users */
+    uint32_t max_users;         /* that have readers, or had until a moment ago; 131,072 */
+    uint32_t max_event_bytes;   /* of JSON, 1 KiB at least; a bigger one is dropped; 64 KiB */
+    uint32_t load_events;       /* read for a user's first reader, the newest; 256 */
+    uint32_t load_bytes;        /* likewise; 256 KiB */
+    uint32_t retain_events;     /* in a stream, of what is published here; 1,000 */
+    uint32_t retain_s;          /* likewise; 24 h */
+    uint32_t max_publishes;     /* accepted and not answered; 4,096 */
+    uint32_t max_publish_bytes; /* likewise; 8 MiB */
+    uint32_t command_ms;        /* for any answer; 5 s */
+    uint32_t probe_ms;          /* from one probe to the next; 3 s */
+    uint32_t grace_ms;          /* from the last reader's leaving to unsubscribing; 10 s */
+    uint32_t backoff_min_ms;    /* before a connection is tried again; 50 ms */
+    uint32_t backoff_max_ms;    /* 5 s */
+} tws_redis_desc;
+
+typedef struct tws_redis tws_redis;
+
+/* For one thread at a time. No call blocks; time is what tws_redis_tick was told last.
+ * errors  TWS_ERR_MEMORY. */
+TWS_API tws_status tws_redis_create(tws_redis **r, const tws_redis_desc *desc, uint64_t now_ms);
+TWS_API void tws_redis_free(tws_redis *r);
+
+/* A user has readers now (tws_hub_upstream's join): subscribe, read the past, then LOADED. Again
+ * after tws_redis_drop, the past is read again: give up what you have.
+ * errors  TWS_ERR_ARGUMENT (user id), TWS_ERR_LIMIT (max_users), TWS_ERR_MEMORY. */
+TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id);
+/* And has none any more (leave). */
+TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id);
+/* An event could not be taken, out of memory say: read all again, after LOST. */
+TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id);
+
+#define TWS_REDIS_MAX_KEY 255 /* bytes of an idempotency key */
+
+/* Publish an event. Accepted is not stored: STORED or FAILED with this ticket follows, once.
+ *
+ * json     one JSON text, copied; the caller has checked it.
+ * key      idempotency key; empty for none.
+ * errors   TWS_ERR_UNAVAILABLE (tws_redis_now says why), TWS_ERR_LIMIT (max_publishes, or their
+ *          bytes), TWS_ERR_ARGUMENT (user id, json empty or above max_event_bytes, key too long),
+ *          TWS_ERR_MEMORY. */
+TWS_API tws_status tws_redis_publish(tws_redis *r, tws_str user_id, tws_str json, tws_str key,
+                                     uint64_t ticket);
+
+/* -- its connections --
+ * Two, since in RESP2 a subscribed one takes no other commands; both to the same address. */
+
+typedef enum tws_redis_link { TWS_REDIS_COMMANDS, TWS_REDIS_SUBSCRIBER } tws_redis_link;
+#define TWS_REDIS_LINKS 2
+
+/* The number of the connection that there should be, 0 for none. Whenever it is not the number of
+ * the one you have: close that, without a word; and connect, unless it is 0. */
+TWS_API uint32_t tws_redis_connection(const tws_redis *r, tws_redis_link link);
+TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link);
+/* It could not be made, or has ended. Call it behind tws_redis_next: what came last may say why. */
+TWS_API void tws_redis_closed(tws_redis *r, tws_redis_link link, const char *why);
+
+/* Bytes in: where they go (room for *room > 0), then how many came. Take all events before the next
+ * tws_redis_input of any link. */
+TWS_API char *tws_redis_input(tws_redis *r, tws_redis_link link, size_t *room);
+TWS_API void tws_redis_received(tws_redis *r, tws_redis_link link, size_t n);
+
+/* Bytes out: what to write, then how much of it was. Ask after anything else was called: commands
+ * are made here. */
+TWS_API tws_str tws_redis_output(tws_redis *r, tws_redis_link link);
+TWS_API void tws_redis_sent(tws_redis *r, tws_redis_link link, size_t n);
+
+/* Time: monotonic milliseconds. Call it when the deadline has come, and at each turn's begin. */
+TWS_API void tws_redis_tick(tws_redis *r, uint64_t now_ms);
+TWS_API uint64_t tws_redis_deadline(const tws_redis *r);
+
+/* -- events out -- */
+
+typedef enum tws_redis_event_type {
+    TWS_REDIS_NONE,
+    TWS_REDIS_EVENT,   /* user_id, id, json: an event, in rising order of id; 0-0: one without */
+    TWS_REDIS_LOADED,  /* user_id, id: the past has been given; it was complete after this id */
+    TWS_REDIS_LOST,    /* user_id, id: what was given so far does not lead to what comes next (it
+                          was trimmed, or Redis came back with other data). Forget this user's
+                          events and ids, reset the readers; complete after this id again */
+    TWS_REDIS_STORED,  /* ticket, id */
+    TWS_REDIS_FAILED,  /* ticket, state, reason; without an answer, stored or not is unknown */
+    TWS_REDIS_DROPPED, /* user_id, id, reason: an event that cannot be given, or a stream that
+                          cannot be read; log it */
+    TWS_REDIS_STATE    /* state, reason: it has changed; log it */
+} tws_redis_event_type;
+
+/* Slices live until the next call on this session. */
+typedef struct tws_redis_event {
+    tws_redis_event_type type;
+    tws_str user_id;
+    tws_event_id id;
+    tws_str json; /* one JSON text: what was none comes as a string */
+    uint64_t ticket;
+    tws_redis_state state;
+    tws_str reason; /* a few words: the rule, or what Redis said; no secret */
+} tws_redis_event;
+
+/* Call until NONE. */
+TWS_API tws_redis_event_type tws_redis_next(tws_redis *r, tws_redis_event *ev);
+
+/* -- asking -- */
+
+/* *reason, if not NULL: as in the last STATE event. */
+TWS_API tws_redis_state tws_redis_now(const tws_redis *r, tws_str *reason);
+
+typedef struct tws_redis_stats {
+    uint64_t users;         /* now, those in their grace included */
+    uint64_t live;          /* of them subscribed and loaded */
+    uint64_t publishing;    /* now: accepted, not answered */
+    uint64_t round_trip_ms; /* of the last probe's command */
+    uint64_t events, repeats, lost, dropped, not_json, loads; /* since the start */
+    uint64_t stored, failed, connects, failures;
+} tws_redis_stats;
+TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out);
+#endif /* TASKWS_NO_REDIS */
+
 /* == 17. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 == */
 
 /* What all connections of a server share. Times in milliseconds, 0 = default, TWS_OFF = none. */
@@ -1199,7 +1483,7 @@ typedef struct tws_turn {
     size_t unit_count;
     size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
     size_t unit_done;
-    bool full;         /* no room: write, then go on */
+    bool full;         /* output stands in the way of input: write, then go on */
     uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
     uint32_t held_cap[TWS_TURN_HELD];
     size_t held_count;
@@ -1212,7 +1496,8 @@ typedef enum tws_conn_event_type {
     TWS_CONN_NONE,        /* nothing more in this turn */
     TWS_CONN_REQUEST,     /* turn->request, body included: respond, stream or accept it */
     TWS_CONN_BAD_REQUEST, /* status and reason: respond, the connection closes behind that */
-    TWS_CONN_MESSAGE,     /* opcode, payload, len: a whole message, living until tws_conn_end */
+    TWS_CONN_MESSAGE,     /* opcode, payload, len: a whole message, living until the next call of
+                             next, sent or end; sent as borrowed, until its output has gone */
     TWS_CONN_CLOSED,      /* WebSocket or stream is over, once: code (1006 without a close frame)
                              and the peer's reason or the rule that it broke */
     TWS_CONN_HEARTBEAT,   /* a stream has been silent: write something */
@@ -1403,7 +1688,8 @@ typedef uint64_t tws_peer_id;
 
 /* What a WebSocket or a stream does; any may be NULL. `data` is tws_peer_data(p). */
 typedef struct tws_peer_ops {
-    /* A whole message; payload lives until the callback's turn ends (tws_peer_send_borrowed). */
+    /* A whole message; payload lives as long as the callback, and as tws_peer_send_borrowed needs
+     * it. */
     void (*on_message)(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len);
     /* Once, whatever the reason; p takes no output any more. Free your data here. */
     void (*on_close)(tws_peer *p, uint16_t code, tws_str reason);
@@ -1434,7 +1720,7 @@ typedef struct tws_server_desc {
     const char *host;         /* NULL: "127.0.0.1"; "::" for all of both families */
     int port;                 /* 0: 8000; TWS_PORT_ANY: a free one */
     const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
-    uint32_t threads;         /* 0: 1 */
+    uint32_t threads;         /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
     uint32_t max_connections; /* 0: as open files allow, less 64 */
     uint32_t max_per_ip;      /* 0: off */
     uint32_t receive_bytes;   /* one read; 0: 64 KiB */
@@ -1490,6 +1776,25 @@ TWS_API void tws_server_wake(tws_server *s, unsigned thread);
 /* From any thread: have fn called with that connection on its thread; p is NULL when it is gone. */
 TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id,
                                    void (*fn)(tws_peer *p, void *arg), void *arg);
+
+/* A descriptor and a deadline of yours in a thread's loop; embedded in its owner, zeroed but for
+ * on_ready and context. Used on that thread only, or before it runs. */
+typedef struct tws_guest {
+    tws_watch watch;
+    tws_timer timer;
+    /* events: TWS_READ, TWS_WRITE; 0 when the deadline has come. */
+    void (*on_ready)(struct tws_guest *g, unsigned events);
+    void *context;
+    tws_loop *loop;
+    struct tws_guest *next;
+} tws_guest;
+/* For as long as the server lives. */
+TWS_API void tws_server_guest(tws_server *s, unsigned thread, tws_guest *g);
+/* Watch fd from now on, instead of what was watched before; -1: nothing. Yours to close. */
+TWS_API tws_status tws_guest_watch(tws_guest *g, int fd, unsigned want);
+TWS_API void tws_guest_want(tws_guest *g, unsigned want);
+/* Monotonic milliseconds; UINT64_MAX: none. */
+TWS_API void tws_guest_alarm(tws_guest *g, uint64_t at_ms);
 
 /* -- on a connection, inside its callbacks -- */
 
@@ -1598,14 +1903,17 @@ TWS_API void tws_task_server_free(tws_task_server *ts);
 
 /* Publish one JSON object for a user.
  *
- * id       [out] may be NULL.
- * errors   TWS_ERR_SYNTAX (no JSON object), TWS_ERR_LIMIT (too big), TWS_ERR_ARGUMENT (user id),
- *          TWS_ERR_MEMORY.
+ * id       [out] may be NULL. With Redis the id is not known yet: 0-0.
+ * errors   TWS_ERR_SYNTAX (no JSON), TWS_ERR_ARGUMENT (JSON but no object; the user id),
+ *          TWS_ERR_LIMIT (too big, or too many wait for Redis), TWS_ERR_MEMORY,
+ *          TWS_ERR_UNAVAILABLE (Redis cannot store it now).
  * thread   any, never blocking. */
 TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id,
                                            const char *json, size_t len, tws_event_id *id);
-/* Answer a TWS_LATER, once, from any thread. Remembered with the token. */
-TWS_API void tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed);
+/* Answer a TWS_LATER, once, from any thread. Remembered with the token.
+ *
+ * errors  TWS_ERR_MEMORY: not answered, and the client waits: try again. */
+TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed);
 /* Replace all keys while running; connections keep what they were given. errors as ring_create. */
 TWS_API tws_status tws_task_server_set_keys(tws_task_server *ts, const tws_auth_key *keys,
                                             size_t count, const char **why);
@@ -1655,6 +1963,7 @@ extern "C" {
 #define TWS__UNREF(p) (__atomic_sub_fetch((p), 1u, __ATOMIC_ACQ_REL) == 0u)
 
 #ifdef TASKWS_NO_THREADS
+#define TWS__MAX_THREADS 1u
 typedef struct tws__mutex {
     char unused;
 } tws__mutex;
@@ -1664,6 +1973,7 @@ typedef struct tws__mutex {
 #define TWS__UNLOCK(m) ((void)(m))
 #else
 #include <pthread.h>
+#define TWS__MAX_THREADS 256u /* a tws_peer_id has eight bits for it */
 typedef pthread_mutex_t tws__mutex;
 #define TWS__MUTEX_INIT(m) ((void)pthread_mutex_init((m), NULL))
 #define TWS__MUTEX_FREE(m) ((void)pthread_mutex_destroy(m))
@@ -5103,6 +5413,509 @@ TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_
 }
 #endif /* TASKWS_NO_JWT */
 
+#ifndef TASKWS_NO_REDIS
+/* == 11. resp: RESP2 and RESP3; decoder, command encoder ============================= RESP3 ==
+ * One event a call, out of bytes that stay where they are. The decoder keeps how many elements each
+ * open container still wants, and how many bytes the open string does: a count of a thousand
+ * million (CVE-2021-32765) reserves nothing here, and is refused for what it is. */
+
+/* Every way to fail, an index into the reasons below. 0 is none. */
+typedef enum tws__resp_fault {
+    TWS__RESP_FINE,
+    TWS__RESP_TYPE,
+    TWS__RESP_LINE,
+    TWS__RESP_LINE_END,
+    TWS__RESP_STRING_END,
+    TWS__RESP_LENGTH,
+    TWS__RESP_STRING_LONG,
+    TWS__RESP_COUNT,
+    TWS__RESP_COUNT_HIGH,
+    TWS__RESP_DEEP,
+    TWS__RESP_SCALAR,
+    TWS__RESP_FORMAT,
+    TWS__RESP_PUSH_INSIDE,
+    TWS__RESP_CHUNK_MISSING,
+    TWS__RESP_NOTHING_TO_END,
+    TWS__RESP_HALF_A_PAIR
+} tws__resp_fault;
+
+static const char *const tws__resp_reasons[] = {
+    NULL,
+    "no RESP type begins with this byte",
+    "a line longer than the limit",
+    "a line does not end in CR LF",
+    "a string is not followed by CR LF",
+    "a length that is no number",
+    "a string longer than the limit",
+    "a count that is no number",
+    "a container of more elements than the limit",
+    "containers nested too deeply",
+    "a number, boolean or null that is none",
+    "a verbatim string without its format",
+    "a push inside a reply",
+    "a streamed string goes on without a chunk",
+    "an end of nothing",
+    "a map ends behind a name",
+};
+
+/* What comes next. */
+enum {
+    TWS__RESP_VALUE,
+    TWS__RESP_STRING,  /* bytes of a string, and its CR LF */
+    TWS__RESP_CHUNK,   /* ;length of the open streamed string */
+    TWS__RESP_IN_CHUNK /* bytes of that chunk, and its CR LF */
+};
+
+/* decoder.level: what an open container is. */
+#define TWS__RESP_PAIRS 1u
+#define TWS__RESP_OPEN_END 2u
+#define TWS__RESP_IS_ATTRIBUTE 4u
+
+TWS_API void tws_resp_init(tws_resp_decoder *d, const tws_resp_limits *limits)
+{
+    memset(d, 0, sizeof *d);
+    if (limits != NULL) {
+        d->limits = *limits;
+    }
+    if (d->limits.max_string == 0) {
+        d->limits.max_string = (uint64_t)512 << 20;
+    }
+    if (d->limits.max_count == 0) {
+        d->limits.max_count = 1u << 20;
+    }
+}
+
+static size_t tws__resp_fail(tws_resp_decoder *d, tws__resp_fault fault)
+{
+    d->error = (uint8_t)fault;
+    return 0;
+}
+
+/* -- nesting -- */
+
+/* A value begins: the container around it wants one less. A streamed one counts only whether the
+ * next is a name or a value. */
+static void tws__resp_begin(tws_resp_decoder *d, tws_resp_event *ev)
+{
+    ev->depth = d->depth;
+    if (d->depth == 0) {
+        return;
+    }
+    uint32_t *left = &d->left[d->depth - 1];
+    bool open_end = (d->level[d->depth - 1] & TWS__RESP_OPEN_END) != 0;
+    *left = open_end ? *left ^ 1u : *left - 1;
+}
+
+/* A value is complete, and with it every container of which it was the last. An attribute completes
+ * nothing: the value it belongs to is still to come. */
+static void tws__resp_end(tws_resp_decoder *d, tws_resp_event *ev)
+{
+    while (d->depth > 0) {
+        uint8_t level = d->level[d->depth - 1];
+        if (d->left[d->depth - 1] > 0 || (level & TWS__RESP_OPEN_END) != 0) {
+            return;
+        }
+        d->depth--;
+        if ((level & TWS__RESP_IS_ATTRIBUTE) != 0) {
+            return;
+        }
+    }
+    ev->done = true;
+}
+
+static size_t tws__resp_open(tws_resp_decoder *d, size_t used, uint64_t count, uint8_t level,
+                             tws_resp_event *ev)
+{
+    if (d->depth == TWS_RESP_MAX_DEPTH) {
+        return tws__resp_fail(d, TWS__RESP_DEEP);
+    }
+    ev->depth = d->depth;
+    ev->count = count;
+    if ((level & TWS__RESP_IS_ATTRIBUTE) == 0) {
+        tws__resp_begin(d, ev);
+    }
+    d->level[d->depth] = level;
+    d->left[d->depth] = count == TWS_RESP_STREAMED ? 0 : (uint32_t)count;
+    d->depth++;
+    tws__resp_end(d, ev); /* of an empty one */
+    return used;
+}
+
+/* `.` */
+static size_t tws__resp_close(tws_resp_decoder *d, size_t used, tws_resp_event *ev)
+{
+    uint8_t level = d->depth == 0 ? 0 : d->level[d->depth - 1];
+    if ((level & TWS__RESP_OPEN_END) == 0) {
+        return tws__resp_fail(d, TWS__RESP_NOTHING_TO_END);
+    }
+    if ((level & TWS__RESP_PAIRS) != 0 && d->left[d->depth - 1] != 0) {
+        return tws__resp_fail(d, TWS__RESP_HALF_A_PAIR);
+    }
+    d->depth--;
+    ev->depth = d->depth;
+    ev->type = TWS_RESP_END;
+    tws__resp_end(d, ev);
+    return used;
+}
+
+/* -- lines -- */
+
+/* The line that `in` begins with, without its CR LF. False when it is not complete, or wrong. */
+static bool tws__resp_line(tws_resp_decoder *d, tws_str in, tws_str *line)
+{
+    size_t look = tws__min(in.len, TWS_RESP_MAX_LINE);
+    size_t cr = tws_str_find(tws_str_of(in.ptr, look), '\r');
+    size_t lf = tws_str_find(tws_str_of(in.ptr, tws__min(look, cr)), '\n');
+    if (lf < cr || (cr + 1 < look && in.ptr[cr + 1] != '\n')) {
+        (void)tws__resp_fail(d, TWS__RESP_LINE_END);
+        return false;
+    }
+    if (cr + 1 >= look) {
+        (void)tws__resp_fail(d, look == TWS_RESP_MAX_LINE ? TWS__RESP_LINE : TWS__RESP_FINE);
+        return false;
+    }
+    *line = tws_str_of(in.ptr, cr);
+    return true;
+}
+
+static size_t tws__resp_digits(tws_str s, size_t at)
+{
+    while (at < s.len && s.ptr[at] >= '0' && s.ptr[at] <= '9') {
+        at++;
+    }
+    return at;
+}
+
+static size_t tws__resp_sign(tws_str s, size_t at)
+{
+    return at < s.len && (s.ptr[at] == '-' || s.ptr[at] == '+') ? at + 1 : at;
+}
+
+/* [sign]digits */
+static bool tws__resp_is_whole_number(tws_str s)
+{
+    size_t first = tws__resp_sign(s, 0);
+    return first < s.len && tws__resp_digits(s, first) == s.len;
+}
+
+static bool tws__resp_integer(tws_str s, int64_t *value)
+{
+    bool negative = tws_str_starts(s, "-");
+    uint64_t most = (uint64_t)INT64_MAX + (negative ? 1 : 0);
+    uint64_t size;
+    if (!tws_str_u64(tws_str_from(s, tws__resp_sign(s, 0)), &size) || size > most) {
+        return false;
+    }
+    /* -2^63 has no positive counterpart: negate one less */
+    *value = negative && size > 0 ? -(int64_t)(size - 1) - 1 : (int64_t)size;
+    return true;
+}
+
+/* [sign]digits[.digits][e[sign]digits], inf or nan */
+static bool tws__resp_is_double(tws_str s)
+{
+    size_t first = tws__resp_sign(s, 0);
+    size_t end = tws__resp_digits(s, first);
+    tws_str unsigned_part = tws_str_from(s, first);
+    if (tws_str_eq_c(unsigned_part, "inf") || tws_str_eq_c(unsigned_part, "nan")) {
+        return true;
+    }
+    bool good = end > first;
+    if (end < s.len && s.ptr[end] == '.') {
+        first = end + 1;
+        end = tws__resp_digits(s, first);
+        good = good && end > first;
+    }
+    if (end < s.len && (s.ptr[end] == 'e' || s.ptr[end] == 'E')) {
+        first = tws__resp_sign(s, end + 1);
+        end = tws__resp_digits(s, first);
+        good = good && end > first;
+    }
+    return good && end == s.len;
+}
+
+/* A value that is its line. */
+static size_t tws__resp_scalar(tws_resp_decoder *d, tws_str text, tws_resp_type type,
+                               tws_resp_event *ev)
+{
+    ev->type = type;
+    ev->text = text;
+    ev->total = text.len;
+    ev->first = true;
+    ev->last = true;
+    tws__resp_begin(d, ev);
+    tws__resp_end(d, ev);
+    return 1 + text.len + 2;
+}
+
+static size_t tws__resp_checked(tws_resp_decoder *d, bool good, tws_str text, tws_resp_type type,
+                                tws_resp_event *ev)
+{
+    return good ? tws__resp_scalar(d, text, type, ev) : tws__resp_fail(d, TWS__RESP_SCALAR);
+}
+
+/* -- strings -- */
+
+/* What is here of the open string or chunk; with it its CR LF, if that is here too. */
+static size_t tws__resp_piece(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
+{
+    size_t n = d->string_left < in.len ? (size_t)d->string_left : in.len;
+    bool ends = n == d->string_left && in.len - n >= 2;
+    if (ends && (in.ptr[n] != '\r' || in.ptr[n + 1] != '\n')) {
+        return tws__resp_fail(d, TWS__RESP_STRING_END);
+    }
+    if (n == 0 && !ends && !ev->first) {
+        return 0;
+    }
+    ev->type = (tws_resp_type)d->type;
+    ev->depth = d->depth;
+    ev->text = tws_str_of(in.ptr, n);
+    d->string_left -= n;
+    if (!ends) {
+        return n;
+    }
+    ev->last = d->state == TWS__RESP_STRING;
+    d->state = ev->last ? TWS__RESP_VALUE : TWS__RESP_CHUNK;
+    if (ev->last) {
+        tws__resp_end(d, ev);
+    }
+    return n + 2;
+}
+
+/* `;length`, and what is here of that chunk; `;0` ends the string. */
+static size_t tws__resp_chunk(tws_resp_decoder *d, tws_str in, tws_str line, tws_resp_event *ev)
+{
+    uint64_t n;
+    size_t used = line.len + 2;
+    if (!tws_str_u64(tws_str_from(line, 1), &n)) {
+        return tws__resp_fail(d, TWS__RESP_LENGTH);
+    }
+    if (n > d->limits.max_string - d->string_bytes) {
+        return tws__resp_fail(d, TWS__RESP_STRING_LONG);
+    }
+    d->string_bytes += n;
+    d->string_left = n;
+    d->state = TWS__RESP_IN_CHUNK;
+    if (n > 0) {
+        return used + tws__resp_piece(d, tws_str_from(in, used), ev);
+    }
+    d->state = TWS__RESP_VALUE;
+    ev->type = (tws_resp_type)d->type;
+    ev->depth = d->depth;
+    ev->last = true;
+    tws__resp_end(d, ev);
+    return used;
+}
+
+static size_t tws__resp_streamed(tws_resp_decoder *d, size_t used, tws_resp_event *ev)
+{
+    ev->type = TWS_RESP_BULK;
+    ev->first = true;
+    ev->total = TWS_RESP_STREAMED;
+    tws__resp_begin(d, ev);
+    d->type = (uint8_t)TWS_RESP_BULK;
+    d->state = TWS__RESP_CHUNK;
+    d->string_bytes = 0;
+    return used;
+}
+
+/* Three letters and a colon before the text. They are waited for: format stands in the first
+ * event. */
+static bool tws__resp_format(tws_resp_decoder *d, tws_str rest, uint64_t total, tws_resp_event *ev)
+{
+    if (total < 4 || (rest.len >= 4 && rest.ptr[3] != ':')) {
+        (void)tws__resp_fail(d, TWS__RESP_FORMAT);
+        return false;
+    }
+    if (rest.len < 4) {
+        return false;
+    }
+    memcpy(ev->format, rest.ptr, 3);
+    return true;
+}
+
+/* `$`, `!`, `=`: a header, then as many bytes, then CR LF. */
+static size_t tws__resp_string(tws_resp_decoder *d, tws_str in, tws_str text, tws_resp_type type,
+                               tws_resp_event *ev)
+{
+    uint64_t total;
+    size_t used = 1 + text.len + 2;
+    if (type == TWS_RESP_BULK && tws_str_eq_c(text, "-1")) {
+        return tws__resp_scalar(d, text, TWS_RESP_NULL, ev);
+    }
+    if (type == TWS_RESP_BULK && tws_str_eq_c(text, "?")) {
+        return tws__resp_streamed(d, used, ev);
+    }
+    if (!tws_str_u64(text, &total)) {
+        return tws__resp_fail(d, TWS__RESP_LENGTH);
+    }
+    if (total > d->limits.max_string) {
+        return tws__resp_fail(d, TWS__RESP_STRING_LONG);
+    }
+    tws_str rest = tws_str_from(in, used);
+    size_t format = type == TWS_RESP_VERBATIM ? 4 : 0;
+    if (format > 0 && !tws__resp_format(d, rest, total, ev)) {
+        return 0;
+    }
+    if (total <= d->limits.whole && rest.len < total + 2) {
+        return 0;
+    }
+    used += format;
+    total -= format;
+    tws__resp_begin(d, ev);
+    d->type = (uint8_t)type;
+    d->state = TWS__RESP_STRING;
+    d->string_left = total;
+    ev->first = true;
+    ev->total = total;
+    return used + tws__resp_piece(d, tws_str_from(in, used), ev);
+}
+
+/* -- containers -- */
+
+static size_t tws__resp_container(tws_resp_decoder *d, tws_str text, tws_resp_type type,
+                                  tws_resp_event *ev)
+{
+    bool pairs = type == TWS_RESP_MAP || type == TWS_RESP_ATTRIBUTE;
+    bool may_stream = type != TWS_RESP_PUSH && type != TWS_RESP_ATTRIBUTE;
+    unsigned level = (pairs ? TWS__RESP_PAIRS : 0u) |
+                     (type == TWS_RESP_ATTRIBUTE ? TWS__RESP_IS_ATTRIBUTE : 0u);
+    size_t used = 1 + text.len + 2;
+    uint64_t count = 0;
+    if (type == TWS_RESP_ARRAY && tws_str_eq_c(text, "-1")) {
+        return tws__resp_scalar(d, text, TWS_RESP_NULL, ev);
+    }
+    if (type == TWS_RESP_PUSH && d->depth > 0) {
+        return tws__resp_fail(d, TWS__RESP_PUSH_INSIDE);
+    }
+    ev->type = type;
+    if (may_stream && tws_str_eq_c(text, "?")) {
+        level |= TWS__RESP_OPEN_END;
+        return tws__resp_open(d, used, TWS_RESP_STREAMED, (uint8_t)level, ev);
+    }
+    if (!tws_str_u64(text, &count)) {
+        return tws__resp_fail(d, TWS__RESP_COUNT);
+    }
+    if (count > d->limits.max_count / (pairs ? 2 : 1)) { /* before doubling it */
+        return tws__resp_fail(d, TWS__RESP_COUNT_HIGH);
+    }
+    return tws__resp_open(d, used, pairs ? count * 2 : count, (uint8_t)level, ev);
+}
+
+/* -- values -- */
+
+static size_t tws__resp_value(tws_resp_decoder *d, tws_str in, tws_str line, tws_resp_event *ev)
+{
+    tws_str text = tws_str_from(line, 1);
+    switch (line.ptr[0]) {
+    case '+': return tws__resp_scalar(d, text, TWS_RESP_SIMPLE, ev);
+    case '-': return tws__resp_scalar(d, text, TWS_RESP_SERVER_ERROR, ev);
+    case ':': {
+        bool good = tws__resp_integer(text, &ev->integer);
+        return tws__resp_checked(d, good, text, TWS_RESP_INTEGER, ev);
+    }
+    case ',': return tws__resp_checked(d, tws__resp_is_double(text), text, TWS_RESP_DOUBLE, ev);
+    case '(':
+        return tws__resp_checked(d, tws__resp_is_whole_number(text), text, TWS_RESP_BIG_NUMBER, ev);
+    case '#':
+        ev->integer = tws_str_eq_c(text, "t") ? 1 : 0;
+        return tws__resp_checked(d, ev->integer == 1 || tws_str_eq_c(text, "f"), text,
+                                 TWS_RESP_BOOL, ev);
+    case '_': return tws__resp_checked(d, text.len == 0, text, TWS_RESP_NULL, ev);
+    case '$': return tws__resp_string(d, in, text, TWS_RESP_BULK, ev);
+    case '!': return tws__resp_string(d, in, text, TWS_RESP_SERVER_ERROR, ev);
+    case '=': return tws__resp_string(d, in, text, TWS_RESP_VERBATIM, ev);
+    case '*': return tws__resp_container(d, text, TWS_RESP_ARRAY, ev);
+    case '%': return tws__resp_container(d, text, TWS_RESP_MAP, ev);
+    case '~': return tws__resp_container(d, text, TWS_RESP_SET, ev);
+    case '>': return tws__resp_container(d, text, TWS_RESP_PUSH, ev);
+    case '|': return tws__resp_container(d, text, TWS_RESP_ATTRIBUTE, ev);
+    default: break;
+    }
+    return text.len == 0 ? tws__resp_close(d, 3, ev) : tws__resp_fail(d, TWS__RESP_NOTHING_TO_END);
+}
+
+/* A peer that is no Redis is known by its first byte. */
+static bool tws__resp_type_known(const tws_resp_decoder *d, char c)
+{
+    const char *types = d->state == TWS__RESP_CHUNK ? ";" : "+-:,(#_$!=*%~>|.";
+    return c != '\0' && strchr(types, c) != NULL;
+}
+
+static size_t tws__resp_step(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
+{
+    tws_str line;
+    if (d->state == TWS__RESP_STRING || d->state == TWS__RESP_IN_CHUNK) {
+        return tws__resp_piece(d, in, ev);
+    }
+    if (in.len == 0) {
+        return 0;
+    }
+    if (!tws__resp_type_known(d, in.ptr[0])) {
+        return tws__resp_fail(d, d->state == TWS__RESP_CHUNK ? TWS__RESP_CHUNK_MISSING
+                                                             : TWS__RESP_TYPE);
+    }
+    if (!tws__resp_line(d, in, &line)) {
+        return 0;
+    }
+    return d->state == TWS__RESP_CHUNK ? tws__resp_chunk(d, in, line, ev)
+                                       : tws__resp_value(d, in, line, ev);
+}
+
+TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len,
+                               tws_resp_event *ev)
+{
+    size_t used = 0;
+    memset(ev, 0, sizeof *ev);
+    if (d->error == TWS__RESP_FINE) {
+        used = tws__resp_step(d, tws_str_of(data, len), ev);
+    }
+    if (d->error != TWS__RESP_FINE) {
+        memset(ev, 0, sizeof *ev);
+        ev->type = TWS_RESP_ERROR;
+        ev->reason = tws__resp_reasons[d->error];
+        ev->offset = d->offset;
+        return 0;
+    }
+    d->offset += used;
+    return used;
+}
+
+/* -- encoding -- */
+
+static void tws__resp_header(tws_buf *b, char type, uint64_t n)
+{
+    tws_buf_char(b, type);
+    tws_buf_u64(b, n);
+    tws_buf_c(b, "\r\n");
+}
+
+TWS_API void tws_resp_command(tws_buf *b, size_t words)
+{
+    tws__resp_header(b, '*', words);
+}
+
+TWS_API void tws_resp_word(tws_buf *b, tws_str word)
+{
+    tws__resp_header(b, '$', word.len);
+    tws_buf_str(b, word);
+    tws_buf_c(b, "\r\n");
+}
+
+TWS_API void tws_resp_word_c(tws_buf *b, const char *word)
+{
+    tws_resp_word(b, tws_str_c(word));
+}
+
+TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word)
+{
+    char digits[TWS__DECIMAL_MAX];
+    char *end = digits + sizeof digits;
+    char *begin = tws__decimal(end, word);
+    tws_resp_word(b, tws_str_of(begin, (size_t)(end - begin)));
+}
+#endif /* TASKWS_NO_REDIS */
+
 /* ======================================================================================== */
 /*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
 /* ======================================================================================== */
@@ -7918,6 +8731,29 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
     tws__shard_leave(s, &c);
 }
 
+TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete_from)
+{
+    tws__chores c;
+    uint32_t hash;
+    if (!tws__user_id_fits(user_id)) {
+        return;
+    }
+    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
+    tws__topic *t = tws__shard_find(s, user_id, hash);
+    if (t != NULL) {
+        tws__topic_break(t, &c);
+        while (t->history != NULL && t->history->oldest != NULL) {
+            tws__history_drop_task(t->history, t->history->oldest, &c);
+        }
+        t->floor = complete_from;
+        t->last_id = complete_from;
+        t->has_ids = !tws__event_id_none(complete_from);
+        tws__topic_mark(t, &c);
+        tws__topic_tidy(t, &c);
+    }
+    tws__shard_leave(s, &c);
+}
+
 /* -- asking -- */
 
 static bool tws__history_expired(const tws__history *h, const tws_hub_desc *desc, uint64_t now_ms)
@@ -8114,6 +8950,2287 @@ TWS_API void tws_hub_free(tws_hub *hub)
     tws_release(hub->desc.allocator, hub, hub->memory);
 }
 
+#ifndef TASKWS_NO_REDIS
+/* == 16. redis: a session with one Redis: subscribe, load, publish, probe =================
+ * What is published reaches a reader once and in order although it comes by two roads: pushed on
+ * the subscriber's connection, and read from the stream on the other. For each user:
+ *
+ *     subscribe ---> confirmed ---> read the stream ---> answered ---> live
+ *                    (what is pushed from here on is noted, not given)
+ *
+ * The read begins after the subscription, so what it does not hold is pushed later, or was pushed
+ * while it was under way: then it is read again from the last id on, until nothing newer was noted.
+ * So nothing is queued for a user, and it does not matter how the two connections overtake one
+ * another. After an outage the read begins at the last id given, inclusive: is that event still
+ * there, then nothing between it and the next was trimmed, and it is the same Redis still. */
+
+/* -- address -- */
+
+#define TWS__REDIS_PORT 6379
+
+static tws_status tws__redis_url_fail(const char **why, tws_status status, const char *reason)
+{
+    *why = reason;
+    return status;
+}
+
+/* Percent-decoded, and ended by a NUL. */
+static tws_status tws__redis_url_part(tws_str text, char *out, size_t bytes, const char **why)
+{
+    size_t n = 0;
+    tws_status status = tws_http_decode(text, false, out, bytes - 1, &n);
+    out[n] = '\0';
+    if (status == TWS_ERR_LIMIT) {
+        return tws__redis_url_fail(why, status, "a part of the URL is too long");
+    }
+    if (status != TWS_OK) {
+        return tws__redis_url_fail(why, status, "a percent sign in the URL begins no escape");
+    }
+    return TWS_OK;
+}
+
+static tws_status tws__redis_url_copy(tws_str text, char *out, size_t bytes, const char **why)
+{
+    if (text.len == 0 || text.len > bytes - 1) {
+        return tws__redis_url_fail(why, text.len == 0 ? TWS_ERR_SYNTAX : TWS_ERR_LIMIT,
+                                   "the URL's host or path is empty or too long");
+    }
+    memcpy(out, text.ptr, text.len);
+    out[text.len] = '\0';
+    return TWS_OK;
+}
+
+/* The last @ ends the user and password: one that is not encoded in a password does no harm. */
+static size_t tws__redis_url_at(tws_str authority)
+{
+    size_t at = authority.len;
+    for (size_t i = 0; i < authority.len; i++) {
+        at = authority.ptr[i] == '@' ? i : at;
+    }
+    return at;
+}
+
+/* Take user:password@ off the authority's front. */
+static tws_status tws__redis_url_login(tws_str *authority, tws_redis_url *url, const char **why)
+{
+    size_t at = tws__redis_url_at(*authority);
+    if (at == authority->len) {
+        return TWS_OK;
+    }
+    tws_str login = tws_str_of(authority->ptr, at);
+    size_t colon = tws_str_find(login, ':');
+    *authority = tws_str_from(*authority, at + 1);
+    if (colon == login.len) {
+        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "the URL has a user without a password");
+    }
+    tws_str user = tws_str_of(login.ptr, colon);
+    tws_status status = tws__redis_url_part(user, url->user, sizeof url->user, why);
+    if (status != TWS_OK) {
+        return status;
+    }
+    return tws__redis_url_part(tws_str_from(login, colon + 1), url->password, sizeof url->password,
+                               why);
+}
+
+static tws_status tws__redis_url_db(tws_str digits, tws_redis_url *url, const char **why)
+{
+    uint64_t db = 0;
+    if (digits.len > 0 && (!tws_str_u64(digits, &db) || db > INT32_MAX)) {
+        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "the URL's database is no number");
+    }
+    url->db = (uint32_t)db;
+    return TWS_OK;
+}
+
+/* host, host:port, [address]:port */
+static tws_status tws__redis_url_host(tws_str s, tws_redis_url *url, const char **why)
+{
+    bool bracket = tws_str_starts(s, "[");
+    size_t from = bracket ? 1u : 0u;
+    size_t end = tws_str_find(s, bracket ? ']' : ':');
+    tws_str port = tws_str_from(s, end + from);
+    uint64_t number = TWS__REDIS_PORT;
+    if (bracket && end == s.len) {
+        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "a bracket in the URL is not closed");
+    }
+    if (port.len > 0 && (port.ptr[0] != ':' || !tws_str_u64(tws_str_from(port, 1), &number) ||
+                         number == 0 || number > UINT16_MAX)) {
+        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "the URL's port is no number");
+    }
+    url->port = (uint16_t)number;
+    tws_str host = tws_str_of(s.ptr + from, end - from);
+    return tws__redis_url_copy(host.len == 0 ? tws_str_c("127.0.0.1") : host, url->host,
+                               sizeof url->host, why);
+}
+
+static tws_status tws__redis_url_tcp(tws_str rest, tws_redis_url *url, const char **why)
+{
+    size_t slash = tws_str_find(rest, '/');
+    tws_str authority = tws_str_of(rest.ptr, slash);
+    tws_status status = tws__redis_url_login(&authority, url, why);
+    if (status == TWS_OK) {
+        status = tws__redis_url_host(authority, url, why);
+    }
+    if (status == TWS_OK) {
+        status = tws__redis_url_db(tws_str_from(rest, slash + 1), url, why);
+    }
+    return status;
+}
+
+static tws_status tws__redis_url_unix(tws_str rest, tws_redis_url *url, const char **why)
+{
+    size_t slash = tws_str_find(rest, '/');
+    tws_str authority = tws_str_of(rest.ptr, slash);
+    size_t at = tws__redis_url_at(authority);
+    tws_status status = tws__redis_url_login(&authority, url, why);
+    if (status != TWS_OK) {
+        return status;
+    }
+    rest = at < slash ? tws_str_from(rest, at + 1) : rest;
+    size_t query = tws_str_find(rest, '?');
+    tws_str option = tws_str_from(rest, query + 1);
+    if (option.len > 0 && !tws_str_starts(option, "db=")) {
+        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "the only option of the URL is db");
+    }
+    status = tws__redis_url_db(tws_str_from(option, strlen("db=")), url, why);
+    if (status != TWS_OK) {
+        return status;
+    }
+    return tws__redis_url_copy(tws_str_of(rest.ptr, query), url->path, sizeof url->path, why);
+}
+
+TWS_API tws_status tws_redis_url_parse(tws_str text, tws_redis_url *url, const char **why)
+{
+    memset(url, 0, sizeof *url);
+    *why = NULL;
+    for (size_t i = 0; i < text.len; i++) {
+        if ((uint8_t)text.ptr[i] <= ' ' || text.ptr[i] == 0x7f) {
+            return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "a blank or control byte in the URL");
+        }
+    }
+    if (tws_str_starts(text, "unix://")) {
+        return tws__redis_url_unix(tws_str_from(text, strlen("unix://")), url, why);
+    }
+    url->tls = tws_str_starts(text, "rediss://");
+    if (!url->tls && !tws_str_starts(text, "redis://")) {
+        return tws__redis_url_fail(why, TWS_ERR_SYNTAX,
+                                   "the URL does not begin with redis://, rediss:// or unix://");
+    }
+    size_t scheme = strlen(url->tls ? "rediss://" : "redis://");
+    tws_status status = tws__redis_url_tcp(tws_str_from(text, scheme), url, why);
+    if (status == TWS_OK && url->tls) {
+        return tws__redis_url_fail(why, TWS_ERR_UNAVAILABLE, "rediss:// is not in this build");
+    }
+    return status;
+}
+
+/* -- script -- */
+
+/* The key of an idempotency key has the stream's name for its hash tag, so that in a cluster both
+ * are in one slot. */
+TWS_API const char *tws_redis_script(void)
+{
+    return "local function whole(text, default)\n"
+           "  if not text or text == '' then return default end\n"
+           "  local n = tonumber(text)\n"
+           "  if n and n >= 1 and n <= 1e15 and n % 1 == 0 then return n end\n"
+           "end\n"
+           "local max_events = whole(ARGV[2], 1000)\n"
+           "local ttl_ms = whole(ARGV[3], 86400000)\n"
+           "if not max_events or not ttl_ms then\n"
+           "  return redis.error_reply('ERR max_events and ttl_ms are whole numbers from 1 on')\n"
+           "end\n"
+           "local once = ARGV[4] and ARGV[4] ~= '' and '{' .. KEYS[1] .. '}:once:' .. ARGV[4]\n"
+           "if once then\n"
+           "  local id = redis.call('GET', once)\n"
+           "  if id then return id end\n"
+           "end\n"
+           "local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', max_events, '*', 'd', ARGV[1])\n"
+           "redis.call('PEXPIRE', KEYS[1], ttl_ms)\n"
+           "redis.call('PUBLISH', KEYS[1], id .. ' ' .. ARGV[1])\n"
+           "if once then redis.call('SET', once, id, 'PX', ttl_ms) end\n"
+           "return id\n";
+}
+
+/* -- states, and what Redis's error words mean -- */
+
+TWS_API const char *tws_redis_state_word(tws_redis_state state)
+{
+    switch (state) {
+    case TWS_REDIS_IS_CONNECTING: return "connecting";
+    case TWS_REDIS_IS_READY: return "ready";
+    case TWS_REDIS_IS_UNREACHABLE: return "unreachable";
+    case TWS_REDIS_IS_SILENT: return "silent";
+    case TWS_REDIS_IS_DEAF: return "deaf";
+    case TWS_REDIS_IS_NO_REDIS: return "no_redis";
+    case TWS_REDIS_IS_LOADING: return "loading";
+    case TWS_REDIS_IS_READONLY: return "readonly";
+    case TWS_REDIS_IS_MOVED: return "moved";
+    case TWS_REDIS_IS_NOAUTH: return "noauth";
+    case TWS_REDIS_IS_WRONGPASS: return "wrongpass";
+    case TWS_REDIS_IS_OOM: return "oom";
+    case TWS_REDIS_IS_REFUSED: return "refused";
+    }
+    return "unknown";
+}
+
+TWS_API bool tws_redis_state_delivers(tws_redis_state state)
+{
+    return state == TWS_REDIS_IS_READY || state == TWS_REDIS_IS_READONLY ||
+           state == TWS_REDIS_IS_OOM;
+}
+
+/* What an error says something about. */
+typedef enum tws__redis_scope {
+    TWS__REDIS_COMMAND, /* this command */
+    TWS__REDIS_STORING, /* every command that stores */
+    TWS__REDIS_SERVER   /* every command: make a new connection, perhaps to another server */
+} tws__redis_scope;
+
+typedef struct tws__redis_error {
+    const char *word;
+    tws_redis_state state;
+    tws__redis_scope scope;
+} tws__redis_error;
+
+static const tws__redis_error tws__redis_errors[] = {
+    {"LOADING", TWS_REDIS_IS_LOADING, TWS__REDIS_SERVER},
+    {"READONLY", TWS_REDIS_IS_READONLY, TWS__REDIS_SERVER},
+    {"MOVED", TWS_REDIS_IS_MOVED, TWS__REDIS_SERVER},
+    {"ASK", TWS_REDIS_IS_MOVED, TWS__REDIS_SERVER},
+    {"CLUSTERDOWN", TWS_REDIS_IS_MOVED, TWS__REDIS_SERVER},
+    {"NOAUTH", TWS_REDIS_IS_NOAUTH, TWS__REDIS_SERVER},
+    {"WRONGPASS", TWS_REDIS_IS_WRONGPASS, TWS__REDIS_SERVER},
+    {"MASTERDOWN", TWS_REDIS_IS_REFUSED, TWS__REDIS_SERVER},
+    {"BUSY", TWS_REDIS_IS_REFUSED, TWS__REDIS_SERVER},
+    {"DENIED", TWS_REDIS_IS_REFUSED, TWS__REDIS_SERVER},
+    {"OOM", TWS_REDIS_IS_OOM, TWS__REDIS_STORING},
+    {"MISCONF", TWS_REDIS_IS_REFUSED, TWS__REDIS_STORING},
+    {"NOREPLICAS", TWS_REDIS_IS_REFUSED, TWS__REDIS_STORING},
+    {NULL, TWS_REDIS_IS_REFUSED, TWS__REDIS_COMMAND},
+};
+
+/* Before Redis 7 a script's error stands inside another: "ERR Error running script (call to f_...):
+ * @user_script:3: -OOM command not allowed ...". */
+static tws_str tws__redis_inner_error(tws_str text)
+{
+    for (size_t i = 0; tws_str_starts(text, "ERR Error running") && i < text.len; i++) {
+        tws_str rest = tws_str_from(text, i);
+        if (tws_str_starts(rest, ": -")) {
+            return tws_str_from(rest, strlen(": -"));
+        }
+    }
+    return text;
+}
+
+static const tws__redis_error *tws__redis_classify(tws_str text)
+{
+    tws_str inner = tws__redis_inner_error(text);
+    tws_str word = tws_str_of(inner.ptr, tws_str_find(inner, ' '));
+    const tws__redis_error *e = tws__redis_errors;
+    while (e->word != NULL && !tws_str_eq_c(word, e->word)) {
+        e++;
+    }
+    return e;
+}
+
+/* -- session -- */
+
+#define TWS__REDIS_PREFIX "task_status:"
+#define TWS__REDIS_CHANNEL (sizeof TWS__REDIS_PREFIX - 1 + TWS_MAX_USER_ID)
+#define TWS__REDIS_PAGE 256u      /* events of one read, after the first of a user */
+#define TWS__REDIS_LOADS 128u     /* reads under way at a time */
+#define TWS__REDIS_BATCH 256u     /* channels in one SUBSCRIBE */
+#define TWS__REDIS_CONFIRMS 2048u /* subscriptions under way at a time */
+#define TWS__REDIS_READ 65536u    /* bytes that one read of a socket may bring, at least */
+#define TWS__REDIS_REASON 160
+
+typedef struct tws__redis_node {
+    struct tws__redis_node *prev;
+    struct tws__redis_node *next;
+} tws__redis_node;
+
+/* What is under way for a user. */
+enum {
+    TWS__REDIS_OUT, /* nothing: freed once nobody wants it and no read is under way */
+    TWS__REDIS_TO_SUBSCRIBE,
+    TWS__REDIS_SUBSCRIBING,
+    TWS__REDIS_TO_LOAD,
+    TWS__REDIS_LOADING,
+    TWS__REDIS_LIVE, /* pushed events are given; or subscribed and not wanted */
+    TWS__REDIS_TO_LEAVE,
+    TWS__REDIS_LEAVING
+};
+
+/* user.flags */
+#define TWS__REDIS_WANTED 1u
+#define TWS__REDIS_FRESH 2u  /* the past has not been given: begin with the newest events */
+#define TWS__REDIS_BROKEN 4u /* what was given does not lead on: LOST, then all there is */
+#define TWS__REDIS_MISSED 8u /* events were pushed while a read was under way */
+#define TWS__REDIS_FELL 16u  /* and their ids did not rise */
+
+typedef struct tws__redis_user {
+    tws__redis_node work; /* in the list of its state; first, so that its address is the user's */
+    tws__redis_node idle; /* among those in their grace */
+    struct tws__redis_user *chain;
+    tws_event_id last;    /* newest that was given, or passed over; 0-0: none */
+    tws_event_id heard;   /* newest that was pushed since the subscription began */
+    uint64_t idle_ms;     /* end of the grace */
+    uint32_t hash;
+    uint32_t turn;        /* of its latest read: the answer to an earlier one is not looked at */
+    uint32_t reads;       /* that are under way */
+    uint8_t state;
+    uint8_t flags;
+    uint8_t len;          /* the user id follows */
+} tws__redis_user;
+
+typedef struct tws__redis_publish {
+    struct tws__redis_publish *next;
+    uint64_t ticket;
+    size_t user_len;
+    size_t json_len;
+    size_t key_len; /* user id, JSON and key follow */
+} tws__redis_publish;
+
+typedef struct tws__redis_queue {
+    tws__redis_publish *first;
+    tws__redis_publish *last;
+} tws__redis_queue;
+
+/* What the next answer on the commands' connection is to. */
+typedef enum tws__redis_kind {
+    TWS__REDIS_TIME,
+    TWS__REDIS_PROBE,
+    TWS__REDIS_FIRST, /* a user's newest events, newest first */
+    TWS__REDIS_MORE,  /* from the last one on */
+    TWS__REDIS_AGAIN, /* from the stream's begin on */
+    TWS__REDIS_STORE
+} tws__redis_kind;
+
+typedef struct tws__redis_call {
+    tws__redis_kind kind;
+    uint32_t turn;
+    void *what; /* user or publish */
+} tws__redis_call;
+
+/* The answer to a read, as far as it has come. */
+typedef struct tws__redis_answer {
+    uint64_t index; /* of this entry */
+    tws_event_id id;
+    tws_event_id newest; /* FIRST */
+    tws_event_id oldest; /* FIRST: of those that fit */
+    bool skip;      /* it is too late, or does not lead on */
+    bool told;      /* AGAIN: LOST was */
+    bool full;      /* FIRST: older ones do not fit */
+    bool has_id;
+    bool is_name;   /* the next string is a field's name */
+    bool is_data;   /* the next string is the event */
+    bool has_data;
+} tws__redis_answer;
+
+/* A push, as far as it has come. */
+typedef struct tws__redis_push {
+    uint32_t part;
+    char kind; /* 'm'essage, 's'ubscribe, 'u'nsubscribe */
+    bool probe;
+    tws__redis_user *user;
+} tws__redis_push;
+
+enum {
+    TWS__REDIS_DOWN, /* until at_ms */
+    TWS__REDIS_DIAL, /* from here on: answers are due at at_ms */
+    TWS__REDIS_HELLO,
+    TWS__REDIS_AUTH,
+    TWS__REDIS_SELECT,
+    TWS__REDIS_PING,   /* does it answer, or does it load? */
+    TWS__REDIS_LISTEN, /* to the probe */
+    TWS__REDIS_UP
+};
+
+typedef struct tws__redis_end {
+    tws_resp_decoder decoder;
+    char *in;
+    size_t in_pos;
+    size_t in_len;
+    tws_buf out;
+    size_t out_pos;
+    uint64_t at_ms;
+    uint64_t heard_ms; /* bytes came */
+    uint64_t up_ms;
+    uint32_t number;
+    uint32_t attempts;
+    uint32_t waiting; /* answers to come */
+    uint8_t step;
+    bool is_role;     /* HELLO: the next string is the server's role */
+    bool in_push;
+    bool starved;     /* a command was not made for want of memory */
+    tws_redis_state state; /* why it was down last */
+    char why[TWS__REDIS_REASON];
+} tws__redis_end;
+
+struct tws_redis {
+    tws_redis_desc desc; /* with the defaults filled in */
+    tws_redis_url url;
+    size_t memory; /* of this allocation: session, calls, input, past, text */
+    uint64_t hash_key[2];
+    uint64_t random;
+    uint64_t now_ms;
+    uint64_t redis_ms; /* Redis's own clock, as of the last TIME; 0: not known */
+    uint64_t beat_ms;  /* next TIME and probe */
+    uint64_t beaten_ms; /* last TIME sent */
+    uint64_t probe;    /* number of the last one */
+    uint64_t probe_ms; /* its PUBLISH was answered */
+    bool probe_out;    /* it has not come back */
+    bool probe_sent;   /* and its PUBLISH was answered */
+    bool replica;
+    bool no_script;    /* Redis has lost it: the next publish brings it */
+    bool time_out;     /* TIME was not answered yet */
+    tws_redis_state told; /* the state that was */
+    tws_redis_state storing; /* READY, or why no event can be stored */
+    char storing_why[TWS__REDIS_REASON];
+    char told_why[TWS__REDIS_REASON];
+    char said[TWS__REDIS_REASON];
+    char sha[41];
+    char probe_channel[sizeof TWS__REDIS_PREFIX + sizeof "probe:" + 16];
+    tws__redis_end end[TWS_REDIS_LINKS];
+    /* users */
+    tws__redis_user **bucket;
+    size_t bucket_count;
+    tws__redis_node to_subscribe;
+    tws__redis_node to_load;
+    tws__redis_node to_leave;
+    tws__redis_node idle;
+    /* calls: a ring */
+    tws__redis_call *call;
+    size_t call_max;
+    size_t call_first;
+    size_t calls;
+    size_t loads;
+    tws__redis_answer answer; /* to the first of them */
+    tws__redis_push push;
+    /* publishes: accepted, sent are in calls, answered NOSCRIPT, failed and not told */
+    tws__redis_queue accepted;
+    tws__redis_queue again;
+    tws__redis_queue failed;
+    size_t storing_calls;
+    size_t publish_bytes;
+    /* A user's past, given oldest first: JSON, id, length; behind one another, newest first. */
+    tws__redis_user *past_user;
+    tws_event_id past_from;
+    tws_event_id past_newest;
+    char *past;
+    size_t past_max;
+    size_t past_len;
+    tws_buf text; /* what was no JSON, as a JSON string */
+    tws_redis_stats stats;
+};
+
+/* -- sizes -- */
+
+/* The longest string that is looked at: an id, a blank and an event. */
+static uint32_t tws__redis_whole(const tws_redis_desc *d)
+{
+    return d->max_event_bytes + TWS_EVENT_ID_MAX + 1;
+}
+
+static size_t tws__redis_in_bytes(const tws_redis_desc *d)
+{
+    return (size_t)tws__redis_whole(d) + TWS__REDIS_READ;
+}
+
+/* -- lists -- */
+
+static void tws__redis_list(tws__redis_node *n)
+{
+    n->prev = n;
+    n->next = n;
+}
+
+static bool tws__redis_linked(const tws__redis_node *n)
+{
+    return n->next != n;
+}
+
+static void tws__redis_unlink(tws__redis_node *n)
+{
+    n->prev->next = n->next;
+    n->next->prev = n->prev;
+    tws__redis_list(n);
+}
+
+static void tws__redis_append(tws__redis_node *list, tws__redis_node *n)
+{
+    n->prev = list->prev;
+    n->next = list;
+    list->prev->next = n;
+    list->prev = n;
+}
+
+static void tws__redis_put(tws__redis_queue *q, tws__redis_publish *p)
+{
+    p->next = NULL;
+    *(q->first == NULL ? &q->first : &q->last->next) = p;
+    q->last = p;
+}
+
+static tws__redis_publish *tws__redis_get(tws__redis_queue *q)
+{
+    tws__redis_publish *p = q->first;
+    if (p != NULL) {
+        q->first = p->next;
+    }
+    return p;
+}
+
+/* Append all of `from`. */
+static void tws__redis_move(tws__redis_queue *to, tws__redis_queue *from)
+{
+    if (from->first == NULL) {
+        return;
+    }
+    *(to->first == NULL ? &to->first : &to->last->next) = from->first;
+    to->last = from->last;
+    from->first = NULL;
+}
+
+/* -- users -- */
+
+static tws_str tws__redis_user_id(const tws__redis_user *u)
+{
+    return tws_str_of((const char *)(u + 1), u->len);
+}
+
+static tws__redis_user *tws__redis_of_idle(tws__redis_node *n)
+{
+    return (tws__redis_user *)(void *)((char *)n - offsetof(tws__redis_user, idle));
+}
+
+static tws__redis_user **tws__redis_slot(const tws_redis *r, uint32_t hash)
+{
+    return &r->bucket[hash & (r->bucket_count - 1)];
+}
+
+static tws__redis_user *tws__redis_find(const tws_redis *r, tws_str user_id)
+{
+    uint32_t hash = (uint32_t)tws__hub_hash(r->hash_key, user_id);
+    tws__redis_user *u = *tws__redis_slot(r, hash);
+    while (u != NULL && (u->hash != hash || !tws_str_eq(tws__redis_user_id(u), user_id))) {
+        u = u->chain;
+    }
+    return u;
+}
+
+/* Without memory chains get longer, no more. */
+static void tws__redis_grow(tws_redis *r)
+{
+    const tws_allocator *a = r->desc.allocator;
+    size_t count = r->bucket_count * 2;
+    tws__redis_user **bucket = (tws__redis_user **)tws_alloc(a, count * sizeof *bucket);
+    if (bucket == NULL) {
+        return;
+    }
+    for (size_t i = 0; i < r->bucket_count; i++) {
+        while (r->bucket[i] != NULL) {
+            tws__redis_user *u = r->bucket[i];
+            r->bucket[i] = u->chain;
+            u->chain = bucket[u->hash & (count - 1)];
+            bucket[u->hash & (count - 1)] = u;
+        }
+    }
+    tws_release(a, r->bucket, r->bucket_count * sizeof *bucket);
+    r->bucket = bucket;
+    r->bucket_count = count;
+}
+
+static tws__redis_user *tws__redis_add(tws_redis *r, tws_str user_id)
+{
+    tws__redis_user *u = (tws__redis_user *)tws_alloc(r->desc.allocator, sizeof *u + user_id.len);
+    if (u == NULL) {
+        return NULL;
+    }
+    if (r->stats.users == r->bucket_count) {
+        tws__redis_grow(r);
+    }
+    tws__redis_list(&u->work);
+    tws__redis_list(&u->idle);
+    u->hash = (uint32_t)tws__hub_hash(r->hash_key, user_id);
+    u->len = (uint8_t)user_id.len;
+    memcpy(u + 1, user_id.ptr, user_id.len);
+    u->chain = *tws__redis_slot(r, u->hash);
+    *tws__redis_slot(r, u->hash) = u;
+    r->stats.users++;
+    return u;
+}
+
+static void tws__redis_enter(tws_redis *r, tws__redis_user *u, uint8_t state)
+{
+    r->stats.live -= u->state == TWS__REDIS_LIVE ? 1u : 0u;
+    r->stats.live += state == TWS__REDIS_LIVE ? 1u : 0u;
+    tws__redis_unlink(&u->work);
+    u->state = state;
+    if (state == TWS__REDIS_TO_SUBSCRIBE) {
+        tws__redis_append(&r->to_subscribe, &u->work);
+    } else if (state == TWS__REDIS_TO_LOAD) {
+        tws__redis_append(&r->to_load, &u->work);
+    } else if (state == TWS__REDIS_TO_LEAVE) {
+        tws__redis_append(&r->to_leave, &u->work);
+    }
+}
+
+/* Free a user that nobody wants and nothing points to. */
+static void tws__redis_tidy(tws_redis *r, tws__redis_user *u)
+{
+    tws__redis_user **at = tws__redis_slot(r, u->hash);
+    if (u->state != TWS__REDIS_OUT || (u->flags & TWS__REDIS_WANTED) != 0 || u->reads > 0) {
+        return;
+    }
+    while (*at != u) {
+        at = &(*at)->chain;
+    }
+    *at = u->chain;
+    tws__redis_unlink(&u->idle);
+    r->push.user = r->push.user == u ? NULL : r->push.user;
+    r->stats.users--;
+    tws_release(r->desc.allocator, u, sizeof *u + u->len);
+}
+
+static tws_status tws__redis_check_user(tws_str user_id)
+{
+    return user_id.len == 0 || user_id.len > TWS_MAX_USER_ID ? TWS_ERR_ARGUMENT : TWS_OK;
+}
+
+TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id)
+{
+    if (tws__redis_check_user(user_id) != TWS_OK) {
+        return TWS_ERR_ARGUMENT;
+    }
+    tws__redis_user *u = tws__redis_find(r, user_id);
+    if (u == NULL && r->stats.users >= r->desc.max_users) {
+        return TWS_ERR_LIMIT;
+    }
+    u = u != NULL ? u : tws__redis_add(r, user_id);
+    if (u == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    if ((u->flags & TWS__REDIS_WANTED) != 0) {
+        return TWS_OK;
+    }
+    u->flags |= TWS__REDIS_WANTED | TWS__REDIS_FRESH;
+    tws__redis_unlink(&u->idle);
+    if (u->state == TWS__REDIS_OUT) {
+        tws__redis_enter(r, u, TWS__REDIS_TO_SUBSCRIBE);
+    } else if (u->state == TWS__REDIS_LIVE || u->state == TWS__REDIS_TO_LEAVE) {
+        tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
+    }
+    return TWS_OK;
+}
+
+TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id)
+{
+    tws__redis_user *u = tws__redis_find(r, user_id);
+    if (u == NULL || (u->flags & TWS__REDIS_WANTED) == 0) {
+        return;
+    }
+    u->flags &= (uint8_t)~TWS__REDIS_WANTED;
+    u->idle_ms = r->now_ms + r->desc.grace_ms;
+    tws__redis_append(&r->idle, &u->idle);
+    if (u->state == TWS__REDIS_TO_SUBSCRIBE) {
+        tws__redis_enter(r, u, TWS__REDIS_OUT);
+    } else if (u->state == TWS__REDIS_TO_LOAD) {
+        tws__redis_enter(r, u, TWS__REDIS_LIVE);
+    }
+    tws__redis_tidy(r, u);
+}
+
+TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id)
+{
+    tws__redis_user *u = tws__redis_find(r, user_id);
+    if (u == NULL || (u->flags & TWS__REDIS_WANTED) == 0) {
+        return;
+    }
+    u->flags |= TWS__REDIS_BROKEN;
+    if (u->state == TWS__REDIS_LIVE) {
+        tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
+    }
+}
+
+/* Nobody has come back within the grace. A subscription under way is waited for. */
+static void tws__redis_sweep(tws_redis *r)
+{
+    while (tws__redis_linked(&r->idle)) {
+        tws__redis_user *u = tws__redis_of_idle(r->idle.next);
+        if (u->idle_ms > r->now_ms) {
+            return;
+        }
+        tws__redis_unlink(&u->idle);
+        if (u->state == TWS__REDIS_LIVE || u->state == TWS__REDIS_LOADING) {
+            tws__redis_enter(r, u, TWS__REDIS_TO_LEAVE);
+        }
+        tws__redis_tidy(r, u);
+    }
+}
+
+/* -- calls -- */
+
+static tws__redis_call *tws__redis_front(tws_redis *r)
+{
+    return r->calls == 0 ? NULL : &r->call[r->call_first];
+}
+
+static bool tws__redis_is_load(tws__redis_kind kind)
+{
+    return kind == TWS__REDIS_FIRST || kind == TWS__REDIS_MORE || kind == TWS__REDIS_AGAIN;
+}
+
+static void tws__redis_push_call(tws_redis *r, tws__redis_kind kind, uint32_t turn, void *what)
+{
+    TWS_ASSERT(r->calls < r->call_max);
+    tws__redis_call *c = &r->call[(r->call_first + r->calls) % r->call_max];
+    c->kind = kind;
+    c->turn = turn;
+    c->what = what;
+    r->calls++;
+    r->loads += tws__redis_is_load(kind) ? 1u : 0u;
+    r->storing_calls += kind == TWS__REDIS_STORE ? 1u : 0u;
+}
+
+static tws__redis_call tws__redis_pop_call(tws_redis *r)
+{
+    tws__redis_call c = r->call[r->call_first];
+    r->call_first = (r->call_first + 1) % r->call_max;
+    r->calls--;
+    r->loads -= tws__redis_is_load(c.kind) ? 1u : 0u;
+    r->storing_calls -= c.kind == TWS__REDIS_STORE ? 1u : 0u;
+    return c;
+}
+
+/* A read that gave nothing, or not all: what it was for is still to be done. */
+static void tws__redis_undo_load(const tws__redis_call *c, bool told)
+{
+    tws__redis_user *u = (tws__redis_user *)c->what;
+    if (c->kind == TWS__REDIS_FIRST) {
+        u->flags |= TWS__REDIS_FRESH;
+    } else if (c->kind == TWS__REDIS_AGAIN && !told) {
+        u->flags |= TWS__REDIS_BROKEN;
+    }
+}
+
+static bool tws__redis_stale(const tws__redis_call *c)
+{
+    const tws__redis_user *u = (const tws__redis_user *)c->what;
+    return u->state != TWS__REDIS_LOADING || u->turn != c->turn ||
+           (u->flags & TWS__REDIS_FRESH) != 0;
+}
+
+/* The user's read is over: is there more to read? */
+static void tws__redis_settle(tws_redis *r, tws__redis_user *u, uint32_t turn, bool more)
+{
+    if (u->state == TWS__REDIS_LOADING && u->turn == turn) {
+        bool newer = (u->flags & TWS__REDIS_MISSED) != 0 &&
+                     tws_event_id_compare(u->heard, u->last) > 0;
+        unsigned again = TWS__REDIS_FRESH | TWS__REDIS_BROKEN | TWS__REDIS_FELL;
+        more = more || newer || (u->flags & again) != 0;
+        more = more && (u->flags & TWS__REDIS_WANTED) != 0;
+        tws__redis_enter(r, u, more ? TWS__REDIS_TO_LOAD : TWS__REDIS_LIVE);
+    }
+    tws__redis_tidy(r, u);
+}
+
+/* -- connections: up, down, answers due -- */
+
+/* Words for a log, of a reason that may be Redis's: an unknown command is quoted there with its
+ * arguments, and one of them may have been the password. */
+static void tws__redis_keep_reason(char out[TWS__REDIS_REASON], tws_str reason)
+{
+    size_t n = 0;
+    while (n < tws__min(reason.len, TWS__REDIS_REASON - 1) &&
+           !tws_str_starts(tws_str_from(reason, n), ", with args")) {
+        n++;
+    }
+    if (n > 0) {
+        memcpy(out, reason.ptr, n);
+    }
+    out[n] = '\0';
+}
+
+static tws_str tws__redis_said(tws_redis *r, tws_str reason)
+{
+    tws__redis_keep_reason(r->said, reason);
+    return tws_str_c(r->said);
+}
+
+/* xorshift64*: jitter needs no more. */
+static uint64_t tws__redis_random(tws_redis *r)
+{
+    r->random ^= r->random >> 12;
+    r->random ^= r->random << 25;
+    r->random ^= r->random >> 27;
+    return r->random * UINT64_C(0x2545f4914f6cdd1d);
+}
+
+/* The first attempt soon; then up to twice as long each time, anywhere within it, so that many
+ * servers do not come back all at once. */
+static uint64_t tws__redis_backoff(tws_redis *r, uint32_t attempts)
+{
+    uint64_t least = r->desc.backoff_min_ms;
+    uint64_t most = r->desc.backoff_max_ms;
+    uint64_t range = attempts < 16 ? least << attempts : most;
+    range = range < most ? range : most;
+    return least + tws__redis_random(r) % (range - least + 1);
+}
+
+/* The state and its reason, both computed from what the connections are doing. */
+static tws_redis_state tws__redis_judge(const tws_redis *r, const char **why)
+{
+    const tws__redis_end *bad = NULL;
+    for (int i = TWS_REDIS_LINKS - 1; i >= 0; i--) {
+        bad = r->end[i].step != TWS__REDIS_UP ? &r->end[i] : bad;
+    }
+    if (bad != NULL) {
+        *why = bad->why;
+        return bad->state;
+    }
+    *why = r->replica ? "it is a replica" : r->storing_why;
+    return r->replica ? TWS_REDIS_IS_READONLY : r->storing;
+}
+
+static void tws__redis_expect(tws_redis *r, tws__redis_end *end, uint32_t answers)
+{
+    if (end->waiting == 0) {
+        end->at_ms = r->now_ms + r->desc.command_ms;
+    }
+    end->waiting += answers;
+}
+
+/* An answer has come, or more answers than there were questions. */
+static void tws__redis_answered(tws_redis *r, tws__redis_end *end)
+{
+    end->waiting -= end->waiting > 0 ? 1u : 0u;
+    end->at_ms = end->waiting > 0 ? r->now_ms + r->desc.command_ms : UINT64_MAX;
+}
+
+/* What was asked on the commands' connection is not answered any more. */
+static void tws__redis_lose_calls(tws_redis *r)
+{
+    bool told = r->answer.told;
+    while (r->calls > 0) {
+        tws__redis_call c = tws__redis_pop_call(r);
+        if (c.kind == TWS__REDIS_STORE) {
+            tws__redis_put(&r->failed, (tws__redis_publish *)c.what);
+        } else if (tws__redis_is_load(c.kind)) {
+            tws__redis_user *u = (tws__redis_user *)c.what;
+            tws__redis_undo_load(&c, told);
+            u->reads--;
+            tws__redis_settle(r, u, c.turn, true);
+        }
+        told = false; /* only of the first had anything come */
+    }
+    tws__redis_move(&r->failed, &r->again);
+    tws__redis_move(&r->failed, &r->accepted);
+    memset(&r->answer, 0, sizeof r->answer);
+}
+
+/* Nothing is subscribed any more. */
+static void tws__redis_lose_subscriptions(tws_redis *r)
+{
+    memset(&r->push, 0, sizeof r->push);
+    for (size_t i = 0; i < r->bucket_count; i++) {
+        tws__redis_user *next;
+        for (tws__redis_user *u = r->bucket[i]; u != NULL; u = next) {
+            bool wanted = (u->flags & TWS__REDIS_WANTED) != 0;
+            bool unsure = tws__event_id_none(u->last); /* no event to look for, to prove the rest */
+            u->flags |= unsure ? TWS__REDIS_BROKEN : 0u;
+            next = u->chain;
+            tws__redis_enter(r, u, wanted ? TWS__REDIS_TO_SUBSCRIBE : TWS__REDIS_OUT);
+            tws__redis_tidy(r, u);
+        }
+    }
+}
+
+static void tws__redis_fail(tws_redis *r, tws_redis_link link, tws_redis_state state, tws_str why)
+{
+    tws__redis_end *end = &r->end[link];
+    if (end->step == TWS__REDIS_DOWN) {
+        return;
+    }
+    end->step = TWS__REDIS_DOWN;
+    end->state = state;
+    tws__redis_keep_reason(end->why, why);
+    end->at_ms = r->now_ms + tws__redis_backoff(r, end->attempts);
+    end->attempts++;
+    end->waiting = 0;
+    end->in_pos = 0;
+    end->in_len = 0;
+    end->out_pos = 0;
+    tws_buf_clear(&end->out);
+    r->probe_out = false;
+    r->stats.failures++;
+    if (link == TWS_REDIS_COMMANDS) {
+        tws__redis_lose_calls(r);
+    } else {
+        tws__redis_lose_subscriptions(r);
+    }
+}
+
+static void tws__redis_fail_c(tws_redis *r, tws_redis_link link, tws_redis_state state,
+                              const char *why)
+{
+    tws__redis_fail(r, link, state, tws_str_c(why));
+}
+
+/* -- commands out -- */
+
+/* A command that stands in the output, from a mark on, or for want of memory does not. */
+static bool tws__redis_made(tws__redis_end *end, size_t mark)
+{
+    end->starved = end->out.status != TWS_OK;
+    if (end->starved) {
+        end->out.status = TWS_OK;
+        end->out.len = mark;
+    }
+    return !end->starved;
+}
+
+/* A user's channel and stream. */
+static void tws__redis_word_user(tws_buf *out, tws_str user_id)
+{
+    char name[TWS__REDIS_CHANNEL];
+    size_t prefix = strlen(TWS__REDIS_PREFIX);
+    memcpy(name, TWS__REDIS_PREFIX, prefix);
+    memcpy(name + prefix, user_id.ptr, user_id.len);
+    tws_resp_word(out, tws_str_of(name, prefix + user_id.len));
+}
+
+static void tws__redis_word_id(tws_buf *out, tws_event_id id)
+{
+    char text[TWS_EVENT_ID_MAX];
+    tws_resp_word(out, tws_str_of(text, tws_event_id_format(id, text)));
+}
+
+/* HELLO 3 [AUTH user password] SETNAME taskws */
+static void tws__redis_write_hello(const tws_redis *r, tws_buf *out)
+{
+    bool login = r->url.password[0] != '\0';
+    tws_resp_command(out, login ? 7 : 4);
+    tws_resp_word_c(out, "HELLO");
+    tws_resp_word_c(out, "3");
+    if (login) {
+        tws_resp_word_c(out, "AUTH");
+        tws_resp_word_c(out, r->url.user[0] != '\0' ? r->url.user : "default");
+        tws_resp_word_c(out, r->url.password);
+    }
+    tws_resp_word_c(out, "SETNAME");
+    tws_resp_word_c(out, "taskws");
+}
+
+/* Before Redis 6 there are no users. */
+static void tws__redis_write_auth(const tws_redis *r, tws_buf *out)
+{
+    bool user = r->url.user[0] != '\0';
+    tws_resp_command(out, user ? 3 : 2);
+    tws_resp_word_c(out, "AUTH");
+    if (user) {
+        tws_resp_word_c(out, r->url.user);
+    }
+    tws_resp_word_c(out, r->url.password);
+}
+
+static void tws__redis_write_pair(tws_buf *out, const char *command, const char *argument)
+{
+    tws_resp_command(out, 2);
+    tws_resp_word_c(out, command);
+    tws_resp_word_c(out, argument);
+}
+
+/* Go on to a step of the opening, one command and one answer each. */
+static void tws__redis_step(tws_redis *r, tws_redis_link link, uint8_t step)
+{
+    tws__redis_end *end = &r->end[link];
+    tws_buf *out = &end->out;
+    size_t mark = out->len;
+    end->step = step;
+    switch (step) {
+    case TWS__REDIS_HELLO: tws__redis_write_hello(r, out); break;
+    case TWS__REDIS_AUTH: tws__redis_write_auth(r, out); break;
+    case TWS__REDIS_SELECT:
+        tws_resp_command(out, 2);
+        tws_resp_word_c(out, "SELECT");
+        tws_resp_word_u64(out, r->url.db);
+        break;
+    case TWS__REDIS_PING:
+        tws_resp_command(out, 1);
+        tws_resp_word_c(out, "PING");
+        break;
+    case TWS__REDIS_LISTEN: tws__redis_write_pair(out, "SUBSCRIBE", r->probe_channel); break;
+    default: break;
+    }
+    tws__redis_expect(r, end, 1);
+    if (!tws__redis_made(end, mark)) {
+        tws__redis_fail_c(r, link, TWS_REDIS_IS_UNREACHABLE, "out of memory");
+    }
+}
+
+/* Channels for users of a list, who go on to a state. False when there was nothing to do. */
+static bool tws__redis_batch(tws_redis *r, tws__redis_node *list, const char *command,
+                             uint8_t state)
+{
+    tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
+    size_t mark = end->out.len;
+    uint32_t count = 0;
+    const tws__redis_node *n = list->next;
+    for (; n != list && count < TWS__REDIS_BATCH; n = n->next) {
+        count++;
+    }
+    if (count == 0) {
+        return false;
+    }
+    tws_resp_command(&end->out, count + 1);
+    tws_resp_word_c(&end->out, command);
+    for (const tws__redis_node *to = list->next; to != n; to = to->next) {
+        const tws__redis_user *u = (const tws__redis_user *)(const void *)to;
+        tws__redis_word_user(&end->out, tws__redis_user_id(u));
+    }
+    if (!tws__redis_made(end, mark)) {
+        return false;
+    }
+    while (list->next != n) {
+        tws__redis_enter(r, (tws__redis_user *)(void *)list->next, state);
+    }
+    tws__redis_expect(r, end, count);
+    return true;
+}
+
+static void tws__redis_make_subscriptions(tws_redis *r)
+{
+    const tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
+    bool more = end->step == TWS__REDIS_UP;
+    while (more && end->waiting < TWS__REDIS_CONFIRMS) {
+        more = tws__redis_batch(r, &r->to_subscribe, "SUBSCRIBE", TWS__REDIS_SUBSCRIBING);
+    }
+    more = end->step == TWS__REDIS_UP;
+    while (more && end->waiting < TWS__REDIS_CONFIRMS) {
+        more = tws__redis_batch(r, &r->to_leave, "UNSUBSCRIBE", TWS__REDIS_LEAVING);
+    }
+}
+
+/* A command was made on the commands' connection. */
+static void tws__redis_asked(tws_redis *r, tws__redis_kind kind, uint32_t turn, void *what)
+{
+    tws__redis_push_call(r, kind, turn, what);
+    tws__redis_expect(r, &r->end[TWS_REDIS_COMMANDS], 1);
+}
+
+/* XREVRANGE stream + - COUNT n, or XRANGE stream from + COUNT n */
+static void tws__redis_write_load(const tws_redis *r, tws_buf *out, const tws__redis_user *u,
+                                  tws__redis_kind kind)
+{
+    bool first = kind == TWS__REDIS_FIRST;
+    tws_resp_command(out, 6);
+    tws_resp_word_c(out, first ? "XREVRANGE" : "XRANGE");
+    tws__redis_word_user(out, tws__redis_user_id(u));
+    if (kind == TWS__REDIS_MORE && !tws__event_id_none(u->last)) {
+        tws__redis_word_id(out, u->last);
+    } else {
+        tws_resp_word_c(out, first ? "+" : "-");
+    }
+    tws_resp_word_c(out, first ? "-" : "+");
+    tws_resp_word_c(out, "COUNT");
+    tws_resp_word_u64(out, first ? r->desc.load_events : TWS__REDIS_PAGE);
+}
+
+/* What a read answers to is struck off when it is sent: what comes up later is another read's. */
+static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
+{
+    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
+    size_t mark = end->out.len;
+    unsigned done = TWS__REDIS_MISSED | TWS__REDIS_FELL;
+    tws__redis_kind kind = TWS__REDIS_MORE;
+    if ((u->flags & TWS__REDIS_FRESH) != 0) {
+        kind = TWS__REDIS_FIRST;
+        done |= TWS__REDIS_FRESH | TWS__REDIS_BROKEN;
+    } else if ((u->flags & TWS__REDIS_BROKEN) != 0) {
+        kind = TWS__REDIS_AGAIN;
+        done |= TWS__REDIS_BROKEN;
+    }
+    tws__redis_write_load(r, &end->out, u, kind);
+    if (!tws__redis_made(end, mark)) {
+        return false;
+    }
+    u->flags = (uint8_t)(u->flags & ~done);
+    u->turn++;
+    u->reads++;
+    r->stats.loads++;
+    tws__redis_enter(r, u, TWS__REDIS_LOADING);
+    tws__redis_asked(r, kind, u->turn, u);
+    return true;
+}
+
+static void tws__redis_make_loads(tws_redis *r)
+{
+    bool more = true;
+    while (more && r->loads < TWS__REDIS_LOADS && tws__redis_linked(&r->to_load)) {
+        more = tws__redis_load(r, (tws__redis_user *)(void *)r->to_load.next);
+    }
+}
+
+/* TIME keeps Redis's clock known and the connection proven; the probe does it for the other one. */
+static void tws__redis_make_beat(tws_redis *r)
+{
+    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
+    tws_buf *out = &end->out;
+    size_t mark = out->len;
+    bool probe = r->end[TWS_REDIS_SUBSCRIBER].step == TWS__REDIS_UP && !r->probe_out;
+    if (r->time_out || r->now_ms < r->beat_ms) {
+        return;
+    }
+    tws_resp_command(out, 1);
+    tws_resp_word_c(out, "TIME");
+    if (probe) {
+        tws_resp_command(out, 3);
+        tws_resp_word_c(out, "PUBLISH");
+        tws_resp_word_c(out, r->probe_channel);
+        tws_resp_word_u64(out, r->probe + 1);
+    }
+    if (!tws__redis_made(end, mark)) {
+        return;
+    }
+    r->time_out = true;
+    r->beat_ms = r->now_ms + r->desc.probe_ms;
+    r->beaten_ms = r->now_ms;
+    tws__redis_asked(r, TWS__REDIS_TIME, 0, NULL);
+    if (probe) {
+        r->probe++;
+        r->probe_out = true;
+        r->probe_sent = false;
+        tws__redis_asked(r, TWS__REDIS_PROBE, 0, NULL);
+    }
+}
+
+static tws_str tws__redis_publish_user(const tws__redis_publish *p)
+{
+    return tws_str_of((const char *)(p + 1), p->user_len);
+}
+
+static tws_str tws__redis_publish_json(const tws__redis_publish *p)
+{
+    return tws_str_of((const char *)(p + 1) + p->user_len, p->json_len);
+}
+
+static tws_str tws__redis_publish_key(const tws__redis_publish *p)
+{
+    return tws_str_of((const char *)(p + 1) + p->user_len + p->json_len, p->key_len);
+}
+
+/* EVALSHA sha 1 stream JSON max_events ttl_ms [key], or EVAL script ... */
+static void tws__redis_write_publish(const tws_redis *r, tws_buf *out, const tws__redis_publish *p)
+{
+    tws_resp_command(out, p->key_len > 0 ? 8 : 7);
+    tws_resp_word_c(out, r->no_script ? "EVAL" : "EVALSHA");
+    tws_resp_word_c(out, r->no_script ? tws_redis_script() : r->sha);
+    tws_resp_word_c(out, "1");
+    tws__redis_word_user(out, tws__redis_publish_user(p));
+    tws_resp_word(out, tws__redis_publish_json(p));
+    tws_resp_word_u64(out, r->desc.retain_events);
+    tws_resp_word_u64(out, (uint64_t)r->desc.retain_s * 1000);
+    if (p->key_len > 0) {
+        tws_resp_word(out, tws__redis_publish_key(p));
+    }
+}
+
+/* Where Redis has lost the script, those under way are waited for first, so that none overtakes
+ * another; then one brings it along. */
+static void tws__redis_make_publishes(tws_redis *r)
+{
+    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
+    if (r->no_script && r->storing_calls > 0) {
+        return;
+    }
+    tws__redis_move(&r->again, &r->accepted);
+    tws__redis_move(&r->accepted, &r->again);
+    while (r->accepted.first != NULL) {
+        size_t mark = end->out.len;
+        tws__redis_write_publish(r, &end->out, r->accepted.first);
+        if (!tws__redis_made(end, mark)) {
+            return;
+        }
+        tws__redis_asked(r, TWS__REDIS_STORE, 0, tws__redis_get(&r->accepted));
+        r->no_script = false;
+    }
+}
+
+TWS_API tws_str tws_redis_output(tws_redis *r, tws_redis_link link)
+{
+    tws__redis_end *end = &r->end[link];
+    end->starved = false;
+    if (link == TWS_REDIS_SUBSCRIBER) {
+        tws__redis_make_subscriptions(r);
+    } else if (end->step == TWS__REDIS_UP) {
+        tws__redis_make_publishes(r);
+        tws__redis_make_beat(r);
+        tws__redis_make_loads(r);
+    }
+    return tws_str_from(tws_buf_view(&end->out), end->out_pos);
+}
+
+TWS_API void tws_redis_sent(tws_redis *r, tws_redis_link link, size_t n)
+{
+    tws__redis_end *end = &r->end[link];
+    end->out_pos += n;
+    TWS_ASSERT(end->out_pos <= end->out.len);
+    if (end->out_pos > end->out.len / 2) { /* so that no byte is moved often */
+        tws_buf_consume(&end->out, end->out_pos);
+        end->out_pos = 0;
+    }
+}
+
+/* -- events out -- */
+
+static void tws__redis_tell(tws_redis_event *ev, tws_redis_event_type type,
+                            const tws__redis_user *u, tws_event_id id)
+{
+    ev->type = type;
+    ev->user_id = tws__redis_user_id(u);
+    ev->id = id;
+}
+
+static void tws__redis_tell_dropped(tws_redis *r, tws_redis_event *ev, const tws__redis_user *u,
+                                    tws_event_id id, tws_str reason)
+{
+    tws__redis_tell(ev, TWS_REDIS_DROPPED, u, id);
+    ev->reason = reason;
+    r->stats.dropped++;
+}
+
+/* Give an event. What is no JSON comes as a JSON string, for it was somebody's message all the
+ * same. */
+static void tws__redis_give(tws_redis *r, const tws__redis_user *u, tws_event_id id, tws_str json,
+                            tws_redis_event *ev)
+{
+    if (json.len > 0 && json.len <= r->desc.max_event_bytes && !tws_json_valid(json)) {
+        tws_buf_clear(&r->text);
+        tws_json_write_str(&r->text, json);
+        json = tws_buf_view(&r->text);
+        json.len = r->text.status == TWS_OK ? json.len : SIZE_MAX;
+        r->stats.not_json++;
+    }
+    if (json.len == 0 || json.len > r->desc.max_event_bytes) {
+        tws__redis_tell_dropped(r, ev, u, id,
+                                tws_str_c(json.len == 0 ? "an empty event" : "an event too big"));
+        return;
+    }
+    tws__redis_tell(ev, TWS_REDIS_EVENT, u, id);
+    ev->json = json;
+    r->stats.events++;
+}
+
+/* -- answers to reads -- */
+
+/* The id before: what is complete from `id` on is complete after this one. */
+static tws_event_id tws__redis_before(tws_event_id id)
+{
+    if (id.seq > 0) {
+        return tws__event_id(id.ms, id.seq - 1);
+    }
+    return id.ms > 0 ? tws__event_id(id.ms - 1, UINT64_MAX) : id;
+}
+
+/* Where nothing is, whatever there was ended before Redis last told its time, and what comes will
+ * have an id from then on. */
+static tws_event_id tws__redis_empty_from(const tws_redis *r)
+{
+    return tws__redis_before(tws__event_id(r->redis_ms, 0));
+}
+
+static void tws__redis_tell_lost(tws_redis *r, tws__redis_user *u, tws_event_id from,
+                                 tws_redis_event *ev)
+{
+    tws__redis_tell(ev, TWS_REDIS_LOST, u, from);
+    u->last = tws__event_id(0, 0);
+    r->answer.told = true;
+    r->stats.lost++;
+}
+
+/* An entry's id. It must be the last one's where a read goes on from there: if it is not, events
+ * were trimmed in between, or this is not the Redis that it was. */
+static void tws__redis_on_id(tws_redis *r, const tws__redis_call *c, tws_event_id id,
+                             tws_redis_event *ev)
+{
+    tws__redis_answer *a = &r->answer;
+    tws__redis_user *u = (tws__redis_user *)c->what;
+    a->id = id;
+    a->has_id = true;
+    if (a->skip || a->index > 0) {
+        return;
+    }
+    a->newest = id;
+    if (c->kind == TWS__REDIS_AGAIN) {
+        tws__redis_tell_lost(r, u, tws__redis_before(id), ev);
+    } else if (c->kind == TWS__REDIS_MORE && !tws__event_id_none(u->last) &&
+               tws_event_id_compare(id, u->last) != 0) {
+        u->flags |= TWS__REDIS_BROKEN;
+        a->skip = true;
+    }
+}
+
+/* Note an event of a user's first read, which brings the newest first. What does not fit ends the
+ * past, or it would have a hole. */
+static void tws__redis_note_past(tws_redis *r, tws_str json)
+{
+    tws__redis_answer *a = &r->answer;
+    uint32_t len = (uint32_t)json.len;
+    size_t bytes = json.len + sizeof a->id + sizeof len;
+    if (a->full || bytes > r->past_max - r->past_len) {
+        a->full = true;
+        return;
+    }
+    char *to = r->past + r->past_len;
+    memcpy(to, json.ptr, json.len);
+    memcpy(to + json.len, &a->id, sizeof a->id);
+    memcpy(to + json.len + sizeof a->id, &len, sizeof len);
+    r->past_len += bytes;
+}
+
+/* The value of an entry's field d. */
+static void tws__redis_on_data(tws_redis *r, const tws__redis_call *c, const tws_resp_event *in,
+                               tws_redis_event *ev)
+{
+    tws__redis_user *u = (tws__redis_user *)c->what;
+    tws__redis_answer *a = &r->answer;
+    bool whole = in->first && in->last && in->text.len <= r->desc.max_event_bytes;
+    bool repeat = c->kind != TWS__REDIS_FIRST && tws_event_id_compare(a->id, u->last) <= 0;
+    if (a->skip || repeat || !in->last) {
+        return;
+    }
+    a->has_data = true;
+    if (!whole) {
+        tws__redis_tell_dropped(r, ev, u, a->id, tws_str_c("an event too big"));
+    } else if (c->kind == TWS__REDIS_FIRST) {
+        tws__redis_note_past(r, in->text);
+    } else {
+        u->last = a->id;
+        tws__redis_give(r, u, a->id, in->text, ev);
+    }
+}
+
+/* An entry is complete, with an event or without one. */
+static void tws__redis_end_entry(tws_redis *r, const tws__redis_call *c)
+{
+    tws__redis_answer *a = &r->answer;
+    tws__redis_user *u = (tws__redis_user *)c->what;
+    if (!a->has_id) {
+        return;
+    }
+    if (!a->skip && c->kind != TWS__REDIS_FIRST) {
+        u->last = tws__event_id_max(u->last, a->id);
+    }
+    a->oldest = a->full ? a->oldest : a->id;
+    a->has_id = false;
+    a->is_name = false;
+    a->is_data = false;
+    a->has_data = false;
+    a->index++;
+}
+
+/* All of a user's newest events have come: give them, oldest first. */
+static void tws__redis_begin_past(tws_redis *r, tws__redis_user *u)
+{
+    const tws__redis_answer *a = &r->answer;
+    r->past_user = u;
+    r->past_newest = a->newest;
+    r->past_from = a->index > 0 ? tws__redis_before(a->oldest) : tws__redis_empty_from(r);
+}
+
+/* Events were given, and Redis has none. Ask once more: what comes meanwhile must not be lost. */
+static void tws__redis_stream_is_gone(tws_redis *r, const tws__redis_call *c, tws_redis_event *ev)
+{
+    tws__redis_user *u = (tws__redis_user *)c->what;
+    if (c->kind == TWS__REDIS_AGAIN) {
+        tws__redis_tell_lost(r, u, tws__redis_empty_from(r), ev);
+    } else {
+        u->flags |= TWS__REDIS_BROKEN;
+    }
+}
+
+static void tws__redis_end_load(tws_redis *r, tws_redis_event *ev)
+{
+    const tws__redis_answer *a = &r->answer;
+    tws__redis_call c = tws__redis_pop_call(r);
+    tws__redis_user *u = (tws__redis_user *)c.what;
+    if (c.kind == TWS__REDIS_FIRST && !a->skip) {
+        tws__redis_begin_past(r, u);
+        return;
+    }
+    if (a->skip) {
+        tws__redis_undo_load(&c, a->told);
+    } else if (a->index == 0 && !tws__event_id_none(u->last) && ev->type == TWS_REDIS_NONE) {
+        tws__redis_stream_is_gone(r, &c, ev);
+    }
+    r->past_len = 0;
+    u->reads--;
+    tws__redis_settle(r, u, c.turn, a->index >= TWS__REDIS_PAGE);
+}
+
+static void tws__redis_on_field(tws_redis *r, const tws__redis_call *c, const tws_resp_event *in,
+                                tws_redis_event *ev)
+{
+    tws__redis_answer *a = &r->answer;
+    if (a->is_name) {
+        a->is_data = in->first && in->last && tws_str_eq_c(in->text, "d") && !a->has_data;
+    } else if (a->is_data) {
+        tws__redis_on_data(r, c, in, ev);
+    }
+    a->is_name = a->is_name != in->last;
+}
+
+/* An entry is [id, [name, value, name, value ...]]. */
+static void tws__redis_on_load(tws_redis *r, const tws_resp_event *in, tws_redis_event *ev)
+{
+    tws__redis_answer *a = &r->answer;
+    const tws__redis_call *c = tws__redis_front(r);
+    bool string = in->type == TWS_RESP_BULK || in->type == TWS_RESP_SIMPLE;
+    tws_event_id id;
+    if (in->depth == 0) {
+        memset(a, 0, sizeof *a);
+        r->past_len = 0;
+    }
+    a->skip = a->skip || tws__redis_stale(c);
+    if (in->depth == 1) {
+        tws__redis_end_entry(r, c);
+    } else if (in->depth == 2 && string && !a->has_id) {
+        if (!tws_event_id_parse(in->text, &id)) {
+            tws__redis_fail_c(r, TWS_REDIS_COMMANDS, TWS_REDIS_IS_NO_REDIS,
+                              "an entry of a stream has no id");
+            return;
+        }
+        tws__redis_on_id(r, c, id, ev);
+    } else if (in->depth == 2) {
+        a->is_name = a->has_id;
+    } else if (in->depth == 3) {
+        tws__redis_on_field(r, c, in, ev);
+    }
+    if (in->done) {
+        tws__redis_end_entry(r, c);
+        tws__redis_end_load(r, ev);
+    }
+}
+
+static void tws__redis_on_load_error(tws_redis *r, tws_str text, tws_redis_event *ev)
+{
+    const tws__redis_call *c = tws__redis_front(r);
+    memset(&r->answer, 0, sizeof r->answer);
+    r->past_len = 0;
+    r->answer.skip = tws__redis_stale(c);
+    if (!r->answer.skip) {
+        const tws__redis_user *u = (const tws__redis_user *)c->what;
+        tws__redis_tell_dropped(r, ev, u, tws__event_id(0, 0), tws__redis_said(r, text));
+    }
+    tws__redis_end_load(r, ev);
+}
+
+/* The oldest event of a user's past that was not given yet; behind the newest, LOADED. */
+static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
+{
+    tws__redis_user *u = r->past_user;
+    tws_event_id id;
+    uint32_t len;
+    if (r->past_len > 0) {
+        memcpy(&len, r->past + r->past_len - sizeof len, sizeof len);
+        memcpy(&id, r->past + r->past_len - sizeof len - sizeof id, sizeof id);
+        r->past_len -= len + sizeof id + sizeof len;
+        tws__redis_give(r, u, id, tws_str_of(r->past + r->past_len, len), ev);
+        return;
+    }
+    r->past_user = NULL;
+    u->reads--;
+    if ((u->flags & (TWS__REDIS_FRESH | TWS__REDIS_WANTED)) == TWS__REDIS_WANTED) {
+        u->last = r->past_newest;
+        tws__redis_tell(ev, TWS_REDIS_LOADED, u, r->past_from);
+    }
+    tws__redis_settle(r, u, u->turn, false); /* no other read of it can have begun meanwhile */
+}
+
+/* -- other answers -- */
+
+/* [seconds, microseconds] */
+static void tws__redis_on_time(tws_redis *r, const tws_resp_event *in)
+{
+    uint64_t n;
+    if (in->depth == 0) {
+        r->answer.index = 0;
+    } else if (in->depth == 1 && tws_str_u64(in->text, &n)) {
+        r->redis_ms = r->answer.index++ == 0 ? n * 1000 : r->redis_ms + n / 1000;
+    }
+    if (in->done) {
+        r->time_out = false;
+        r->stats.round_trip_ms = r->now_ms - r->beaten_ms;
+        (void)tws__redis_pop_call(r);
+    }
+}
+
+static void tws__redis_on_probe(tws_redis *r, const tws_resp_event *in)
+{
+    if (in->done) {
+        r->probe_sent = true;
+        r->probe_ms = r->now_ms;
+        (void)tws__redis_pop_call(r);
+    }
+}
+
+static void tws__redis_drop_publish(tws_redis *r, tws__redis_publish *p)
+{
+    size_t bytes = sizeof *p + p->user_len + p->json_len + p->key_len;
+    r->publish_bytes -= bytes;
+    r->stats.publishing--;
+    tws_release(r->desc.allocator, p, bytes);
+}
+
+static void tws__redis_tell_failed(tws_redis *r, tws__redis_publish *p, tws_redis_state state,
+                                   tws_str reason, tws_redis_event *ev)
+{
+    ev->type = TWS_REDIS_FAILED;
+    ev->ticket = p->ticket;
+    ev->state = state;
+    ev->reason = reason;
+    r->stats.failed++;
+    tws__redis_drop_publish(r, p);
+}
+
+static void tws__redis_on_stored(tws_redis *r, const tws_resp_event *in, tws_redis_event *ev)
+{
+    bool string = in->type == TWS_RESP_BULK || in->type == TWS_RESP_SIMPLE;
+    tws_event_id id;
+    if (!in->done) {
+        return;
+    }
+    tws__redis_publish *p = (tws__redis_publish *)tws__redis_pop_call(r).what;
+    if (!string || in->depth > 0 || !tws_event_id_parse(in->text, &id)) {
+        tws_str reason = tws_str_c("an answer that is no id");
+        tws__redis_tell_failed(r, p, TWS_REDIS_IS_REFUSED, reason, ev);
+        return;
+    }
+    ev->type = TWS_REDIS_STORED;
+    ev->ticket = p->ticket;
+    ev->id = id;
+    r->storing = TWS_REDIS_IS_READY;
+    r->storing_why[0] = '\0';
+    r->stats.stored++;
+    tws__redis_drop_publish(r, p);
+}
+
+static void tws__redis_on_store_error(tws_redis *r, tws_str text, tws_redis_event *ev)
+{
+    const tws__redis_error *e = tws__redis_classify(text);
+    tws__redis_publish *p = (tws__redis_publish *)tws__redis_pop_call(r).what;
+    if (tws_str_starts(text, "NOSCRIPT")) {
+        r->no_script = true;
+        tws__redis_put(&r->again, p);
+        return;
+    }
+    if (e->scope == TWS__REDIS_STORING) {
+        r->storing = e->state;
+        tws__redis_keep_reason(r->storing_why, text);
+    }
+    tws__redis_tell_failed(r, p, e->state, tws__redis_said(r, text), ev);
+}
+
+/* An error where an answer should be. One that says something about all of Redis ends the
+ * connection, and with it everything that is under way. */
+static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
+{
+    const tws__redis_error *e = tws__redis_classify(text);
+    tws__redis_kind kind = tws__redis_front(r)->kind;
+    if (e->scope == TWS__REDIS_SERVER || kind == TWS__REDIS_PROBE) {
+        tws__redis_fail(r, TWS_REDIS_COMMANDS, e->state, text);
+        return;
+    }
+    if (tws__redis_is_load(kind)) {
+        tws__redis_on_load_error(r, text, ev);
+    } else if (kind == TWS__REDIS_STORE) {
+        tws__redis_on_store_error(r, text, ev);
+    } else {
+        r->time_out = false; /* it may be forbidden; it was answered all the same */
+        (void)tws__redis_pop_call(r);
+    }
+}
+
+/* -- opening -- */
+
+static void tws__redis_up(tws_redis *r, tws_redis_link link)
+{
+    tws__redis_end *end = &r->end[link];
+    end->step = TWS__REDIS_UP;
+    end->up_ms = r->now_ms;
+    r->stats.connects++;
+    r->beat_ms = r->now_ms;
+    if (link == TWS_REDIS_COMMANDS) {
+        r->time_out = false;
+        r->no_script = false;
+        r->storing = TWS_REDIS_IS_READY;
+        r->storing_why[0] = '\0';
+    }
+}
+
+/* Behind HELLO and AUTH, whichever was the last: this connection's own steps. */
+static void tws__redis_logged_in(tws_redis *r, tws_redis_link link)
+{
+    if (link == TWS_REDIS_SUBSCRIBER) {
+        tws__redis_step(r, link, TWS__REDIS_LISTEN);
+    } else {
+        tws__redis_step(r, link, r->url.db > 0 ? TWS__REDIS_SELECT : TWS__REDIS_PING);
+    }
+}
+
+static void tws__redis_opened(tws_redis *r, tws_redis_link link)
+{
+    switch (r->end[link].step) {
+    case TWS__REDIS_HELLO:
+    case TWS__REDIS_AUTH: tws__redis_logged_in(r, link); break;
+    case TWS__REDIS_SELECT: tws__redis_step(r, link, TWS__REDIS_PING); break;
+    default: tws__redis_up(r, link); break;
+    }
+}
+
+/* A Redis before 6 does not know HELLO: then it is RESP2, and a login of its own. */
+static void tws__redis_not_opened(tws_redis *r, tws_redis_link link, tws_str text)
+{
+    const tws__redis_error *e = tws__redis_classify(text);
+    uint8_t step = r->end[link].step;
+    bool full = tws_str_starts(text, "ERR max number of clients");
+    if (e->scope != TWS__REDIS_COMMAND || full || step > TWS__REDIS_AUTH) {
+        tws__redis_fail(r, link, e->state, text);
+    } else if (step == TWS__REDIS_AUTH) {
+        tws__redis_fail(r, link, TWS_REDIS_IS_WRONGPASS, text);
+    } else if (r->url.password[0] != '\0') {
+        tws__redis_step(r, link, TWS__REDIS_AUTH);
+    } else {
+        tws__redis_logged_in(r, link);
+    }
+}
+
+/* HELLO answers with names and values in turn; one tells whether this is a replica. */
+static void tws__redis_on_hello(tws_redis *r, tws__redis_end *end, const tws_resp_event *in)
+{
+    if (in->depth == 0) {
+        end->is_role = false;
+        return;
+    }
+    if (end->is_role && in->depth == 1) {
+        r->replica = tws_str_eq_c(in->text, "replica") || tws_str_eq_c(in->text, "slave");
+    }
+    end->is_role = in->depth == 1 && !end->is_role && tws_str_eq_c(in->text, "role");
+}
+
+static void tws__redis_on_opening(tws_redis *r, tws_redis_link link, const tws_resp_event *in)
+{
+    tws__redis_end *end = &r->end[link];
+    if (end->step == TWS__REDIS_HELLO && link == TWS_REDIS_COMMANDS) {
+        tws__redis_on_hello(r, end, in);
+    }
+    if (!in->done) {
+        return;
+    }
+    tws__redis_answered(r, end);
+    if (in->type == TWS_RESP_SERVER_ERROR) {
+        tws__redis_not_opened(r, link, in->text);
+    } else {
+        tws__redis_opened(r, link);
+    }
+}
+
+/* -- what comes on the commands' connection -- */
+
+static void tws__redis_on_answer(tws_redis *r, const tws_resp_event *in, tws_redis_event *ev)
+{
+    const tws__redis_call *c = tws__redis_front(r);
+    if (c == NULL) {
+        tws__redis_fail_c(r, TWS_REDIS_COMMANDS, TWS_REDIS_IS_NO_REDIS, "an answer to nothing");
+        return;
+    }
+    if (in->done) {
+        tws__redis_answered(r, &r->end[TWS_REDIS_COMMANDS]);
+    }
+    if (in->depth == 0 && in->type == TWS_RESP_SERVER_ERROR) {
+        if (in->done) {
+            tws__redis_on_error(r, in->text, ev);
+        }
+        return;
+    }
+    switch (c->kind) {
+    case TWS__REDIS_TIME: tws__redis_on_time(r, in); break;
+    case TWS__REDIS_PROBE: tws__redis_on_probe(r, in); break;
+    case TWS__REDIS_STORE: tws__redis_on_stored(r, in, ev); break;
+    case TWS__REDIS_FIRST:
+    case TWS__REDIS_MORE:
+    case TWS__REDIS_AGAIN: tws__redis_on_load(r, in, ev); break;
+    }
+}
+
+/* A push is no answer. None is asked for here. */
+static void tws__redis_on_commands(tws_redis *r, const tws_resp_event *in, tws_redis_event *ev)
+{
+    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
+    if (end->in_push || in->type == TWS_RESP_PUSH) {
+        end->in_push = !in->done;
+    } else if (end->step < TWS__REDIS_UP) {
+        tws__redis_on_opening(r, TWS_REDIS_COMMANDS, in);
+    } else {
+        tws__redis_on_answer(r, in, ev);
+    }
+}
+
+/* -- what comes on the subscriber's -- */
+
+/* `ID JSON` is an event that has been stored; anything else is one that was not. */
+static tws_event_id tws__redis_split(tws_str *payload)
+{
+    tws_str head = tws_str_of(payload->ptr, tws__min(payload->len, TWS_EVENT_ID_MAX + 1));
+    size_t blank = tws_str_find(head, ' ');
+    tws_str text = tws_str_of(head.ptr, blank);
+    tws_event_id id = tws__event_id(0, 0);
+    bool dashed = blank < head.len && tws_str_find(text, '-') < text.len;
+    if (!dashed || !tws_event_id_parse(text, &id) || tws__event_id_none(id)) {
+        return tws__event_id(0, 0);
+    }
+    *payload = tws_str_from(*payload, blank + 1);
+    return id;
+}
+
+/* May this stored event be given now? On one channel ids only rise. Where they do not, the stream
+ * is another one, or somebody forged an id: reading will tell. */
+static bool tws__redis_hear(tws_redis *r, tws__redis_user *u, tws_event_id id)
+{
+    bool falls = tws_event_id_compare(id, u->heard) <= 0;
+    bool next = tws_event_id_compare(id, u->last) > 0;
+    u->heard = id;
+    if (u->state == TWS__REDIS_LOADING) {
+        u->flags |= falls ? TWS__REDIS_MISSED | TWS__REDIS_FELL : TWS__REDIS_MISSED;
+        return false;
+    }
+    if (u->state != TWS__REDIS_LIVE) {
+        return false;
+    }
+    if (falls) {
+        tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
+        return false;
+    }
+    r->stats.repeats += next ? 0 : 1;
+    u->last = next ? id : u->last;
+    return next;
+}
+
+static void tws__redis_on_message(tws_redis *r, const tws_resp_event *in, tws_redis_event *ev)
+{
+    tws__redis_user *u = r->push.user;
+    tws_str json = in->text;
+    if (u == NULL || (u->flags & TWS__REDIS_WANTED) == 0) {
+        return;
+    }
+    if (!in->first || json.len > r->desc.max_event_bytes + TWS_EVENT_ID_MAX + 1) {
+        tws__redis_tell_dropped(r, ev, u, tws__event_id(0, 0), tws_str_c("an event too big"));
+        return;
+    }
+    tws_event_id id = tws__redis_split(&json);
+    if (tws__event_id_none(id) || tws__redis_hear(r, u, id)) {
+        tws__redis_give(r, u, id, json, ev);
+    }
+}
+
+/* The probe is back: both connections do what they are for. One that has for a while begins again
+ * with short waits, should it fail. */
+static void tws__redis_on_probe_back(tws_redis *r, tws_str text)
+{
+    uint64_t number;
+    if (!tws_str_u64(text, &number) || number != r->probe) {
+        return;
+    }
+    r->probe_out = false;
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        tws__redis_end *end = &r->end[i];
+        bool proven = r->now_ms - end->up_ms >= r->desc.backoff_max_ms;
+        end->attempts = proven && end->step == TWS__REDIS_UP ? 0 : end->attempts;
+    }
+}
+
+static void tws__redis_on_confirmed(tws_redis *r, tws__redis_user *u, char kind)
+{
+    bool wanted = (u->flags & TWS__REDIS_WANTED) != 0;
+    if (kind == 's' && u->state == TWS__REDIS_SUBSCRIBING) {
+        bool in_grace = tws__redis_linked(&u->idle);
+        uint8_t unwanted = in_grace ? TWS__REDIS_LIVE : TWS__REDIS_TO_LEAVE;
+        u->heard = tws__event_id(0, 0);
+        tws__redis_enter(r, u, wanted ? (uint8_t)TWS__REDIS_TO_LOAD : unwanted);
+    } else if (kind == 'u' && u->state == TWS__REDIS_LEAVING) {
+        tws__redis_enter(r, u, wanted ? TWS__REDIS_TO_SUBSCRIBE : TWS__REDIS_OUT);
+        tws__redis_tidy(r, u);
+    }
+}
+
+static char tws__redis_push_kind(tws_str word)
+{
+    bool known = tws_str_eq_c(word, "message") || tws_str_eq_c(word, "subscribe") ||
+                 tws_str_eq_c(word, "unsubscribe");
+    return known ? word.ptr[0] : '\0';
+}
+
+static void tws__redis_on_channel(tws_redis *r, tws_str channel)
+{
+    tws__redis_push *p = &r->push;
+    p->probe = tws_str_eq_c(channel, r->probe_channel);
+    if (!p->probe && tws_str_starts(channel, TWS__REDIS_PREFIX)) {
+        p->user = tws__redis_find(r, tws_str_from(channel, strlen(TWS__REDIS_PREFIX)));
+    }
+}
+
+/* [kind, channel, payload or number] */
+static void tws__redis_on_push_part(tws_redis *r, const tws_resp_event *in, tws_redis_event *ev)
+{
+    tws__redis_push *p = &r->push;
+    p->part += in->first ? 1u : 0u;
+    if (p->part == 1 && in->first && in->last) {
+        p->kind = tws__redis_push_kind(in->text);
+    } else if (p->part == 2 && in->first && in->last) {
+        tws__redis_on_channel(r, in->text);
+    } else if (p->part == 3 && p->kind == 'm' && in->last) {
+        if (p->probe) {
+            tws__redis_on_probe_back(r, in->text);
+        } else {
+            tws__redis_on_message(r, in, ev);
+        }
+    }
+}
+
+static void tws__redis_end_push(tws_redis *r)
+{
+    tws__redis_push *p = &r->push;
+    tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
+    if (p->kind == 's' || p->kind == 'u') {
+        tws__redis_answered(r, end);
+    }
+    if (p->kind == 's' && p->probe && end->step == TWS__REDIS_LISTEN) {
+        tws__redis_up(r, TWS_REDIS_SUBSCRIBER);
+    }
+    if (p->user != NULL) {
+        tws__redis_on_confirmed(r, p->user, p->kind);
+    }
+    memset(p, 0, sizeof *p);
+}
+
+/* In RESP2 a push looks like an answer; here everything is one. */
+static void tws__redis_on_pushed(tws_redis *r, const tws_resp_event *in, tws_redis_event *ev)
+{
+    if (in->depth == 0 && in->type == TWS_RESP_SERVER_ERROR) {
+        if (in->done) {
+            const tws__redis_error *e = tws__redis_classify(in->text);
+            tws__redis_fail(r, TWS_REDIS_SUBSCRIBER, e->state, in->text);
+        }
+        return;
+    }
+    if (in->depth == 1) {
+        tws__redis_on_push_part(r, in, ev);
+    }
+    if (in->done) {
+        tws__redis_end_push(r);
+    }
+}
+
+/* -- in and out -- */
+
+/* Decode one event of RESP. False when there is none. */
+static bool tws__redis_decode(tws_redis *r, tws_redis_link link, tws_redis_event *ev)
+{
+    tws__redis_end *end = &r->end[link];
+    tws_resp_event in;
+    if (end->step <= TWS__REDIS_DIAL || end->in_pos == end->in_len) {
+        return false;
+    }
+    size_t used = tws_resp_decode(&end->decoder, end->in + end->in_pos, end->in_len - end->in_pos,
+                                  &in);
+    end->in_pos += used;
+    if (in.type == TWS_RESP_MORE) {
+        return used > 0;
+    }
+    if (in.type == TWS_RESP_ERROR) {
+        tws__redis_fail_c(r, link, TWS_REDIS_IS_NO_REDIS, in.reason);
+    } else if (link == TWS_REDIS_COMMANDS) {
+        tws__redis_on_commands(r, &in, ev);
+    } else if (end->step < TWS__REDIS_LISTEN) {
+        tws__redis_on_opening(r, link, &in);
+    } else {
+        tws__redis_on_pushed(r, &in, ev);
+    }
+    return true;
+}
+
+/* Has the state changed since it was last told? */
+static bool tws__redis_tell_state(tws_redis *r, tws_redis_event *ev)
+{
+    const char *why;
+    tws_redis_state state = tws__redis_judge(r, &why);
+    if (state == r->told) {
+        return false;
+    }
+    r->told = state;
+    tws__redis_keep_reason(r->told_why, tws_str_c(why));
+    ev->type = TWS_REDIS_STATE;
+    ev->state = state;
+    ev->reason = tws_str_c(r->told_why);
+    return true;
+}
+
+/* One step on the way to an event. False when there is nothing more to do. */
+static bool tws__redis_advance(tws_redis *r, tws_redis_event *ev)
+{
+    const tws__redis_end *commands = &r->end[TWS_REDIS_COMMANDS];
+    if (tws__redis_tell_state(r, ev)) {
+        return true;
+    }
+    if (r->failed.first != NULL) {
+        tws__redis_publish *p = tws__redis_get(&r->failed);
+        tws__redis_tell_failed(r, p, commands->state, tws_str_c(commands->why), ev);
+        return true;
+    }
+    if (r->past_user != NULL) {
+        tws__redis_give_past(r, ev);
+        return true;
+    }
+    return tws__redis_decode(r, TWS_REDIS_COMMANDS, ev) ||
+           tws__redis_decode(r, TWS_REDIS_SUBSCRIBER, ev);
+}
+
+TWS_API tws_redis_event_type tws_redis_next(tws_redis *r, tws_redis_event *ev)
+{
+    memset(ev, 0, sizeof *ev);
+    while (ev->type == TWS_REDIS_NONE && tws__redis_advance(r, ev)) {
+    }
+    return ev->type;
+}
+
+TWS_API char *tws_redis_input(tws_redis *r, tws_redis_link link, size_t *room)
+{
+    tws__redis_end *end = &r->end[link];
+    size_t rest = end->in_len - end->in_pos;
+    if (end->in_pos > 0 && rest > 0) {
+        memmove(end->in, end->in + end->in_pos, rest);
+    }
+    end->in_pos = 0;
+    end->in_len = rest;
+    *room = tws__redis_in_bytes(&r->desc) - rest;
+    return end->in + rest;
+}
+
+TWS_API void tws_redis_received(tws_redis *r, tws_redis_link link, size_t n)
+{
+    tws__redis_end *end = &r->end[link];
+    if (end->step <= TWS__REDIS_DIAL) {
+        return;
+    }
+    end->in_len += n;
+    TWS_ASSERT(end->in_len <= tws__redis_in_bytes(&r->desc));
+    end->heard_ms = r->now_ms;
+    end->at_ms = end->waiting > 0 ? r->now_ms + r->desc.command_ms : end->at_ms;
+}
+
+TWS_API uint32_t tws_redis_connection(const tws_redis *r, tws_redis_link link)
+{
+    return r->end[link].step == TWS__REDIS_DOWN ? 0 : r->end[link].number;
+}
+
+TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link)
+{
+    tws__redis_end *end = &r->end[link];
+    tws_resp_limits limits;
+    if (end->step != TWS__REDIS_DIAL) {
+        return;
+    }
+    limits.max_string = 0;
+    limits.max_count = 0;
+    limits.whole = tws__redis_whole(&r->desc);
+    tws_resp_init(&end->decoder, &limits);
+    end->in_push = false;
+    if (link == TWS_REDIS_COMMANDS) {
+        r->replica = false;
+    }
+    tws__redis_step(r, link, TWS__REDIS_HELLO);
+}
+
+TWS_API void tws_redis_closed(tws_redis *r, tws_redis_link link, const char *why)
+{
+    tws__redis_fail_c(r, link, TWS_REDIS_IS_UNREACHABLE, why);
+}
+
+/* -- publishing -- */
+
+TWS_API tws_status tws_redis_publish(tws_redis *r, tws_str user_id, tws_str json, tws_str key,
+                                     uint64_t ticket)
+{
+    if (tws__redis_check_user(user_id) != TWS_OK || json.len == 0 ||
+        json.len > r->desc.max_event_bytes || key.len > TWS_REDIS_MAX_KEY) {
+        return TWS_ERR_ARGUMENT;
+    }
+    if (r->end[TWS_REDIS_COMMANDS].step != TWS__REDIS_UP || r->replica) {
+        return TWS_ERR_UNAVAILABLE;
+    }
+    size_t bytes = sizeof(tws__redis_publish) + user_id.len + json.len + key.len;
+    if (r->stats.publishing >= r->desc.max_publishes ||
+        bytes > r->desc.max_publish_bytes - r->publish_bytes) {
+        return TWS_ERR_LIMIT;
+    }
+    tws__redis_publish *p = (tws__redis_publish *)tws_alloc(r->desc.allocator, bytes);
+    if (p == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    char *text = (char *)(p + 1);
+    p->ticket = ticket;
+    p->user_len = user_id.len;
+    p->json_len = json.len;
+    p->key_len = key.len;
+    memcpy(text, user_id.ptr, user_id.len);
+    memcpy(text + user_id.len, json.ptr, json.len);
+    if (key.len > 0) {
+        memcpy(text + user_id.len + json.len, key.ptr, key.len);
+    }
+    r->publish_bytes += bytes;
+    r->stats.publishing++;
+    tws__redis_put(&r->accepted, p);
+    return TWS_OK;
+}
+
+/* -- time -- */
+
+/* When a probe that Redis has taken must have come back, UINT64_MAX without one. What comes before
+ * it is not held against the subscription. */
+static uint64_t tws__redis_deaf_at(const tws_redis *r)
+{
+    const tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
+    uint64_t from = r->probe_ms > end->heard_ms ? r->probe_ms : end->heard_ms;
+    bool due = end->step == TWS__REDIS_UP && r->probe_out && r->probe_sent;
+    return due ? from + r->desc.command_ms : UINT64_MAX;
+}
+
+/* A replica may be promoted, or its address lead to another server: look again. */
+static uint64_t tws__redis_recheck_at(const tws_redis *r)
+{
+    const tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
+    bool due = end->step == TWS__REDIS_UP && r->replica;
+    return due ? end->up_ms + r->desc.backoff_max_ms : UINT64_MAX;
+}
+
+static void tws__redis_check_end(tws_redis *r, tws_redis_link link)
+{
+    tws__redis_end *end = &r->end[link];
+    if (r->now_ms < end->at_ms) {
+        return;
+    }
+    if (end->step != TWS__REDIS_DOWN) {
+        tws__redis_fail_c(r, link, TWS_REDIS_IS_SILENT, end->step == TWS__REDIS_DIAL
+                                                            ? "no connection in time"
+                                                            : "no answer in time");
+        return;
+    }
+    end->step = TWS__REDIS_DIAL;
+    end->at_ms = r->now_ms + r->desc.command_ms;
+    end->number += end->number == UINT32_MAX ? 2 : 1; /* never 0 */
+}
+
+TWS_API void tws_redis_tick(tws_redis *r, uint64_t now_ms)
+{
+    r->now_ms = now_ms > r->now_ms ? now_ms : r->now_ms;
+    tws__redis_check_end(r, TWS_REDIS_COMMANDS);
+    tws__redis_check_end(r, TWS_REDIS_SUBSCRIBER);
+    if (r->now_ms >= tws__redis_deaf_at(r)) {
+        tws__redis_fail_c(r, TWS_REDIS_SUBSCRIBER, TWS_REDIS_IS_DEAF,
+                          "its own probe was not heard");
+    }
+    if (r->now_ms >= tws__redis_recheck_at(r)) {
+        r->end[TWS_REDIS_COMMANDS].attempts = 0;
+        tws__redis_fail_c(r, TWS_REDIS_COMMANDS, TWS_REDIS_IS_READONLY, "it is a replica");
+    }
+    tws__redis_sweep(r);
+}
+
+static uint64_t tws__redis_sooner(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+TWS_API uint64_t tws_redis_deadline(const tws_redis *r)
+{
+    const tws__redis_end *commands = &r->end[TWS_REDIS_COMMANDS];
+    const tws__redis_end *subscriber = &r->end[TWS_REDIS_SUBSCRIBER];
+    uint64_t at = tws__redis_sooner(commands->at_ms, subscriber->at_ms);
+    at = tws__redis_sooner(at, tws__redis_sooner(tws__redis_deaf_at(r), tws__redis_recheck_at(r)));
+    if (commands->step == TWS__REDIS_UP && !r->time_out) {
+        at = tws__redis_sooner(at, r->beat_ms);
+    }
+    if (tws__redis_linked(&r->idle)) {
+        at = tws__redis_sooner(at, tws__redis_of_idle(r->idle.next)->idle_ms);
+    }
+    if (commands->starved || subscriber->starved) {
+        at = tws__redis_sooner(at, r->now_ms + r->desc.backoff_min_ms);
+    }
+    return at;
+}
+
+/* -- asking -- */
+
+TWS_API tws_redis_state tws_redis_now(const tws_redis *r, tws_str *reason)
+{
+    const char *why;
+    tws_redis_state state = tws__redis_judge(r, &why);
+    if (reason != NULL) {
+        *reason = tws_str_c(why);
+    }
+    return state;
+}
+
+TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out)
+{
+    *out = r->stats;
+}
+
+/* -- life -- */
+
+static uint32_t tws__redis_or(uint32_t value, uint32_t otherwise)
+{
+    return value == 0 ? otherwise : value;
+}
+
+static void tws__redis_configure(tws_redis_desc *d)
+{
+    d->max_users = tws__redis_or(d->max_users, 131072);
+    d->max_event_bytes = tws__redis_or(d->max_event_bytes, 64 * 1024);
+    d->max_event_bytes = d->max_event_bytes > 1024 ? d->max_event_bytes : 1024;
+    d->load_events = tws__redis_or(d->load_events, 256);
+    d->load_bytes = tws__redis_or(d->load_bytes, 256 * 1024);
+    d->retain_events = tws__redis_or(d->retain_events, 1000);
+    d->retain_s = tws__redis_or(d->retain_s, 24 * 60 * 60);
+    d->max_publishes = tws__redis_or(d->max_publishes, 4096);
+    d->max_publish_bytes = tws__redis_or(d->max_publish_bytes, 8 * 1024 * 1024);
+    d->command_ms = tws__redis_or(d->command_ms, 5000);
+    d->probe_ms = tws__redis_or(d->probe_ms, 3000);
+    d->grace_ms = tws__redis_or(d->grace_ms, 10 * 1000);
+    d->backoff_min_ms = tws__redis_or(d->backoff_min_ms, 50);
+    d->backoff_max_ms = tws__redis_or(d->backoff_max_ms, 5000);
+    if (d->backoff_max_ms < d->backoff_min_ms) {
+        d->backoff_max_ms = d->backoff_min_ms;
+    }
+}
+
+static void tws__hex(const uint8_t *bytes, size_t n, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < n; i++) {
+        out[2 * i] = digits[bytes[i] >> 4];
+        out[2 * i + 1] = digits[bytes[i] & 15];
+    }
+    out[2 * n] = '\0';
+}
+
+/* The probe's channel is one of ours by its name, so that an access list which allows those allows
+ * it, and like no user's. */
+static void tws__redis_name(tws_redis *r)
+{
+    static const char prefix[] = TWS__REDIS_PREFIX "probe:";
+    uint8_t digest[TWS_SHA1_BYTES];
+    const char *script = tws_redis_script();
+    uint64_t nonce = tws__hub_hash(r->hash_key, tws_str_c("probe"));
+    tws_sha1(script, strlen(script), digest);
+    tws__hex(digest, sizeof digest, r->sha);
+    memcpy(digest, &nonce, sizeof nonce);
+    memcpy(r->probe_channel, prefix, sizeof prefix);
+    tws__hex(digest, sizeof nonce, r->probe_channel + sizeof prefix - 1);
+}
+
+static void tws__redis_init(tws_redis *r, const tws_redis_desc *d, uint64_t now_ms)
+{
+    char *at = (char *)(r->call + r->call_max);
+    r->url = *d->url;
+    r->desc.url = NULL;
+    memcpy(r->hash_key, d->seed, sizeof r->hash_key);
+    r->random = tws__hub_hash(r->hash_key, tws_str_c("jitter")) | 1;
+    r->now_ms = now_ms;
+    r->storing = TWS_REDIS_IS_READY;
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        r->end[i].at_ms = now_ms;
+        r->end[i].in = at;
+        tws_buf_init(&r->end[i].out, d->allocator, SIZE_MAX / 2);
+        at += tws__redis_in_bytes(d);
+    }
+    r->past = at;
+    tws_buf_fixed(&r->text, at + r->past_max, d->max_event_bytes);
+    tws__redis_list(&r->to_subscribe);
+    tws__redis_list(&r->to_load);
+    tws__redis_list(&r->to_leave);
+    tws__redis_list(&r->idle);
+    tws__redis_name(r);
+}
+
+/* All that does not grow with use is one allocation. */
+TWS_API tws_status tws_redis_create(tws_redis **session, const tws_redis_desc *desc,
+                                    uint64_t now_ms)
+{
+    tws_redis_desc d = *desc;
+    const size_t buckets = 64;
+    tws__redis_configure(&d);
+    size_t calls = (size_t)d.max_publishes + TWS__REDIS_LOADS + 2; /* TIME and a probe */
+    size_t past = tws__max(d.load_bytes, (size_t)d.max_event_bytes + 32);
+    size_t memory = sizeof(tws_redis) + calls * sizeof(tws__redis_call) +
+                    TWS_REDIS_LINKS * tws__redis_in_bytes(&d) + past + d.max_event_bytes;
+    tws_redis *r = (tws_redis *)tws_alloc(d.allocator, memory);
+    *session = NULL;
+    if (r == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    r->bucket = (tws__redis_user **)tws_alloc(d.allocator, buckets * sizeof *r->bucket);
+    if (r->bucket == NULL) {
+        tws_release(d.allocator, r, memory);
+        return TWS_ERR_MEMORY;
+    }
+    r->desc = d;
+    r->memory = memory;
+    r->bucket_count = buckets;
+    r->call = (tws__redis_call *)(r + 1);
+    r->call_max = calls;
+    r->past_max = past;
+    tws__redis_init(r, &d, now_ms);
+    tws_redis_tick(r, now_ms);
+    *session = r;
+    return TWS_OK;
+}
+
+static void tws__redis_free_users(tws_redis *r)
+{
+    for (size_t i = 0; i < r->bucket_count; i++) {
+        while (r->bucket[i] != NULL) {
+            tws__redis_user *u = r->bucket[i];
+            r->bucket[i] = u->chain;
+            tws_release(r->desc.allocator, u, sizeof *u + u->len);
+        }
+    }
+    tws_release(r->desc.allocator, r->bucket, r->bucket_count * sizeof *r->bucket);
+}
+
+TWS_API void tws_redis_free(tws_redis *r)
+{
+    if (r == NULL) {
+        return;
+    }
+    tws__redis_lose_calls(r); /* hands the publishes over to `failed` */
+    while (r->failed.first != NULL) {
+        tws__redis_drop_publish(r, tws__redis_get(&r->failed));
+    }
+    tws__redis_free_users(r);
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        tws_wipe(r->end[i].out.ptr, r->end[i].out.cap); /* the password was sent */
+        tws_buf_free(&r->end[i].out);
+    }
+    const tws_allocator *a = r->desc.allocator;
+    size_t memory = r->memory;
+    tws_wipe(r, memory);
+    tws_release(a, r, memory);
+}
+#endif /* TASKWS_NO_REDIS */
+
 /* == 17. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 ==
  * Four ports: bytes in, events out, bytes out, time. A connection at rest owns no buffer: input
  * is read where the caller's turn holds it, output is gathered in the turn, and only what is left
@@ -8260,8 +11377,23 @@ static bool tws__conn_room(tws_conn *c, uint8_t **p, uint32_t len, uint32_t *cap
     return true;
 }
 
+/* Forget what was sent, once that is half of it: a peer that never takes all would else have
+ * everything kept that was ever written to it. */
+static void tws__conn_compact(tws_conn *c)
+{
+    uint32_t waiting = c->out_len - c->out_pos;
+    if (c->out_pos >= waiting && c->out_pos != 0) {
+        memmove(c->out, c->out + c->out_pos, waiting);
+        c->out_pos = 0;
+        c->out_len = waiting;
+    }
+}
+
 static bool tws__conn_keep(tws_conn *c, uint64_t now_ms, const void *data, size_t len)
 {
+    if (len > c->out_cap - c->out_len) {
+        tws__conn_compact(c);
+    }
     if (!tws__conn_room(c, &c->out, c->out_len, &c->out_cap, len)) {
         tws_conn_abort(c);
         return false;
@@ -8337,8 +11469,8 @@ static void tws__turn_copy(tws_turn *t, const void *data, size_t len)
 
 static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed)
 {
-    if (len == 0) {
-        return true;
+    if (len == 0 || c->state == TWS__DONE) {
+        return c->state != TWS__DONE;
     }
     t->unit_fixed = t->unit_count;
     if (c->out_len != 0) {
@@ -8366,17 +11498,18 @@ static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t l
 /* Stop taking input while the turn has little room left, or the socket is behind. */
 static bool tws__conn_backed_up(const tws_conn *c, tws_turn *t)
 {
-    if (tws__conn_waiting(c) > c->desc->max_output_bytes) {
-        return true;
+    if (t->held_count == TWS_TURN_HELD && t->out_count == 0) {
+        tws__turn_release_held(c, t); /* no output borrows from them */
     }
-    t->full = t->out_count > TWS_TURN_SLICES - 8 || t->scratch_len > TWS_TURN_SCRATCH - 1024 ||
+    t->full = tws__conn_waiting(c) > c->desc->max_output_bytes ||
+              t->out_count > TWS_TURN_SLICES - 8 || t->scratch_len > TWS_TURN_SCRATCH - 1024 ||
               t->held_count == TWS_TURN_HELD;
     return t->full;
 }
 
 TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *slices, size_t max)
 {
-    if (max == 0) {
+    if (max == 0 || c->state == TWS__DONE) {
         return 0;
     }
     if (c->out_len != 0) {
@@ -8535,7 +11668,7 @@ static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_e
     ev->type = TWS_CONN_BAD_REQUEST;
     ev->status = status;
     ev->reason = reason;
-    c->flags &= (uint8_t)~TWS__KEEP_ALIVE;
+    c->flags &= (uint8_t) ~(TWS__KEEP_ALIVE | TWS__NO_BODY);
     tws__conn_enter(c, TWS__WAIT, t->now_ms);
     tws__turn_take(t, t->input_len);
     return ev->type;
@@ -8716,7 +11849,7 @@ TWS_API void tws_conn_respond(tws_conn *c, tws_turn *t, int status, const char *
     bool ends = close || (c->flags & TWS__KEEP_ALIVE) == 0 || (c->flags & TWS__EOF) != 0;
     int64_t length = status == 204 || status == 304 ? -1 : (int64_t)body.len;
     tws__conn_head_out(c, t, status, head, content_type, length, ends);
-    if ((c->flags & TWS__NO_BODY) == 0) {
+    if (length > 0 && (c->flags & TWS__NO_BODY) == 0) {
         tws__conn_write(c, t, body.ptr, body.len, false);
     }
     if (c->state == TWS__WAIT) {
@@ -8730,9 +11863,11 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
     if (c->state != TWS__WAIT) {
         return;
     }
-    /* Ended by the connection's end, RFC 9112 6.3: an event is written as it is, for all readers.
-     */
+    /* Ended by the connection's end, RFC 9112 6.3: an event is written as it is for all readers. */
     tws__conn_head_out(c, t, status, head, content_type, -1, true);
+    if (c->state != TWS__WAIT) {
+        return; /* no memory */
+    }
     if ((c->flags & TWS__NO_BODY) != 0) {
         tws__conn_answered(c, t, true);
         return;
@@ -8758,7 +11893,9 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
         tws_http_add(&b, "Sec-WebSocket-Protocol", protocol);
     }
     tws_buf_c(&b, "\r\n");
-    tws__conn_write(c, t, b.ptr, b.len, false);
+    if (!tws__conn_write(c, t, b.ptr, b.len, false)) {
+        return;
+    }
     tws__conn_enter(c, TWS__OPEN, t->now_ms);
     c->input_ms = t->now_ms;
     c->ping_ms = 0;
@@ -8972,6 +12109,7 @@ static tws_conn_event_type tws__conn_input(tws_conn *c, tws_turn *t, tws_conn_ev
 TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     memset(ev, 0, sizeof *ev);
+    t->full = false;
     if ((c->flags & TWS__REPORT) != 0) {
         c->flags &= (uint8_t)~TWS__REPORT;
         ev->type = TWS_CONN_CLOSED;
@@ -9250,13 +12388,14 @@ TWS_API uint64_t tws_sys_resident_bytes(void)
 }
 
 /* The kernel grows a process's descriptor table while others wait: 10 to 30 ms of stalled accept,
- * once there are threads. Grown here, before the first. */
+ * once there are threads. Grown here, before the first, but not to a billion: some containers have
+ * such a limit, and the table would take eight bytes for each. */
 static void tws__sys_grow_files(uint64_t files)
 {
-    if (files < 64 || files > 0x7fffffffu) {
+    if (files < 64) {
         return;
     }
-    int fd = fcntl(0, F_DUPFD, (int)files - 1);
+    int fd = fcntl(0, F_DUPFD, files < 1u << 20 ? (int)files - 1 : (1 << 20) - 1);
     if (fd >= 0) {
         close(fd);
     }
@@ -9473,6 +12612,106 @@ static long tws__sys_send(int fd, const tws_str *slices, size_t count)
     }
     return tws__sys_again(errno) ? 0 : -2;
 }
+
+/* -- the other side: connecting, for section 21's Redis -- */
+
+#ifndef TASKWS_NO_REDIS
+
+#define TWS__MAX_ADDRESSES 8
+
+typedef struct tws__addresses {
+    uint32_t count;
+    socklen_t len[TWS__MAX_ADDRESSES];
+    struct sockaddr_storage at[TWS__MAX_ADDRESSES];
+} tws__addresses;
+
+/* All addresses of a name. numeric: only if it is an address already, which asks nobody. */
+static bool tws__sys_resolve(const char *host, int port, bool numeric, tws__addresses *out)
+{
+    struct addrinfo hints, *list = NULL;
+    char service[8];
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV | (numeric ? AI_NUMERICHOST : 0);
+    snprintf(service, sizeof service, "%u", (unsigned)port & 0xffffu);
+    out->count = 0;
+    if (getaddrinfo(host, service, &hints, &list) != 0) {
+        return false;
+    }
+    for (const struct addrinfo *a = list; a != NULL && out->count < TWS__MAX_ADDRESSES;
+         a = a->ai_next) {
+        if (a->ai_addrlen <= sizeof out->at[0]) {
+            memcpy(&out->at[out->count], a->ai_addr, a->ai_addrlen);
+            out->len[out->count] = a->ai_addrlen;
+            out->count++;
+        }
+    }
+    freeaddrinfo(list);
+    return out->count != 0;
+}
+
+static void tws__sys_unix_address(const char *path, tws__addresses *out)
+{
+    struct sockaddr_un a;
+    memset(&a, 0, sizeof a);
+    a.sun_family = AF_UNIX;
+    out->count = 0;
+    if (strlen(path) < sizeof a.sun_path) {
+        memcpy(a.sun_path, path, strlen(path));
+        memcpy(&out->at[0], &a, sizeof a);
+        out->len[0] = (socklen_t)sizeof a;
+        out->count = 1;
+    }
+}
+
+/* Begin to connect without waiting. *now: it is connected already. -1 with errno. */
+static int tws__sys_connect(const tws__addresses *to, uint32_t which, bool *now)
+{
+    const struct sockaddr *a = (const struct sockaddr *)(const void *)&to->at[which];
+    int fd = socket(a->sa_family, SOCK_STREAM, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    tws__sys_nonblocking(fd);
+    if (a->sa_family != AF_UNIX) {
+        tws__sys_option(fd, IPPROTO_TCP, TCP_NODELAY);
+    }
+    *now = connect(fd, a, to->len[which]) == 0;
+    if (!*now && errno != EINPROGRESS) {
+        int error = errno;
+        close(fd);
+        errno = error;
+        return -1;
+    }
+    return fd;
+}
+
+/* How a connection that was under way has come out: 0, or the error. */
+static int tws__sys_connect_error(int fd)
+{
+    int error = 0;
+    socklen_t len = (socklen_t)sizeof error;
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 ? error : errno;
+}
+
+/* Run fn in a thread that nobody joins. False where there are no threads. */
+static bool tws__sys_detach(void *(*fn)(void *), void *arg)
+{
+#ifdef TASKWS_NO_THREADS
+    (void)fn;
+    (void)arg;
+    return false;
+#else
+    pthread_t id;
+    if (pthread_create(&id, NULL, fn, arg) != 0) {
+        return false;
+    }
+    pthread_detach(id);
+    return true;
+#endif
+}
+
+#endif /* TASKWS_NO_REDIS */
 
 /* == 19. loop: readiness backends, timers, wake-up from other threads ====================
  * A backend is six functions of the same names; one #if chooses. Timers stand in a wheel: setting,
@@ -9779,7 +13018,7 @@ static void tws__loop_drain_wake(tws_loop *l)
 
 TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint64_t *now_ms)
 {
-    int timer_ms = tws_loop_timeout(l, *now_ms);
+    int timer_ms = timeout_ms == 0 ? 0 : tws_loop_timeout(l, tws_sys_now_ms());
     bool sooner = timeout_ms < 0 || (timer_ms >= 0 && timer_ms < timeout_ms);
     size_t n = tws__backend_wait(l, sooner ? timer_ms : timeout_ms, ready);
     *now_ms = tws_sys_now_ms();
@@ -9898,7 +13137,7 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
  * Threads share nothing here but counters and the inbox of posted calls. A connection belongs to
  * the thread that accepted it, and is touched by no other. */
 
-enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2 };
+enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2, TWS__WATCH_GUEST = 3 };
 
 enum {
     TWS__PEER_SERVED = 1,   /* a turn of its own is under way */
@@ -9967,6 +13206,7 @@ struct tws__thread {
     tws_router_match match;
     tws__mutex post_lock;
     tws__post *posts, **posts_end;
+    tws_guest *guests;
     tws_timer second;
     tws_timer drain;
     bool draining;
@@ -10092,15 +13332,11 @@ static bool tws__peer_forwarded(const tws_peer *p, const tws_http_request *r, tw
     return address->len != 0;
 }
 
-static void tws__peer_count_address(tws_peer *p, const tws_http_request *r)
+static uint64_t tws__peer_address_key(const tws_peer *p, const tws_http_request *r)
 {
-    tws_server *s = p->thread->server;
-    if (s->desc.max_per_ip == 0 || (p->flags & TWS__PEER_COUNTED) != 0) {
-        return;
-    }
     uint8_t raw[16];
     tws_str text;
-    uint64_t key = s->address_key;
+    uint64_t key = p->thread->server->address_key;
     if (tws__peer_forwarded(p, r, &text)) {
         for (size_t i = 0; i < text.len; i++) {
             key = tws__mix(key, (uint8_t)text.ptr[i]);
@@ -10111,9 +13347,31 @@ static void tws__peer_count_address(tws_peer *p, const tws_http_request *r)
             key = tws__mix(key, raw[i]);
         }
     }
-    p->address = key == 0 ? 1 : key;
+    return key == 0 ? 1 : key;
+}
+
+static void tws__peer_uncount_address(tws_peer *p)
+{
+    if ((p->flags & TWS__PEER_COUNTED) != 0) {
+        tws__tally_remove(p->thread->server, p->address);
+        p->flags &= ~(uint32_t)(TWS__PEER_COUNTED | TWS__PEER_CROWDED);
+    }
+}
+
+/* Anew for each request: a proxy brings those of many clients over one connection, and others may
+ * have gone since the last one. */
+static void tws__peer_count_address(tws_peer *p, const tws_http_request *r)
+{
+    tws_server *s = p->thread->server;
+    if (s->desc.max_per_ip == 0) {
+        return;
+    }
+    bool known = (p->flags & TWS__PEER_COUNTED) != 0 && !s->desc.trust_proxy;
+    uint64_t key = known ? p->address : tws__peer_address_key(p, r);
+    tws__peer_uncount_address(p);
+    p->address = key;
     p->flags |= TWS__PEER_COUNTED;
-    if (!tws__tally_add(s, p->address)) {
+    if (!tws__tally_add(s, key)) {
         p->flags |= TWS__PEER_CROWDED;
     }
 }
@@ -10190,9 +13448,7 @@ static void tws__peer_bury(tws_peer *p)
     if ((p->flags & TWS__PEER_LONG) != 0) {
         tws_count(&t->traffic.long_closed, 1);
     }
-    if ((p->flags & TWS__PEER_COUNTED) != 0) {
-        tws__tally_remove(t->server, p->address);
-    }
+    tws__peer_uncount_address(p);
     tws_loop_remove(t->loop, &p->watch);
     close(fd);
     tws_timer_set(t->loop, &p->timer, UINT64_MAX);
@@ -10491,8 +13747,8 @@ static void tws__peer_finish(tws_peer *p)
     if (p->ops != NULL && !tws_conn_open(&p->conn)) {
         tws__peer_dispatch(p); /* the write found the peer gone */
     }
-    bool drained = waited && !tws_conn_wants_output(&p->conn);
-    if (drained && tws_conn_open(&p->conn)) {
+    bool wanted = waited || (p->flags & TWS__PEER_PULL) != 0;
+    if (wanted && !tws_conn_wants_output(&p->conn) && tws_conn_open(&p->conn)) {
         tws_peer_pull_later(p); /* the socket takes again: one write a turn, so next turn */
     }
     p->flags &= ~(uint32_t)TWS__PEER_SERVED;
@@ -10676,8 +13932,9 @@ static bool tws__thread_drained(tws__thread *t)
     if (!t->draining) {
         tws__thread_begin_drain(t);
     }
-    uint64_t limit =
-        (uint64_t)t->server->desc.drain_ms + 2u * (uint64_t)t->server->desc.limits.close_ms;
+    uint64_t drain_ms = t->server->desc.drain_ms, close_ms = t->server->desc.limits.close_ms;
+    /* A close that may take for ever does not keep the drain from ending. */
+    uint64_t limit = drain_ms + 2u * (close_ms == TWS_OFF ? drain_ms : close_ms);
     if (stopping >= 2 || t->now_ms - t->drain_from_ms > limit) {
         tws__thread_close_listener(t);
         tws__thread_end_all(t);
@@ -10741,6 +13998,12 @@ static void tws__thread_timer(tws__thread *t, tws_timer *timer)
         tws__thread_drain_some(t);
         return;
     }
+    for (tws_guest *g = t->guests; g != NULL; g = g->next) {
+        if (timer == &g->timer) {
+            g->on_ready(g, 0);
+            return;
+        }
+    }
     tws_peer *p = (tws_peer *)(void *)((char *)timer - offsetof(tws_peer, timer));
     tws__peer_tick(p);
 }
@@ -10760,6 +14023,11 @@ static bool tws__thread_turn(tws__thread *t, int timeout_ms)
         }
         if (w->kind == TWS__WATCH_LISTENER) {
             tws__thread_accept(t);
+            continue;
+        }
+        if (w->kind == TWS__WATCH_GUEST) {
+            tws_guest *g = (tws_guest *)(void *)((char *)w - offsetof(tws_guest, watch));
+            g->on_ready(g, t->ready[i].events);
             continue;
         }
         tws_peer *p = (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
@@ -10828,6 +14096,11 @@ static tws__thread *tws__thread_create(tws_server *s, unsigned index)
 
 /* -- the server -- */
 
+static unsigned tws__thread_count(uint32_t threads)
+{
+    return threads == 0 ? 1 : threads < TWS__MAX_THREADS ? threads : TWS__MAX_THREADS;
+}
+
 TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc *desc)
 {
     tws_server *s = (tws_server *)tws_alloc(desc->allocator, sizeof *s);
@@ -10836,7 +14109,7 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
         return TWS_ERR_MEMORY;
     }
     s->desc = *desc;
-    s->threads = tws__or(desc->threads, 1);
+    s->threads = tws__thread_count(desc->threads);
     s->desc.receive_bytes = tws__or(desc->receive_bytes, 64 * 1024);
     s->desc.drain_ms = desc->drain_ms == TWS_OFF ? 0 : tws__or(desc->drain_ms, 10 * 1000);
     s->desc.limits.allocator = desc->allocator;
@@ -10919,19 +14192,39 @@ TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_b
     return status;
 }
 
+static const char *tws__server_host(const tws_server *s)
+{
+    return s->desc.host == NULL ? "127.0.0.1" : s->desc.host;
+}
+
+/* Sockets that share a port would share it with another server's: the first asks for it alone. */
+static int tws__server_listen_tcp(tws_server *s, const char **why, bool first)
+{
+    bool shared = s->threads > 1;
+    if (shared && first && s->port != 0) {
+        int alone = tws__sys_listen_tcp(tws__server_host(s), s->port, false, why);
+        if (alone < 0) {
+            return -1;
+        }
+        close(alone);
+    }
+    int fd = tws__sys_listen_tcp(tws__server_host(s), s->port, shared, why);
+    if (fd >= 0 && s->port == 0) {
+        s->port = tws__sys_port(fd);
+    }
+    return fd;
+}
+
 static tws_status tws__server_listen_one(tws_server *s, tws__thread *t, const char **why)
 {
     int fd;
     if (s->desc.unix_path == NULL) {
-        const char *host = s->desc.host == NULL ? "127.0.0.1" : s->desc.host;
-        fd = tws__sys_listen_tcp(host, s->port, s->threads > 1, why);
-        if (fd >= 0 && s->port == 0) {
-            s->port = tws__sys_port(fd);
-        }
+        fd = tws__server_listen_tcp(s, why, t->index == 0);
     } else if (t->index == 0) {
         fd = tws__sys_listen_unix(s->desc.unix_path, why);
     } else {
         fd = fcntl(s->thread[0]->listener.fd, F_DUPFD_CLOEXEC, 0);
+        *why = fd < 0 ? strerror(errno) : "";
     }
     if (fd < 0) {
         return TWS_ERR_SYSTEM;
@@ -10942,6 +14235,21 @@ static tws_status tws__server_listen_one(tws_server *s, tws__thread *t, const ch
         close(fd);
     }
     return status;
+}
+
+static void tws__server_cannot_listen(const tws_server *s, const char *why, tws_buf *error)
+{
+    bool tcp = s->desc.unix_path == NULL;
+    tws_buf_c(error, "cannot listen on ");
+    tws_buf_c(error, tcp ? tws__server_host(s) : s->desc.unix_path);
+    if (tcp) {
+        tws_buf_c(error, " port ");
+        tws_buf_i64(error, s->port);
+    }
+    tws_buf_c(error, ": ");
+    tws_buf_c(error, why);
+    tws_buf_c(error, tcp ? " (choose another with --port, or stop what uses it)"
+                         : " (choose another with --unix, or stop what uses it)");
 }
 
 TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
@@ -10955,15 +14263,7 @@ TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
             continue;
         }
         if (error != NULL) {
-            char text[256];
-            const char *where = s->desc.unix_path != NULL ? s->desc.unix_path
-                                : s->desc.host != NULL    ? s->desc.host
-                                                          : "127.0.0.1";
-            snprintf(text, sizeof text,
-                     "cannot listen on %s port %d: %s (choose another with --port, "
-                     "or stop what uses it)",
-                     where, s->port, why);
-            tws_buf_c(error, text);
+            tws__server_cannot_listen(s, why, error);
         }
         return status;
     }
@@ -11019,6 +14319,7 @@ TWS_API tws_status tws_server_run(tws_server *s)
 
 TWS_API tws_status tws_server_step(tws_server *s, int timeout_ms)
 {
+    TWS_ASSERT(s->threads == 1);
     return tws__thread_turn(s->thread[0], timeout_ms) ? TWS_OK : TWS_ERR_CLOSED;
 }
 
@@ -11049,6 +14350,32 @@ TWS_API bool tws_server_draining(const tws_server *s)
 TWS_API const tws_router *tws_server_router(const tws_server *s)
 {
     return &s->router;
+}
+
+TWS_API void tws_server_guest(tws_server *s, unsigned thread, tws_guest *g)
+{
+    tws__thread *t = s->thread[thread];
+    g->watch.fd = -1;
+    g->watch.kind = TWS__WATCH_GUEST;
+    g->loop = t->loop;
+    g->next = t->guests;
+    t->guests = g;
+}
+
+TWS_API tws_status tws_guest_watch(tws_guest *g, int fd, unsigned want)
+{
+    tws_loop_remove(g->loop, &g->watch);
+    return fd < 0 ? TWS_OK : tws_loop_add(g->loop, &g->watch, fd, want);
+}
+
+TWS_API void tws_guest_want(tws_guest *g, unsigned want)
+{
+    tws_loop_want(g->loop, &g->watch, want);
+}
+
+TWS_API void tws_guest_alarm(tws_guest *g, uint64_t at_ms)
+{
+    tws_timer_set(g->loop, &g->timer, at_ms);
 }
 
 TWS_API void *tws_server_context(const tws_server *s)
@@ -11083,7 +14410,8 @@ TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out)
         out->bytes_out += tws_counted(&n->bytes_out);
         out->timeouts += tws_counted(&n->timeouts);
         out->protocol_errors += tws_counted(&n->protocol_errors);
-        out->websockets_open += tws_counted(&n->long_opened) - tws_counted(&n->long_closed);
+        uint64_t gone = tws_counted(&n->long_closed); /* first: never more than have come */
+        out->websockets_open += tws_counted(&n->long_opened) - gone;
     }
     out->connections = TWS__LOAD(&s->connections);
 }
@@ -11332,12 +14660,17 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
 #define TWS__PROTOCOL "taskws.v1"
 
 #define TWS__WARN_MS 60000u /* before a token ends */
+/* The longest of the server's own messages: a user id of control characters, six bytes for each. */
+#define TWS__SAY_MAX (TWS_MAX_USER_ID * 6 + 256)
+#define TWS__LOAD_MS 5000u  /* for a snapshot's past to be read */
 
 enum { TWS__WEBSOCKET, TWS__SSE, TWS__SNAPSHOT, TWS__PUBLISH, TWS__STATUS, TWS__METRICS };
 
 enum {
     TWS__AWAIT_TOKEN,   /* accepted, and the first message is to bring the token */
     TWS__AWAIT_VERDICT, /* the host has been asked */
+    TWS__STORING,       /* Redis has been asked */
+    TWS__LOADING,       /* a snapshot whose user's past is being read */
     TWS__LIVE,          /* reading from the hub */
     TWS__OVER
 };
@@ -11358,8 +14691,23 @@ typedef struct tws__session {
     tws_event_id since;
     uint8_t kind, phase, format;
     bool has_since, warned, ndjson;
-    uint8_t user_len; /* the user id stands behind this struct */
+    uint8_t user_len; /* the user id stands behind this struct, */
+    uint8_t key_len;  /* and behind it the request's idempotency key */
 } tws__session;
+
+#define TWS__MAX_KEY 200 /* bytes of Idempotency-Key */
+
+/* What an idempotency key has stored; the table forgets the oldest of a place. */
+typedef struct tws__memo {
+    uint64_t name; /* a keyed hash of user and key; 0: free */
+    uint64_t at_ms;
+    tws_event_id id;
+} tws__memo;
+
+#define TWS__MEMOS 4096u
+#define TWS__MEMO_MS (24u * 3600u * 1000u)
+
+typedef struct tws__upstream tws__upstream;
 
 /* A thread's own part. */
 typedef struct tws__seat {
@@ -11383,6 +14731,9 @@ struct tws_task_server {
     tws_auth_ring *ring;
     uint64_t started_ms; /* monotonic */
     uint64_t hash_key;
+    tws__upstream *up; /* NULL: the hub is the store */
+    tws__mutex memo_lock;
+    tws__memo *memo;
 };
 
 /* -- refusals: one table for HTTP and WebSocket -- */
@@ -11414,6 +14765,7 @@ static const tws__refusal tws__refusals[] = {
     {"draining", 503, 1001, true, "the server is shutting down; reconnect after a delay"},
     {"bad_request", 400, 4400, false, "a parameter is malformed"},
     {"slow_consumer", 503, 4409, true, "the client takes no data; resume with since"},
+    {"unavailable", 503, 1013, true, "Redis cannot be read now; try again"},
     {"internal", 500, 1011, true, "the server could not do that now"},
 };
 
@@ -11450,13 +14802,17 @@ static tws_task_server *tws__session_server(const tws__session *s)
     return (tws_task_server *)tws_server_context(tws_peer_server(s->peer));
 }
 
-static uint64_t tws__hash_user(const tws_task_server *ts, tws_str user)
+static tws_str tws__session_key(const tws__session *s)
 {
-    uint64_t h = ts->hash_key;
-    for (size_t i = 0; i < user.len; i++) {
-        h = tws__mix(h, (uint8_t)user.ptr[i]);
+    return tws_str_of((const char *)(s + 1) + s->user_len, s->key_len);
+}
+
+static uint64_t tws__hash_text(uint64_t h, tws_str text)
+{
+    for (size_t i = 0; i < text.len; i++) {
+        h = tws__mix(h, (uint8_t)text.ptr[i]);
     }
-    return h;
+    return tws__mix(h, text.len);
 }
 
 static void tws__task_log(tws_task_server *ts, const tws_peer *p, const char *message,
@@ -11482,7 +14838,7 @@ static void tws__session_say(tws__session *s, const char *event, tws_str json)
         tws_peer_send(s->peer, TWS_WS_TEXT, json.ptr, json.len);
         return;
     }
-    char memory[1024];
+    char memory[TWS__SAY_MAX + 64];
     tws_buf b;
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_buf_c(&b, "event: ");
@@ -11513,7 +14869,7 @@ static void tws__session_error(tws__session *s, const char *word, const char *me
 
 static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
 {
-    char memory[512], id[TWS_EVENT_ID_MAX];
+    char memory[TWS__SAY_MAX], id[TWS_EVENT_ID_MAX];
     tws_buf b;
     const tws_task_server *ts = tws__session_server(s);
     uint32_t beat = ts->desc.limits.heartbeat_ms;
@@ -11524,6 +14880,7 @@ static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
     tws_json_write_member(&b, "last_id", tws_str_of(id, tws_event_id_format(batch->last_id, id)));
     tws_json_write_member_bool(&b, "resumed", batch->resumed);
     tws_buf_c(&b, "}");
+    TWS_ASSERT(b.status == TWS_OK);
     tws__session_say(s, "connected", tws_buf_view(&b));
 }
 
@@ -11541,18 +14898,22 @@ static void tws__session_reset(tws__session *s, const char *reason)
 /* -- life of a session -- */
 
 static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8_t kind,
-                                         tws_str user)
+                                         tws_str user, tws_str key)
 {
-    tws__session *s = (tws__session *)tws_alloc(ts->desc.allocator, sizeof *s + user.len);
+    tws__session *s = (tws__session *)tws_alloc(ts->desc.allocator, sizeof *s + user.len + key.len);
     if (s == NULL) {
         return NULL;
     }
     s->peer = p;
     s->kind = kind;
     s->user_len = (uint8_t)user.len;
+    s->key_len = (uint8_t)key.len;
     s->expires_s = INT64_MAX;
     if (user.len != 0) {
         memcpy(s + 1, user.ptr, user.len);
+    }
+    if (key.len != 0) {
+        memcpy((char *)(s + 1) + user.len, key.ptr, key.len);
     }
     return s;
 }
@@ -11578,7 +14939,7 @@ static void tws__session_free(tws__session *s)
         tws_hub_detach(&s->reader);
     }
     tws__session_drop_pending(ts, s);
-    tws_release(ts->desc.allocator, s, sizeof *s + s->user_len);
+    tws_release(ts->desc.allocator, s, sizeof *s + s->user_len + s->key_len);
 }
 
 /* The HTTP answer of this session has been given. */
@@ -11663,7 +15024,7 @@ static void tws__session_take_identity(tws__session *s, const tws_identity *who)
     uint32_t leeway = tws__default(ts->desc.token.leeway_s, 30);
     bool late = who->expires_s <= now_s && leeway != TWS_OFF;
     s->expires_s = late ? who->expires_s + (int64_t)leeway : who->expires_s;
-    s->who = tws__hash_user(ts, tws_identity_user(who));
+    s->who = tws__hash_text(ts->hash_key, tws_identity_user(who));
 }
 
 /* -- acting, once allowed -- */
@@ -11682,7 +15043,7 @@ static const tws_peer_ops tws__stream_ops = {
 
 /* A request whose answer is still to come: only its end is of interest. */
 static const tws_peer_ops tws__waiting_ops = {
-    NULL, tws__on_stream_close, NULL, NULL, NULL, NULL,
+    NULL, tws__on_stream_close, NULL, NULL, tws__on_stream_timer, NULL,
 };
 
 static void tws__session_read(tws__session *s)
@@ -11704,7 +15065,9 @@ static void tws__session_read(tws__session *s)
     tws__session_watch_expiry(s);
 }
 
-static void tws__session_snapshot(tws__session *s)
+static const char *tws__unready(const tws_task_server *ts);
+
+static void tws__session_respond_snapshot(tws__session *s)
 {
     tws_task_server *ts = tws__session_server(s);
     tws_event **events = NULL;
@@ -11740,6 +15103,51 @@ static void tws__session_snapshot(tws__session *s)
     tws_buf_free(&b);
 }
 
+/* With an upstream a user's past has first to be read: the session attaches as any reader does,
+ * and answers when its topic is loaded. */
+static bool tws__session_is_loaded(tws__session *s)
+{
+    tws_hub_batch b;
+    memset(&b, 0, sizeof b);
+    tws_hub_gather(&s->reader, &b);
+    bool loaded = b.group != NULL;
+    tws_hub_batch_free(&b);
+    return loaded;
+}
+
+static void tws__session_snapshot(tws__session *s)
+{
+    tws_task_server *ts = tws__session_server(s);
+    if (ts->up == NULL) {
+        tws__session_respond_snapshot(s);
+        return;
+    }
+    tws_status status = tws_hub_attach(tws__seat_of(ts, s->peer)->inbox, &s->reader,
+                                       tws__session_user(s), NULL);
+    if (status != TWS_OK) {
+        tws__session_refuse(s, status == TWS_ERR_LIMIT ? "too_many_connections" : "internal");
+    } else if (tws__session_is_loaded(s)) {
+        tws__session_respond_snapshot(s);
+    } else if (tws__unready(ts) != NULL) {
+        tws__session_refuse(s, "unavailable");
+    } else {
+        s->phase = TWS__LOADING;
+        tws_peer_set(s->peer, &tws__waiting_ops, s);
+        tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__LOAD_MS);
+    }
+}
+
+/* On a session's connection, when its topic has news. */
+static void tws__snapshot_posted(tws_peer *p, void *arg)
+{
+    tws__session *s = p == NULL ? NULL : (tws__session *)tws_peer_data(p);
+    (void)arg;
+    if (s != NULL && s->phase == TWS__LOADING && tws__session_is_loaded(s)) {
+        tws_peer_set_timer(p, UINT64_MAX);
+        tws__session_respond_snapshot(s);
+    }
+}
+
 /* -- publishing over HTTP -- */
 
 static tws_status tws__check_event(const tws_task_server *ts, tws_str json)
@@ -11766,18 +15174,18 @@ static const char *tws__event_fault(tws_status status)
     }
 }
 
-/* The next line that is not blank; false at the end. */
-static bool tws__next_line(tws_str *rest, uint64_t *number, tws_str *line)
+/* The next event of a body: the whole of it, or in NDJSON the next line that is not blank. */
+static bool tws__next_event(const tws__session *s, tws_str *rest, uint64_t *number, tws_str *json)
 {
-    while (rest->len != 0) {
-        size_t end = tws_str_find(*rest, '\n');
-        *line = tws_str_trim(tws_str_of(rest->ptr, end));
-        if (line->len != 0 && line->ptr[line->len - 1] == '\r') {
-            *line = tws_str_trim(tws_str_of(line->ptr, line->len - 1));
+    while (rest->len != 0 || (!s->ndjson && *number == 0)) {
+        size_t end = s->ndjson ? tws_str_find(*rest, '\n') : rest->len;
+        *json = tws_str_trim(tws_str_of(rest->ptr, end));
+        if (s->ndjson && json->len != 0 && json->ptr[json->len - 1] == '\r') {
+            *json = tws_str_trim(tws_str_of(json->ptr, json->len - 1));
         }
         *rest = tws_str_from(*rest, end + 1);
         (*number)++;
-        if (line->len != 0) {
+        if (json->len != 0 || !s->ndjson) {
             return true;
         }
     }
@@ -11790,7 +15198,7 @@ static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line
     tws_buf b;
     bool size = status == TWS_ERR_LIMIT;
     tws_buf_fixed(&b, memory, sizeof memory - 1);
-    if (line != 0) {
+    if (s->ndjson) {
         tws_buf_c(&b, "line ");
         tws_buf_u64(&b, line);
     } else {
@@ -11804,86 +15212,928 @@ static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line
     tws__session_done(s);
 }
 
-static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tws_event_id *id)
-{
-    return tws_hub_publish(ts->hub, user, json, tws_sys_wall_ms(), NULL, id);
-}
+#define TWS__ID_MAX (TWS_EVENT_ID_MAX + 3) /* as written here */
 
 static void tws__write_id(tws_buf *b, tws_event_id id)
 {
     char text[TWS_EVENT_ID_MAX];
-    tws_buf_char(b, '"');
+    tws_buf_c(b, b->len == 0 ? "\"" : ",\"");
     tws_buf_put(b, text, tws_event_id_format(id, text));
     tws_buf_char(b, '"');
 }
 
-static void tws__session_publish_one(tws__session *s, tws_str body)
+/* 202 with the ids of what is stored; or 503 with the fault, and what was stored before it. */
+static void tws__respond_stored(tws__session *s, const tws_buf *ids, const char *fault)
 {
     tws_task_server *ts = tws__session_server(s);
-    tws_event_id id;
-    tws_str json = tws_str_trim(body);
-    tws_status status = tws__check_event(ts, json);
-    if (status != TWS_OK) {
-        tws__respond_fault(s, status, 0);
-        return;
-    }
-    status = tws__store(ts, tws__session_user(s), json, &id);
-    if (status != TWS_OK) {
-        tws__session_refuse(s, "internal");
-        return;
-    }
-    char memory[64];
+    bool many = s->ndjson || fault != NULL;
     tws_buf b;
-    tws_buf_fixed(&b, memory, sizeof memory);
-    tws_buf_c(&b, "{\"id\":");
-    tws__write_id(&b, id);
-    tws_buf_c(&b, "}");
-    tws_peer_respond(s->peer, 202, NULL, "application/json", tws_buf_view(&b));
-    tws__session_done(s);
+    tws_buf_init(&b, ts->desc.allocator, ids->len + 512);
+    tws_buf_c(&b, "{");
+    if (fault != NULL) {
+        tws_buf_c(&b, "\"error\":{");
+        tws_json_write_member(&b, "code", tws_str_c("unavailable"));
+        tws_json_write_member(&b, "message", tws_str_c(fault));
+        tws_buf_c(&b, "},");
+    }
+    tws_buf_c(&b, many ? "\"ids\":[" : "\"id\":");
+    tws_buf_str(&b, tws_buf_view(ids));
+    tws_buf_c(&b, many ? "]}" : "}");
+    if (b.status == TWS_OK && ids->status == TWS_OK) {
+        tws_peer_respond(s->peer, fault == NULL ? 202 : 503,
+                         fault == NULL ? NULL : "Retry-After: 1\r\n", "application/json",
+                         tws_buf_view(&b));
+        tws__session_done(s);
+    } else {
+        tws__session_refuse(s, "internal");
+    }
+    tws_buf_free(&b);
 }
 
-/* Many, as NDJSON: checked whole before any is stored. */
-static void tws__session_publish_lines(tws__session *s, tws_str body)
+/* The event's own idempotency key: the request's, and in NDJSON the line's number behind it. */
+static tws_str tws__event_key(const tws__session *s, uint64_t number,
+                              char memory[TWS__MAX_KEY + 24])
+{
+    tws_str key = tws__session_key(s);
+    tws_buf b;
+    if (key.len == 0 || !s->ndjson) {
+        return key;
+    }
+    tws_buf_fixed(&b, memory, TWS__MAX_KEY + 24);
+    tws_buf_str(&b, key);
+    tws_buf_char(&b, ':');
+    tws_buf_u64(&b, number);
+    return tws_buf_view(&b);
+}
+
+static tws__memo *tws__memo_of(tws_task_server *ts, tws_str user, tws_str key, uint64_t *name)
+{
+    uint64_t h = tws__hash_text(tws__hash_text(ts->hash_key, user), key);
+    *name = tws__mix(h, ts->hash_key) | 1;
+    return &ts->memo[h % TWS__MEMOS];
+}
+
+/* Into memory; the same key again within a day is the same event. */
+static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tws_str key,
+                             tws_event_id *id)
+{
+    uint64_t name = 0, now_ms = tws_sys_wall_ms();
+    if (key.len == 0) {
+        return tws_hub_publish(ts->hub, user, json, now_ms, NULL, id);
+    }
+    tws_status status = TWS_OK;
+    TWS__LOCK(&ts->memo_lock);
+    if (ts->memo == NULL) {
+        ts->memo = (tws__memo *)tws_alloc(ts->desc.allocator, TWS__MEMOS * sizeof *ts->memo);
+    }
+    if (ts->memo == NULL) {
+        TWS__UNLOCK(&ts->memo_lock);
+        return TWS_ERR_MEMORY;
+    }
+    tws__memo *m = tws__memo_of(ts, user, key, &name);
+    if (m->name == name && now_ms - m->at_ms < TWS__MEMO_MS) {
+        *id = m->id;
+    } else {
+        status = tws_hub_publish(ts->hub, user, json, now_ms, NULL, id);
+        if (status == TWS_OK) {
+            m->name = name;
+            m->at_ms = now_ms;
+            m->id = *id;
+        }
+    }
+    TWS__UNLOCK(&ts->memo_lock);
+    return status;
+}
+
+static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
 {
     tws_task_server *ts = tws__session_server(s);
-    tws_str rest = body, line;
-    uint64_t number = 0, lines = 0;
-    while (tws__next_line(&rest, &number, &line)) {
-        tws_status status = tws__check_event(ts, line);
+    char memory[TWS__MAX_KEY + 24];
+    tws_status status = TWS_OK;
+    tws_event_id id;
+    tws_str json;
+    tws_buf ids;
+    tws_buf_init(&ids, ts->desc.allocator, events * (size_t)TWS__ID_MAX);
+    if (tws_buf_reserve(&ids, events * (size_t)TWS__ID_MAX) == NULL && events != 0) {
+        tws__session_refuse(s, "internal"); /* before anything is stored */
+        return;
+    }
+    for (uint64_t n = 0; status == TWS_OK && tws__next_event(s, &body, &n, &json);) {
+        status = tws__store(ts, tws__session_user(s), json, tws__event_key(s, n, memory), &id);
+        if (status == TWS_OK) {
+            tws__write_id(&ids, id);
+        }
+    }
+    tws__respond_stored(s, &ids, status == TWS_OK ? NULL : "no memory for another event");
+    tws_buf_free(&ids);
+}
+
+/* -- Redis: two sockets for section 16's session, on thread 0 --
+ * Other threads leave orders (a user has readers, has none any more, an event to publish) and wake
+ * thread 0; what the session hears goes into the hub by the same function as every other event. */
+#ifndef TASKWS_NO_REDIS
+
+enum { TWS__ORDER_JOIN, TWS__ORDER_LEAVE, TWS__ORDER_PUBLISH };
+
+typedef struct tws__order {
+    struct tws__order *next;
+    uint64_t ticket;
+    size_t bytes; /* of this block; user, json and key stand behind it */
+    uint32_t json_len;
+    uint8_t kind, user_len, key_len;
+} tws__order;
+
+typedef struct tws__link {
+    tws_guest guest; /* first: the loop hands guests back */
+    tws__upstream *up;
+    tws_redis_link which;
+    uint32_t number; /* of the session's connection that this one is */
+    uint32_t tried;  /* addresses of the list that have failed */
+    bool connecting, wanted;
+} tws__link;
+
+typedef struct tws__waiting tws__waiting;
+typedef struct tws__lookup tws__lookup;
+
+struct tws__upstream {
+    tws_task_server *ts;
+    tws_redis *session;
+    tws_redis_url url;
+    tws__link link[TWS_REDIS_LINKS];
+    tws_guest alarm;
+    tws__lookup *lookup; /* under way */
+    tws__addresses addresses;
+    tws__mutex lock;
+    tws__order *orders, **orders_end;
+    size_t order_bytes; /* of publishes not yet handed to the session */
+    uint32_t state;     /* tws_redis_state, for every thread */
+    char reason[128];   /* under lock, as the next two */
+    tws_redis_stats stats;
+    tws__waiting *waiting;
+};
+
+#define TWS__MAX_ORDER_BYTES (8u << 20)
+
+/* What an HTTP request waits for: the events of its body. Counted by those who still have a hand in
+ * it; kept in a list, so that none is left over at the end. */
+struct tws__waiting {
+    tws__upstream *up;
+    struct tws__waiting *next;
+    struct tws__waiting **link;
+    tws_peer_id peer;
+    uint32_t open;
+    const char *fault; /* set once something was not stored: a text of ours */
+    char reason[96];   /* Redis's own words, where it was Redis who said no */
+    tws_buf ids;
+};
+
+/* -- orders, from any thread -- */
+
+static bool tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str user, tws_str json,
+                                tws_str key, uint64_t ticket)
+{
+    const tws_allocator *a = up->ts->desc.allocator;
+    size_t bytes = sizeof(tws__order) + user.len + json.len + key.len;
+    tws__order *o = (tws__order *)tws_alloc(a, bytes);
+    if (o == NULL) {
+        return false;
+    }
+    char *text = (char *)(o + 1);
+    o->bytes = bytes;
+    o->kind = kind;
+    o->ticket = ticket;
+    o->user_len = (uint8_t)user.len;
+    o->json_len = (uint32_t)json.len;
+    o->key_len = (uint8_t)key.len;
+    memcpy(text, user.ptr, user.len);
+    if (json.len != 0) {
+        memcpy(text + user.len, json.ptr, json.len);
+    }
+    if (key.len != 0) {
+        memcpy(text + user.len + json.len, key.ptr, key.len);
+    }
+    TWS__LOCK(&up->lock);
+    bool full = kind == TWS__ORDER_PUBLISH && up->order_bytes + bytes > TWS__MAX_ORDER_BYTES;
+    if (!full) {
+        up->order_bytes += kind == TWS__ORDER_PUBLISH ? bytes : 0;
+        *up->orders_end = o;
+        up->orders_end = &o->next;
+    }
+    TWS__UNLOCK(&up->lock);
+    if (full) {
+        tws_release(a, o, bytes);
+        return false;
+    }
+    tws_server_wake(up->ts->server, 0);
+    return true;
+}
+
+/* Under a shard's lock. Without memory the user's readers wait until they connect anew. */
+static void tws__upstream_join(void *context, tws_str user)
+{
+    tws__upstream *up = (tws__upstream *)context;
+    tws__upstream_order(up, TWS__ORDER_JOIN, user, tws_str_of(NULL, 0), tws_str_of(NULL, 0), 0);
+}
+
+static void tws__upstream_leave(void *context, tws_str user)
+{
+    tws__upstream *up = (tws__upstream *)context;
+    tws__upstream_order(up, TWS__ORDER_LEAVE, user, tws_str_of(NULL, 0), tws_str_of(NULL, 0), 0);
+}
+
+static tws_redis_state tws__upstream_state(const tws__upstream *up)
+{
+    return (tws_redis_state)TWS__LOAD(&up->state);
+}
+
+/* -- answers to those who wait for a store -- */
+
+static void tws__waiting_enlist(tws__waiting *w)
+{
+    tws__upstream *up = w->up;
+    TWS__LOCK(&up->lock);
+    w->next = up->waiting;
+    w->link = &up->waiting;
+    if (w->next != NULL) {
+        w->next->link = &w->next;
+    }
+    up->waiting = w;
+    TWS__UNLOCK(&up->lock);
+}
+
+static void tws__waiting_free(tws__waiting *w)
+{
+    tws__upstream *up = w->up;
+    TWS__LOCK(&up->lock);
+    *w->link = w->next;
+    if (w->next != NULL) {
+        w->next->link = w->link;
+    }
+    TWS__UNLOCK(&up->lock);
+    tws_buf_free(&w->ids);
+    tws_release(up->ts->desc.allocator, w, sizeof *w);
+}
+
+static void tws__waiting_posted(tws_peer *p, void *arg)
+{
+    tws__waiting *w = (tws__waiting *)arg;
+    tws__session *s = p == NULL ? NULL : (tws__session *)tws_peer_data(p);
+    if (s != NULL && s->phase == TWS__STORING) {
+        tws__respond_stored(s, &w->ids, w->fault);
+    }
+    tws__waiting_free(w);
+}
+
+/* One hand less; the last one has the request answered. */
+static void tws__waiting_settled(tws__waiting *w)
+{
+    if (w != NULL && TWS__UNREF(&w->open) &&
+        tws_server_post(w->up->ts->server, w->peer, tws__waiting_posted, w) != TWS_OK) {
+        tws__waiting_free(w); /* no memory: the client hears when its connection ends */
+    }
+}
+
+static void tws__waiting_fail(tws__waiting *w, tws_str reason)
+{
+    if (w == NULL) {
+        return;
+    }
+    size_t n = reason.len < sizeof w->reason - 1 ? reason.len : sizeof w->reason - 1;
+    memcpy(w->reason, reason.ptr, n);
+    w->reason[n] = '\0';
+    TWS__STORE(&w->fault, (const char *)w->reason);
+    tws__waiting_settled(w);
+}
+
+static tws__waiting *tws__ticket_holder(uint64_t ticket)
+{
+    return (tws__waiting *)(uintptr_t)ticket;
+}
+
+/* -- what the session tells -- */
+
+static void tws__upstream_log(const tws__upstream *up, tws_log_level level, const char *message,
+                              const tws_redis_event *ev)
+{
+    tws_log_line line;
+    if (!tws_log_begin(&line, &up->ts->desc.log, level, tws_sys_wall_ms(), message)) {
+        return;
+    }
+    if (ev->type == TWS_REDIS_STATE) {
+        tws_log_str(&line, "state", tws_str_c(tws_redis_state_word(ev->state)));
+    } else {
+        tws_log_str(&line, "user_id", ev->user_id);
+    }
+    tws_log_str(&line, "reason", ev->reason);
+    tws_log_end(&line);
+}
+
+static void tws__upstream_changed(tws__upstream *up, const tws_redis_event *ev)
+{
+    size_t n = ev->reason.len < sizeof up->reason - 1 ? ev->reason.len : sizeof up->reason - 1;
+    TWS__LOCK(&up->lock);
+    memcpy(up->reason, ev->reason.ptr, n);
+    up->reason[n] = '\0';
+    TWS__UNLOCK(&up->lock);
+    TWS__STORE(&up->state, (uint32_t)ev->state);
+    bool good = ev->state == TWS_REDIS_IS_READY;
+    tws__upstream_log(up, good ? TWS_LOG_INFO : TWS_LOG_WARN, "redis", ev);
+}
+
+static void tws__upstream_event(tws__upstream *up, const tws_redis_event *ev)
+{
+    char user[TWS_MAX_USER_ID];
+    tws_hub *hub = up->ts->hub;
+    size_t user_len = ev->user_id.len;
+    tws_status status =
+        tws_hub_publish(hub, ev->user_id, ev->json, tws_sys_wall_ms(), &ev->id, NULL);
+    if (status == TWS_ERR_MEMORY && user_len <= sizeof user) {
+        memcpy(user, ev->user_id.ptr, user_len); /* the slice ends with the next call */
+        tws_redis_reload(up->session, tws_str_of(user, user_len));
+    }
+}
+
+static void tws__upstream_stored(const tws_redis_event *ev)
+{
+    tws__waiting *w = tws__ticket_holder(ev->ticket);
+    if (w != NULL) {
+        tws__write_id(&w->ids, ev->id);
+        tws__waiting_settled(w);
+    }
+}
+
+static void tws__upstream_hear(tws__upstream *up)
+{
+    tws_redis_event ev;
+    while (tws_redis_next(up->session, &ev) != TWS_REDIS_NONE) {
+        switch (ev.type) {
+        case TWS_REDIS_NONE:
+            break;
+        case TWS_REDIS_EVENT:
+            tws__upstream_event(up, &ev);
+            break;
+        case TWS_REDIS_LOADED:
+            tws_hub_loaded(up->ts->hub, ev.user_id, ev.id);
+            break;
+        case TWS_REDIS_LOST:
+            tws__upstream_log(up, TWS_LOG_WARN, "events of a user are gone from redis", &ev);
+            tws_hub_forget(up->ts->hub, ev.user_id, ev.id);
+            break;
+        case TWS_REDIS_STORED:
+            tws__upstream_stored(&ev);
+            break;
+        case TWS_REDIS_FAILED:
+            tws__waiting_fail(tws__ticket_holder(ev.ticket), ev.reason);
+            break;
+        case TWS_REDIS_DROPPED:
+            tws__upstream_log(up, TWS_LOG_WARN, "event dropped", &ev);
+            break;
+        case TWS_REDIS_STATE:
+            tws__upstream_changed(up, &ev);
+            break;
+        }
+    }
+}
+
+/* -- orders, on thread 0 -- */
+
+static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
+{
+    const char *text = (const char *)(o + 1);
+    tws_str user = tws_str_of(text, o->user_len);
+    tws_str json = tws_str_of(text + o->user_len, o->json_len);
+    tws_str key = tws_str_of(text + o->user_len + o->json_len, o->key_len);
+    if (o->kind == TWS__ORDER_LEAVE) {
+        tws_redis_drop(up->session, user);
+    } else if (o->kind == TWS__ORDER_JOIN) {
+        tws_redis_want(up->session, user);
+    } else {
+        tws_status status = tws_redis_publish(up->session, user, json, key, o->ticket);
+        if (status != TWS_OK) {
+            tws__waiting_fail(tws__ticket_holder(o->ticket),
+                              tws_str_c(status == TWS_ERR_LIMIT
+                                            ? "too many events are waiting for Redis"
+                                            : "Redis cannot store events now"));
+        }
+    }
+}
+
+static void tws__upstream_orders(tws__upstream *up)
+{
+    TWS__LOCK(&up->lock);
+    tws__order *o = up->orders;
+    up->orders = NULL;
+    up->orders_end = &up->orders;
+    up->order_bytes = 0;
+    TWS__UNLOCK(&up->lock);
+    while (o != NULL) {
+        tws__order *next = o->next;
+        tws__upstream_obey(up, o);
+        tws_release(up->ts->desc.allocator, o, o->bytes);
+        o = next;
+    }
+}
+
+/* -- sockets -- */
+
+static void tws__link_end(tws__link *l)
+{
+    int fd = l->guest.watch.fd;
+    tws_guest_watch(&l->guest, -1, 0);
+    if (fd >= 0) {
+        close(fd);
+    }
+    l->connecting = false;
+}
+
+static void tws__link_connected(tws__link *l)
+{
+    l->connecting = false;
+    tws_redis_connected(l->up->session, l->which);
+}
+
+static void tws__link_failed(tws__link *l, const char *why)
+{
+    tws__link_end(l);
+    l->number = 0;
+    tws_redis_closed(l->up->session, l->which, why);
+}
+
+/* Try the addresses from the l->tried-th on until one is under way. */
+static void tws__link_connect(tws__link *l)
+{
+    tws__upstream *up = l->up;
+    const char *why = "no address";
+    while (l->tried < up->addresses.count) {
+        bool now = false;
+        int fd = tws__sys_connect(&up->addresses, l->tried, &now);
+        if (fd < 0) {
+            why = strerror(errno);
+            l->tried++;
+            continue;
+        }
+        if (tws_guest_watch(&l->guest, fd, now ? TWS_READ : TWS_WRITE) != TWS_OK) {
+            close(fd);
+            why = "no memory";
+            break;
+        }
+        l->connecting = !now;
+        if (now) {
+            tws__link_connected(l);
+        }
+        return;
+    }
+    tws__link_failed(l, why);
+}
+
+static void tws__link_receive(tws__link *l)
+{
+    size_t room = 0;
+    char *at = tws_redis_input(l->up->session, l->which, &room);
+    long n = tws__sys_receive(l->guest.watch.fd, at, room);
+    if (n > 0) {
+        tws_redis_received(l->up->session, l->which, (size_t)n);
+        tws__upstream_hear(l->up);
+    } else if (n != -1) {
+        tws__upstream_hear(l->up);
+        tws__link_failed(l, n == 0 ? "closed by Redis" : "connection lost");
+    }
+}
+
+static void tws__link_send(tws__link *l)
+{
+    bool blocked = false;
+    while (l->guest.watch.fd >= 0 && !l->connecting && !blocked) {
+        tws_str out = tws_redis_output(l->up->session, l->which);
+        if (out.len == 0) {
+            break;
+        }
+        long n = tws__sys_send(l->guest.watch.fd, &out, 1);
+        if (n < 0) {
+            tws__link_failed(l, "connection lost");
+            return;
+        }
+        tws_redis_sent(l->up->session, l->which, (size_t)n);
+        blocked = (size_t)n < out.len;
+    }
+    if (l->guest.watch.fd >= 0 && !l->connecting) {
+        tws_guest_want(&l->guest, blocked ? TWS_READ | TWS_WRITE : TWS_READ);
+    }
+}
+
+/* Be on the connection that the session wants, or on the way to it. */
+static void tws__link_follow(tws__link *l)
+{
+    uint32_t number = tws_redis_connection(l->up->session, l->which);
+    if (number == l->number) {
+        return;
+    }
+    tws__link_end(l);
+    l->number = number;
+    l->tried = 0;
+    l->wanted = number != 0;
+}
+
+/* -- names: looked up in a thread, so that no loop waits for it -- */
+
+struct tws__lookup {
+    const tws_allocator *allocator;
+    tws__mutex lock;
+    tws_server *server; /* NULL: nobody waits any more */
+    uint32_t refs;
+    bool done;
+    char host[256];
+    uint16_t port;
+    tws__addresses result;
+};
+
+static void tws__lookup_unref(tws__lookup *k)
+{
+    if (TWS__UNREF(&k->refs)) {
+        TWS__MUTEX_FREE(&k->lock);
+        tws_release(k->allocator, k, sizeof *k);
+    }
+}
+
+static void *tws__lookup_main(void *arg)
+{
+    tws__lookup *k = (tws__lookup *)arg;
+    tws__sys_resolve(k->host, k->port, false, &k->result);
+    TWS__LOCK(&k->lock);
+    k->done = true;
+    if (k->server != NULL) {
+        tws_server_wake(k->server, 0);
+    }
+    TWS__UNLOCK(&k->lock);
+    tws__lookup_unref(k);
+    return NULL;
+}
+
+static void tws__upstream_abandon_lookup(tws__upstream *up)
+{
+    if (up->lookup != NULL) {
+        TWS__LOCK(&up->lookup->lock);
+        up->lookup->server = NULL;
+        TWS__UNLOCK(&up->lookup->lock);
+        tws__lookup_unref(up->lookup);
+        up->lookup = NULL;
+    }
+}
+
+static void tws__upstream_look_up(tws__upstream *up)
+{
+    if (up->url.path[0] != '\0') {
+        tws__sys_unix_address(up->url.path, &up->addresses);
+        return;
+    }
+    if (tws__sys_resolve(up->url.host, up->url.port, true, &up->addresses)) {
+        return; /* an address already */
+    }
+    const tws_allocator *a = up->ts->desc.allocator;
+    tws__lookup *k = (tws__lookup *)tws_alloc(a, sizeof *k);
+    if (k == NULL) {
+        return;
+    }
+    k->allocator = a;
+    k->server = up->ts->server;
+    k->refs = 2;
+    k->port = up->url.port;
+    memcpy(k->host, up->url.host, sizeof k->host);
+    TWS__MUTEX_INIT(&k->lock);
+    up->lookup = k;
+    if (!tws__sys_detach(tws__lookup_main, k)) {
+        tws__lookup_main(k); /* no threads: the loop waits after all */
+    }
+}
+
+/* True when the addresses are known, or known not to be. Asked anew for every connection that is
+ * made when none stands: a failover changes what a name means. */
+static bool tws__upstream_resolved(tws__upstream *up)
+{
+    if (up->lookup == NULL) {
+        up->addresses.count = 0;
+        tws__upstream_look_up(up);
+        if (up->lookup == NULL) {
+            return true;
+        }
+    }
+    TWS__LOCK(&up->lookup->lock);
+    bool done = up->lookup->done;
+    if (done) {
+        up->addresses = up->lookup->result;
+    }
+    TWS__UNLOCK(&up->lookup->lock);
+    if (done) {
+        tws__upstream_abandon_lookup(up);
+    }
+    return done;
+}
+
+/* -- the whole -- */
+
+static void tws__upstream_connect(tws__upstream *up)
+{
+    bool wanted = up->link[0].wanted || up->link[1].wanted;
+    if (!wanted || !tws__upstream_resolved(up)) {
+        return;
+    }
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        if (up->link[i].wanted) {
+            up->link[i].wanted = false;
+            tws__link_connect(&up->link[i]);
+        }
+    }
+}
+
+/* Bring session, sockets and hub up to date: at the end of every turn of thread 0. */
+static void tws__upstream_run(tws__upstream *up)
+{
+    uint64_t now_ms = tws_sys_now_ms();
+    tws_redis_tick(up->session, now_ms);
+    tws__upstream_hear(up);
+    tws__upstream_orders(up);
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        tws__link_follow(&up->link[i]);
+    }
+    tws__upstream_connect(up);
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        tws__link_send(&up->link[i]);
+    }
+    tws__upstream_hear(up);
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        tws__link_follow(&up->link[i]); /* what failed just now is given up at once */
+    }
+    tws_guest_alarm(&up->alarm, tws_redis_deadline(up->session));
+    TWS__LOCK(&up->lock);
+    tws_redis_stat(up->session, &up->stats);
+    TWS__UNLOCK(&up->lock);
+}
+
+static void tws__on_link(tws_guest *g, unsigned events)
+{
+    tws__link *l = (tws__link *)(void *)g;
+    if (l->connecting && (events & TWS_WRITE) != 0) {
+        int error = tws__sys_connect_error(g->watch.fd);
+        if (error == 0) {
+            tws__link_connected(l);
+        } else {
+            tws__link_end(l);
+            l->tried++;
+            tws__link_connect(l); /* the next address, or the end */
+        }
+    } else if (!l->connecting && (events & TWS_READ) != 0) {
+        tws__link_receive(l);
+    }
+}
+
+/* The session's deadline has come: the end of this turn sees to it. */
+static void tws__on_redis_alarm(tws_guest *g, unsigned events)
+{
+    (void)g;
+    (void)events;
+}
+
+static void tws__upstream_free(tws__upstream *up)
+{
+    if (up == NULL) {
+        return;
+    }
+    tws__upstream_abandon_lookup(up);
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        if (up->link[i].guest.watch.fd >= 0) {
+            close(up->link[i].guest.watch.fd);
+        }
+    }
+    while (up->orders != NULL) {
+        tws__order *o = up->orders;
+        up->orders = o->next;
+        tws_release(up->ts->desc.allocator, o, o->bytes);
+    }
+    while (up->waiting != NULL) {
+        tws__waiting_free(up->waiting);
+    }
+    if (up->session != NULL) {
+        tws_redis_free(up->session);
+    }
+    TWS__MUTEX_FREE(&up->lock);
+    tws_wipe(&up->url, sizeof up->url);
+    tws_release(up->ts->desc.allocator, up, sizeof *up);
+}
+/* -- what the rest of this section asks of it -- */
+
+static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
+{
+    const tws_task_server_desc *d = &ts->desc;
+    const char *why = NULL;
+    tws_redis_desc rd;
+    tws__upstream *up = (tws__upstream *)tws_alloc(d->allocator, sizeof *up);
+    if (up == NULL) {
+        return TWS_ERR_MEMORY;
+    }
+    up->ts = ts;
+    up->orders_end = &up->orders;
+    TWS__MUTEX_INIT(&up->lock);
+    ts->up = up;
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        up->link[i].guest.watch.fd = -1;
+        up->link[i].guest.on_ready = tws__on_link;
+        up->link[i].up = up;
+        up->link[i].which = (tws_redis_link)i;
+    }
+    up->alarm.on_ready = tws__on_redis_alarm;
+    up->alarm.context = up;
+    tws_status status = tws_redis_url_parse(tws_str_c(d->redis_url), &up->url, &why);
+    if (status != TWS_OK) {
+        tws_buf_c(error, "the Redis URL cannot be used: ");
+        tws_buf_c(error, why == NULL ? tws_status_text(status) : why);
+        tws_buf_c(error, " (redis://user:password@host:port/db or unix://path)");
+        return status;
+    }
+    memset(&rd, 0, sizeof rd);
+    rd.allocator = d->allocator;
+    rd.url = &up->url;
+    rd.max_event_bytes = d->max_event_bytes;
+    rd.load_events = d->retain_events;
+    rd.load_bytes = d->retain_bytes;
+    if (!tws_sys_random(rd.seed, sizeof rd.seed)) {
+        return TWS_ERR_SYSTEM;
+    }
+    return tws_redis_create(&up->session, &rd, tws_sys_now_ms());
+}
+
+/* The server stands: its thread 0 may take the sockets. */
+static void tws__upstream_start(tws__upstream *up)
+{
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        tws_server_guest(up->ts->server, 0, &up->link[i].guest);
+    }
+    tws_server_guest(up->ts->server, 0, &up->alarm);
+    tws_guest_alarm(&up->alarm, tws_sys_now_ms());
+}
+
+/* NULL when events are delivered, else the reason. */
+static const char *tws__upstream_fault(const tws__upstream *up)
+{
+    tws_redis_state state = tws__upstream_state(up);
+    return tws_redis_state_delivers(state) ? NULL : tws_redis_state_word(state);
+}
+
+static const char *tws__upstream_word(const tws__upstream *up)
+{
+    return tws_redis_state_word(tws__upstream_state(up));
+}
+
+/* How the hub tells it who has readers. */
+static const tws_hub_upstream *tws__upstream_seam(tws__upstream *up, tws_hub_upstream *seam)
+{
+    if (up == NULL) {
+        return NULL;
+    }
+    seam->context = up;
+    seam->join = tws__upstream_join;
+    seam->leave = tws__upstream_leave;
+    return seam;
+}
+
+static tws_status tws__upstream_publish(tws__upstream *up, tws_str user, tws_str json)
+{
+    if (tws__upstream_state(up) != TWS_REDIS_IS_READY) {
+        return TWS_ERR_UNAVAILABLE;
+    }
+    if (user.len == 0 || user.len > TWS_MAX_USER_ID) {
+        return TWS_ERR_ARGUMENT;
+    }
+    tws_str none = tws_str_of(NULL, 0);
+    return tws__upstream_order(up, TWS__ORDER_PUBLISH, user, json, none, 0) ? TWS_OK
+                                                                            : TWS_ERR_LIMIT;
+}
+
+/* Store a body's events and answer when the last of them has been answered. */
+static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws__upstream *up = ts->up;
+    char memory[TWS__MAX_KEY + 24];
+    tws_buf none;
+    tws_str json;
+    tws_buf_fixed(&none, NULL, 0);
+    if (tws__upstream_state(up) != TWS_REDIS_IS_READY) {
+        tws__respond_stored(s, &none, "Redis cannot store events now; try again");
+        return;
+    }
+    tws__waiting *w = (tws__waiting *)tws_alloc(ts->desc.allocator, sizeof *w);
+    if (w == NULL) {
+        tws__respond_stored(s, &none, "no memory");
+        return;
+    }
+    w->up = up;
+    w->peer = tws_peer_id_of(s->peer);
+    w->open = events + 1; /* one for this function, so that w stays until all are on their way */
+    tws_buf_init(&w->ids, ts->desc.allocator, events * (size_t)TWS__ID_MAX);
+    tws__waiting_enlist(w);
+    s->phase = TWS__STORING;
+    tws_peer_set(s->peer, &tws__waiting_ops, s);
+    uint32_t ordered = 0;
+    for (uint64_t n = 0; tws__next_event(s, &body, &n, &json); ordered++) {
+        tws_str key = tws__event_key(s, n, memory);
+        if (!tws__upstream_order(up, TWS__ORDER_PUBLISH, tws__session_user(s), json, key,
+                                 (uint64_t)(uintptr_t)w)) {
+            TWS__STORE(&w->fault, (const char *)"too many events are waiting for Redis");
+            break;
+        }
+    }
+    for (; ordered < events; ordered++) {
+        tws__waiting_settled(w);
+    }
+    tws__waiting_settled(w);
+}
+
+static void tws__upstream_write_status(tws__upstream *up, tws_buf *b)
+{
+    TWS__LOCK(&up->lock);
+    tws_redis_stats n = up->stats;
+    tws_json_write_key(b, "redis");
+    tws_buf_c(b, "{");
+    tws_json_write_member(b, "state", tws_str_c(tws__upstream_word(up)));
+    tws_json_write_member(b, "reason", tws_str_c(up->reason));
+    TWS__UNLOCK(&up->lock);
+    tws_json_write_member_u64(b, "round_trip_ms", n.round_trip_ms);
+    tws_json_write_member_u64(b, "users", n.users);
+    tws_json_write_member_u64(b, "connects", n.connects);
+    tws_buf_c(b, "}");
+}
+
+#else
+
+struct tws__upstream {
+    char none;
+};
+
+static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
+{
+    (void)ts;
+    tws_buf_c(error, "Redis is not in this build (TASKWS_NO_REDIS); leave out the Redis URL");
+    return TWS_ERR_UNAVAILABLE;
+}
+
+static void tws__upstream_start(tws__upstream *up) { (void)up; }
+static void tws__upstream_run(tws__upstream *up) { (void)up; }
+static void tws__upstream_free(tws__upstream *up) { (void)up; }
+static const char *tws__upstream_fault(const tws__upstream *up) { return up == NULL ? NULL : ""; }
+static void tws__upstream_write_status(tws__upstream *up, tws_buf *b) { (void)up; (void)b; }
+static const tws_hub_upstream *tws__upstream_seam(tws__upstream *up, tws_hub_upstream *seam)
+{
+    (void)up;
+    (void)seam;
+    return NULL;
+}
+
+static tws_status tws__upstream_publish(tws__upstream *up, tws_str user, tws_str json)
+{
+    (void)up;
+    (void)user;
+    (void)json;
+    return TWS_ERR_UNAVAILABLE;
+}
+
+static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
+{
+    (void)body;
+    (void)events;
+    tws__session_refuse(s, "internal");
+}
+
+#endif /* TASKWS_NO_REDIS */
+
+/* One event, or many as NDJSON: checked whole before any is stored. */
+static void tws__session_publish(tws__session *s, tws_str body)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws_str rest = body, json;
+    uint64_t number = 0;
+    uint32_t events = 0;
+    while (tws__next_event(s, &rest, &number, &json)) {
+        tws_status status = tws__check_event(ts, json);
         if (status != TWS_OK) {
             tws__respond_fault(s, status, number);
             return;
         }
-        lines++;
+        events++;
     }
-    tws_buf b;
-    tws_status stored = TWS_OK;
-    tws_buf_init(&b, ts->desc.allocator, 4u << 20);
-    tws_buf_reserve(&b, (size_t)lines * (TWS_EVENT_ID_MAX + 3) + 16);
-    tws_buf_c(&b, "\"ids\":[");
-    rest = body;
-    for (uint64_t i = 0;
-         stored == TWS_OK && b.status == TWS_OK && tws__next_line(&rest, &number, &line);) {
-        tws_event_id id;
-        stored = tws__store(ts, tws__session_user(s), line, &id);
-        if (stored == TWS_OK) {
-            tws_buf_c(&b, i++ == 0 ? "" : ",");
-            tws__write_id(&b, id);
-        }
+    if (ts->up == NULL) {
+        tws__session_store(s, body, events);
+    } else {
+        tws__upstream_store(s, body, events);
     }
-    tws_buf_c(&b, "]");
-    bool whole = stored == TWS_OK && b.status == TWS_OK;
-    tws_buf answer;
-    tws_buf_init(&answer, ts->desc.allocator, 5u << 20);
-    tws_buf_c(&answer, whole ? "{" : "{\"error\":{\"code\":\"internal\",\"message\":"
-                                     "\"no memory; the listed events are stored\"},");
-    tws_buf_str(&answer, tws_buf_view(&b));
-    tws_buf_c(&answer, "}");
-    tws_peer_respond(s->peer, whole && answer.status == TWS_OK ? 202 : 503, NULL,
-                     "application/json", tws_buf_view(&answer));
-    tws_buf_free(&answer);
-    tws_buf_free(&b);
-    tws__session_done(s);
+}
+
+/* NULL when events can be delivered, else why not. */
+static const char *tws__unready(const tws_task_server *ts)
+{
+    if (tws_server_draining(ts->server)) {
+        return "draining";
+    }
+    return ts->up == NULL ? NULL : tws__upstream_fault(ts->up);
 }
 
 /* -- status and metrics -- */
@@ -11919,9 +16169,13 @@ static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf 
     tws_json_write_member_u64(b, "streams", n.websockets_open);
     tws_json_write_member_u64(b, "yours", tws_hub_readers(ts->hub, tws_identity_user(who)));
     tws_buf_c(b, "}");
-    tws_json_write_member(b, "store", tws_str_c("memory"));
-    tws_json_write_key(b, "redis");
-    tws_buf_c(b, "null");
+    tws_json_write_member(b, "store", tws_str_c(ts->up == NULL ? "memory" : "redis"));
+    if (ts->up == NULL) {
+        tws_json_write_key(b, "redis");
+        tws_buf_c(b, "null");
+    } else {
+        tws__upstream_write_status(ts->up, b);
+    }
     tws_json_write_key(b, "resources");
     tws_buf_c(b, "{");
     tws_json_write_member_u64(b, "open_files", tws_sys_open_files());
@@ -11984,7 +16238,7 @@ static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
         {"taskws_open_files", "Open descriptors.", "gauge", tws_sys_open_files()},
         {"taskws_resident_bytes", "Resident memory.", "gauge", tws_sys_resident_bytes()},
         {"taskws_ready", "1 when events can be delivered.", "gauge",
-         tws_server_draining(ts->server) ? 0u : 1u},
+         tws__unready(ts) == NULL ? 1u : 0u},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         tws_metrics_write(b, row[i].name, row[i].help, row[i].type, NULL, row[i].value);
@@ -12029,11 +16283,7 @@ static void tws__session_act(tws__session *s, const tws_identity *who, tws_str b
         tws__session_snapshot(s);
         break;
     case TWS__PUBLISH:
-        if (s->ndjson) {
-            tws__session_publish_lines(s, body);
-        } else {
-            tws__session_publish_one(s, body);
-        }
+        tws__session_publish(s, body);
         break;
     case TWS__STATUS:
         tws__session_status(s, who);
@@ -12174,9 +16424,9 @@ static void tws__answer_posted(tws_peer *p, void *arg)
     tws_release(ts->desc.allocator, w, bytes);
 }
 
-TWS_API void tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed)
+TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed)
 {
-    tws_server_post(ts->server, ticket, tws__answer_posted, allowed ? ts : NULL);
+    return tws_server_post(ts->server, ticket, tws__answer_posted, allowed ? ts : NULL);
 }
 
 /* -- messages from a client -- */
@@ -12196,7 +16446,7 @@ static void tws__session_new_token(tws__session *s, tws_str token)
     if (error != TWS_JWT_OK) {
         const tws__refusal *r = tws__refusal_of(tws_jwt_word(error));
         tws__session_error(s, r->word, r->message, r->retry, 0); /* the old token still holds */
-    } else if (tws__hash_user(ts, tws_identity_user(&who)) != s->who) {
+    } else if (tws__hash_text(ts->hash_key, tws_identity_user(&who)) != s->who) {
         tws__session_refuse(s, "forbidden_user");
     } else {
         tws__session_take_identity(s, &who);
@@ -12294,6 +16544,10 @@ static void tws__on_stream_timer(tws_peer *p)
         tws__session_refuse(s, "auth_timeout");
         return;
     }
+    if (s->phase == TWS__LOADING) {
+        tws__session_refuse(s, "unavailable");
+        return;
+    }
     if (s->phase != TWS__LIVE) {
         return;
     }
@@ -12330,11 +16584,19 @@ static void tws__on_turn(void *context, unsigned thread)
 {
     tws_task_server *ts = (tws_task_server *)context;
     tws__seat *seat = &ts->seat[thread];
+    if (ts->up != NULL && thread == 0) {
+        tws__upstream_run(ts->up);
+    }
     for (tws_hub_group *g = tws_hub_news(seat->inbox); g != NULL; g = tws_hub_news(seat->inbox)) {
         tws_hub_reader *next = NULL;
         for (tws_hub_reader *r = tws_hub_first_reader(g); r != NULL; r = next) {
             next = r->next; /* r may leave when it is served */
-            tws_peer_pull(((tws__session *)(void *)r)->peer);
+            tws__session *s = (tws__session *)(void *)r;
+            if (s->phase == TWS__LOADING) {
+                tws_server_post(ts->server, tws_peer_id_of(s->peer), tws__snapshot_posted, NULL);
+            } else {
+                tws_peer_pull(s->peer);
+            }
         }
         tws_hub_batch_free(&seat->batch); /* what it holds is old when the group has news again */
     }
@@ -12421,7 +16683,14 @@ static void tws__session_begin(tws__session *s, const tws_http_request *r)
 static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
                               uint8_t kind, tws_str user)
 {
-    tws__session *s = tws__session_create(ts, p, kind, user);
+    const tws_str *field = kind == TWS__PUBLISH ? tws_http_find(r, "Idempotency-Key") : NULL;
+    tws_str key = field == NULL ? tws_str_of(NULL, 0) : *field;
+    if (key.len > TWS__MAX_KEY) {
+        tws_peer_respond_error(p, 400, NULL, "bad_request",
+                               "Idempotency-Key is longer than 200 bytes");
+        return;
+    }
+    tws__session *s = tws__session_create(ts, p, kind, user, key);
     if (s == NULL) {
         tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
         return;
@@ -12451,7 +16720,7 @@ static bool tws__user_of(const tws_peer *p, char memory[TWS_MAX_USER_ID], tws_st
 static void tws__refuse_user(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
                              uint8_t kind)
 {
-    tws__session *s = tws__session_create(ts, p, kind, tws_str_of(NULL, 0));
+    tws__session *s = tws__session_create(ts, p, kind, tws_str_of(NULL, 0), tws_str_of(NULL, 0));
     if (s == NULL) {
         tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
         return;
@@ -12520,12 +16789,19 @@ static void tws__on_health(tws_peer *p, const tws_http_request *r, void *context
 
 static void tws__on_ready(tws_peer *p, const tws_http_request *r, void *context)
 {
-    tws_task_server *ts = (tws_task_server *)context;
+    const char *fault = tws__unready((tws_task_server *)context);
+    char memory[128];
+    tws_buf b;
     (void)r;
-    bool draining = tws_server_draining(ts->server);
-    tws_peer_respond(p, draining ? 503 : 200, "Cache-Control: no-store\r\n", "application/json",
-                     tws_str_c(draining ? "{\"status\":\"unavailable\",\"reason\":\"draining\"}"
-                                        : "{\"status\":\"ready\"}"));
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_buf_c(&b, "{");
+    tws_json_write_member(&b, "status", tws_str_c(fault == NULL ? "ready" : "unavailable"));
+    if (fault != NULL) {
+        tws_json_write_member(&b, "reason", tws_str_c(fault));
+    }
+    tws_buf_c(&b, "}");
+    tws_peer_respond(p, fault == NULL ? 200 : 503, "Cache-Control: no-store\r\n",
+                     "application/json", tws_buf_view(&b));
 }
 
 /* -- life -- */
@@ -12622,17 +16898,19 @@ static tws_status tws__make_server(tws_task_server *ts, tws_buf *error)
 static tws_status tws__make_hub(tws_task_server *ts)
 {
     const tws_task_server_desc *d = &ts->desc;
+    tws_hub_upstream seam;
     tws_hub_desc hd;
     memset(&hd, 0, sizeof hd);
     hd.allocator = d->allocator;
     hd.max_events = d->retain_events;
     hd.max_bytes = d->retain_bytes;
     hd.max_age_s = d->retain_s;
-    hd.max_total_bytes = d->retain_total_bytes;
+    hd.max_total_bytes = d->retain_total_bytes == TWS_OFF ? UINT64_MAX : d->retain_total_bytes;
     hd.max_event_bytes = d->max_event_bytes;
     hd.max_readers = d->max_per_user;
     hd.task_key = d->task_key;
     hd.now_ms = tws_sys_wall_ms();
+    hd.upstream = tws__upstream_seam(ts->up, &seam);
     if (!tws_sys_random(hd.hash_key, sizeof hd.hash_key) ||
         !tws_sys_random(&ts->hash_key, sizeof ts->hash_key)) {
         return TWS_ERR_SYSTEM;
@@ -12643,7 +16921,7 @@ static tws_status tws__make_hub(tws_task_server *ts)
 static tws_status tws__make_seats(tws_task_server *ts)
 {
     uint8_t key[16];
-    unsigned seats = tws__default(ts->desc.threads, 1);
+    unsigned seats = tws__thread_count(ts->desc.threads);
     ts->seat = (tws__seat *)tws_alloc(ts->desc.allocator, seats * sizeof *ts->seat);
     if (ts->seat == NULL) {
         return TWS_ERR_MEMORY;
@@ -12687,11 +16965,6 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     tws_buf_fixed(&none, NULL, 0);
     tws_buf *why = error != NULL ? error : &none;
     *out = NULL;
-    if (desc->redis_url != NULL) {
-        tws_buf_c(why,
-                  "Redis is not in this build yet; leave out --redis to use the in-memory store");
-        return TWS_ERR_UNAVAILABLE;
-    }
     tws_task_server *ts = (tws_task_server *)tws_alloc(desc->allocator, sizeof *ts);
     if (ts == NULL) {
         tws_buf_c(why, "no memory");
@@ -12700,8 +16973,12 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     ts->desc = *desc;
     ts->started_ms = tws_sys_now_ms();
     TWS__MUTEX_INIT(&ts->ring_lock);
+    TWS__MUTEX_INIT(&ts->memo_lock);
     tws__task_defaults(&ts->desc);
     tws_status status = tws__make_ring(ts, why);
+    if (status == TWS_OK && ts->desc.redis_url != NULL) {
+        status = tws__upstream_create(ts, why);
+    }
     if (status == TWS_OK) {
         status = tws__make_hub(ts);
     }
@@ -12710,6 +16987,9 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     }
     if (status == TWS_OK) {
         status = tws__make_server(ts, why);
+    }
+    if (status == TWS_OK && ts->up != NULL) {
+        tws__upstream_start(ts->up);
     }
     if (status != TWS_OK) {
         if (why->len == 0) {
@@ -12734,7 +17014,10 @@ TWS_API void tws_task_server_free(tws_task_server *ts)
         tws_auth_cache_free(ts->seat[i].cache);
     }
     tws_hub_free(ts->hub);
+    tws__upstream_free(ts->up);
     tws_auth_ring_unref(ts->ring);
+    TWS__MUTEX_FREE(&ts->memo_lock);
+    tws_release(ts->desc.allocator, ts->memo, TWS__MEMOS * sizeof *ts->memo);
     tws_release(ts->desc.allocator, ts->seat, ts->seats * sizeof *ts->seat);
     TWS__MUTEX_FREE(&ts->ring_lock);
     tws_release(ts->desc.allocator, ts, sizeof *ts);
@@ -12749,8 +17032,17 @@ TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user
                                            const char *json, size_t len, tws_event_id *id)
 {
     tws_str text = tws_str_of(json, len);
+    tws_event_id given = {0, 0};
     tws_status status = tws__check_event(ts, text);
-    return status != TWS_OK ? status : tws__store(ts, tws_str_c(user_id), text, id);
+    if (status == TWS_OK && ts->up != NULL) {
+        status = tws__upstream_publish(ts->up, tws_str_c(user_id), text);
+    } else if (status == TWS_OK) {
+        status = tws__store(ts, tws_str_c(user_id), text, tws_str_of(NULL, 0), &given);
+    }
+    if (id != NULL) {
+        *id = given;
+    }
+    return status;
 }
 
 TWS_API tws_status tws_task_server_set_keys(tws_task_server *ts, const tws_auth_key *keys,

@@ -402,6 +402,52 @@ TEST("a request whose answer comes later holds back those behind it")
     unmake(w);
 }
 
+TEST("a refusal behind a HEAD request has its body")
+{
+    world *w = make();
+    turn_c(w, "HEAD /1 HTTP/1.1\r\nHost: a\r\n\r\nBAD\r\n\r\n");
+    CHECK_STR(tws_str_c(w->log), "HEAD /1 [];bad 400;");
+    CHECK(out_ends(w, "Content-Length: 2\r\n\r\nno"));
+    unmake(w);
+}
+
+TEST("an answer whose status has no body has none, whatever was given")
+{
+    static const int status[] = {204, 304};
+    for (size_t i = 0; i < 2; i++) {
+        world *w = make();
+        turn_c(w, "GET /later HTTP/1.1\r\nHost: a\r\n\r\n");
+        tws_conn_begin(&w->c, w->t, w->now_ms);
+        tws_conn_respond(&w->c, w->t, status[i], NULL, NULL, tws_str_c("body"), false);
+        finish(w);
+        CHECK(out_ends(w, "\r\n\r\n"));
+        unmake(w);
+    }
+}
+
+TEST("a request behind an answer of any size is answered when that has gone, at once or in pieces")
+{
+    static const size_t takes[] = {SIZE_MAX, 50000, 1000};
+    static char big[150000];
+    memset(big, 'x', sizeof big);
+    for (size_t i = 0; i < sizeof takes / sizeof *takes; i++) {
+        world *w = make();
+        test_row("takes", i);
+        turn_c(w, "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+        w->takes = takes[i];
+        tws_conn_begin(&w->c, w->t, w->now_ms);
+        tws_conn_respond(&w->c, w->t, 200, NULL, NULL, tws_str_of(big, sizeof big), false);
+        finish(w);
+        while (tws_conn_wants_output(&w->c)) {
+            turn(w, NULL, 0);
+        }
+        CHECK_STR(tws_str_c(w->log), "GET /later [];GET /2 [];");
+        CHECK(out_ends(w, "\r\n\r\n/2"));
+        CHECK(owns_nothing(w));
+        unmake(w);
+    }
+}
+
 TEST("a peer that has ended its side still gets its answer, and then the end")
 {
     world *w = make();
@@ -645,6 +691,49 @@ TEST("a peer that pings and does not read costs bounded memory, and its input is
     unmake(w);
 }
 
+TEST("messages of many pieces that nobody answers are all handed out")
+{
+    world *w = make_open();
+    uint8_t in[1024];
+    size_t len = 0;
+    for (size_t i = 0; i < 3 * TWS_TURN_HELD; i++) {
+        len += frame(in + len, false, TWS_WS_TEXT, "a", 1);
+        len += frame(in + len, true, TWS_WS_CONTINUATION, "b", 1);
+    }
+    tws_conn_event ev;
+    size_t messages = 0;
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_feed(&w->c, w->t, in, len);
+    while (tws_conn_next(&w->c, w->t, &ev) == TWS_CONN_MESSAGE) {
+        CHECK_MEM(ev.payload, ev.len, "ab", 2);
+        messages++;
+    }
+    CHECK_EQ(messages, 3 * TWS_TURN_HELD);
+    CHECK(!w->t->full); /* else who has nothing to write would go on for ever */
+    tws_conn_end(&w->c, w->t);
+    CHECK(owns_nothing(w));
+    unmake(w);
+}
+
+TEST("a peer that never takes all of what waits costs no more memory than what waits")
+{
+    world *w = make_open();
+    uint8_t in[131];
+    char payload[125];
+    memset(payload, 'p', sizeof payload);
+    size_t len = frame(in, true, TWS_WS_PING, payload, sizeof payload);
+    w->takes = 100;
+    turn(w, in, len);
+    w->takes = 127; /* an answer comes in and as much goes out */
+    for (size_t i = 0; i < 100000; i++) {
+        turn(w, in, len);
+        w->out_len = 0;
+    }
+    CHECK(tws_conn_wants_output(&w->c));
+    CHECK(w->c.out_cap <= 1024);
+    unmake(w);
+}
+
 TEST("output that nobody takes for 30 seconds is a stall, and progress puts it off")
 {
     world *w = make_open();
@@ -851,6 +940,28 @@ TEST("an allocation that fails ends the connection at most, at every n, and leak
             CHECK(n > 3);
             break;
         }
+    }
+}
+
+TEST("an answer that there is no memory for is the end: nothing of it is sent, nothing follows")
+{
+    static const char *const request[] = {
+        "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n", "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n",
+        "HEAD /stream HTTP/1.1\r\nHost: a\r\n\r\n", UPGRADE};
+    for (size_t i = 0; i < sizeof request / sizeof *request; i++) {
+        world *w = make();
+        test_row(request[i], i);
+        w->takes = 0;
+        while (w->c.out_cap == 0 || w->c.out_cap - w->c.out_len > 40) {
+            turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"); /* its answer fills most of a buffer */
+        }
+        w->takes = SIZE_MAX;
+        test_fail_at(1);
+        turn_c(w, request[i]);
+        test_fail_at(0);
+        CHECK(tws_conn_done(&w->c));
+        CHECK_EQ(w->out_len, 0);
+        unmake(w);
     }
 }
 
