@@ -13908,7 +13908,6 @@ static void tws__thread_begin_drain(tws__thread *t)
 {
     t->draining = true;
     t->drain_from_ms = t->now_ms;
-    tws__thread_close_listener(t);
     t->drain_total = t->peers;
     tws__thread_drain_some(t);
 }
@@ -13935,8 +13934,12 @@ static bool tws__thread_drained(tws__thread *t)
     uint64_t drain_ms = t->server->desc.drain_ms, close_ms = t->server->desc.limits.close_ms;
     /* A close that may take for ever does not keep the drain from ending. */
     uint64_t limit = drain_ms + 2u * (close_ms == TWS_OFF ? drain_ms : close_ms);
-    if (stopping >= 2 || t->now_ms - t->drain_from_ms > limit) {
+    uint64_t passed = t->now_ms - t->drain_from_ms;
+    /* Until its end a draining server says so to whoever comes: a closed port would reset them. */
+    if (t->peers == 0 || passed >= drain_ms || stopping >= 2) {
         tws__thread_close_listener(t);
+    }
+    if (stopping >= 2 || passed > limit) {
         tws__thread_end_all(t);
     }
     return t->peers == 0;
@@ -14539,7 +14542,7 @@ TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const c
 TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
                                     const char *message)
 {
-    char memory[512], lines[512];
+    char memory[512], lines[768];
     tws_buf b, h;
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_buf_c(&b, "{\"error\":{");
@@ -14658,6 +14661,7 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
  * token is found and judged, then the session acts by its kind. */
 
 #define TWS__PROTOCOL "taskws.v1"
+#define TWS__NO_STORE "Cache-Control: no-store\r\n"
 
 #define TWS__WARN_MS 60000u /* before a token ends */
 /* The longest of the server's own messages: a user id of control characters, six bytes for each. */
@@ -14692,7 +14696,8 @@ typedef struct tws__session {
     uint8_t kind, phase, format;
     bool has_since, warned, ndjson;
     uint8_t user_len; /* the user id stands behind this struct, */
-    uint8_t key_len;  /* and behind it the request's idempotency key */
+    uint8_t key_len;  /* behind it the request's idempotency key, */
+    uint8_t origin_len; /* and behind that its Origin, if that is allowed */
 } tws__session;
 
 #define TWS__MAX_KEY 200 /* bytes of Idempotency-Key */
@@ -14807,6 +14812,39 @@ static tws_str tws__session_key(const tws__session *s)
     return tws_str_of((const char *)(s + 1) + s->user_len, s->key_len);
 }
 
+static tws_str tws__session_origin(const tws__session *s)
+{
+    return tws_str_of((const char *)(s + 1) + s->user_len + s->key_len, s->origin_len);
+}
+
+static size_t tws__session_bytes(const tws__session *s)
+{
+    return sizeof *s + s->user_len + s->key_len + s->origin_len;
+}
+
+/* Field lines of an answer: those given, and what lets a page of an allowed Origin read it (CORS).
+ * Tokens are shown by the page itself, so nothing here allows credentials. */
+#define TWS__HEAD_BYTES 512
+static const char *tws__cors_head(char memory[TWS__HEAD_BYTES], tws_str origin, const char *more)
+{
+    tws_buf b;
+    tws_buf_fixed(&b, memory, TWS__HEAD_BYTES - 1);
+    tws_buf_c(&b, more == NULL ? "" : more);
+    if (origin.len != 0) {
+        tws_http_add(&b, "Access-Control-Allow-Origin", origin);
+        tws_buf_c(&b, "Vary: Origin\r\n");
+    }
+    TWS_ASSERT(b.status == TWS_OK);
+    memory[b.len] = '\0';
+    return memory;
+}
+
+static const char *tws__session_head(const tws__session *s, char memory[TWS__HEAD_BYTES],
+                                     const char *more)
+{
+    return tws__cors_head(memory, tws__session_origin(s), more);
+}
+
 static uint64_t tws__hash_text(uint64_t h, tws_str text)
 {
     for (size_t i = 0; i < text.len; i++) {
@@ -14898,9 +14936,10 @@ static void tws__session_reset(tws__session *s, const char *reason)
 /* -- life of a session -- */
 
 static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8_t kind,
-                                         tws_str user, tws_str key)
+                                         tws_str user, tws_str key, tws_str origin)
 {
-    tws__session *s = (tws__session *)tws_alloc(ts->desc.allocator, sizeof *s + user.len + key.len);
+    size_t bytes = sizeof(tws__session) + user.len + key.len + origin.len;
+    tws__session *s = (tws__session *)tws_alloc(ts->desc.allocator, bytes);
     if (s == NULL) {
         return NULL;
     }
@@ -14908,13 +14947,13 @@ static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8
     s->kind = kind;
     s->user_len = (uint8_t)user.len;
     s->key_len = (uint8_t)key.len;
+    s->origin_len = (uint8_t)origin.len;
     s->expires_s = INT64_MAX;
-    if (user.len != 0) {
-        memcpy(s + 1, user.ptr, user.len);
-    }
-    if (key.len != 0) {
-        memcpy((char *)(s + 1) + user.len, key.ptr, key.len);
-    }
+    tws_buf b;
+    tws_buf_fixed(&b, s + 1, bytes - sizeof *s);
+    tws_buf_str(&b, user);
+    tws_buf_str(&b, key);
+    tws_buf_str(&b, origin);
     return s;
 }
 
@@ -14939,7 +14978,7 @@ static void tws__session_free(tws__session *s)
         tws_hub_detach(&s->reader);
     }
     tws__session_drop_pending(ts, s);
-    tws_release(ts->desc.allocator, s, sizeof *s + s->user_len + s->key_len);
+    tws_release(ts->desc.allocator, s, tws__session_bytes(s));
 }
 
 /* The HTTP answer of this session has been given. */
@@ -14963,7 +15002,8 @@ static void tws__session_refuse(tws__session *s, const char *word)
         tws_peer_close(s->peer, r->close, r->word);
         return;
     }
-    tws_peer_respond_error(s->peer, r->http, NULL, r->word, r->message);
+    char head[TWS__HEAD_BYTES];
+    tws_peer_respond_error(s->peer, r->http, tws__session_head(s, head, NULL), r->word, r->message);
     tws__session_done(s);
 }
 
@@ -15057,7 +15097,9 @@ static void tws__session_read(tws__session *s)
         return;
     }
     if (s->kind == TWS__SSE) {
-        tws_peer_stream(s->peer, "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n",
+        char head[TWS__HEAD_BYTES];
+        const char *lines = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
+        tws_peer_stream(s->peer, tws__session_head(s, head, lines),
                         "text/event-stream", &tws__stream_ops, s);
     }
     s->phase = TWS__LIVE;
@@ -15094,8 +15136,9 @@ static void tws__session_respond_snapshot(tws__session *s)
     tws_buf_c(&b, "}");
     tws_hub_snapshot_free(ts->hub, events, count);
     if (b.status == TWS_OK) {
-        tws_peer_respond(s->peer, 200, "Cache-Control: no-store\r\n", "application/json",
-                         tws_buf_view(&b));
+        char head[TWS__HEAD_BYTES];
+        tws_peer_respond(s->peer, 200, tws__session_head(s, head, TWS__NO_STORE),
+                         "application/json", tws_buf_view(&b));
         tws__session_done(s);
     } else {
         tws__session_refuse(s, "internal");
@@ -15207,7 +15250,8 @@ static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line
     tws_buf_c(&b, " is ");
     tws_buf_c(&b, tws__event_fault(status));
     memory[b.len] = '\0';
-    tws_peer_respond_error(s->peer, size ? 413 : 400, NULL,
+    char head[TWS__HEAD_BYTES];
+    tws_peer_respond_error(s->peer, size ? 413 : 400, tws__session_head(s, head, NULL),
                            size ? "message_too_big" : "bad_request", memory);
     tws__session_done(s);
 }
@@ -15240,9 +15284,10 @@ static void tws__respond_stored(tws__session *s, const tws_buf *ids, const char 
     tws_buf_str(&b, tws_buf_view(ids));
     tws_buf_c(&b, many ? "]}" : "}");
     if (b.status == TWS_OK && ids->status == TWS_OK) {
-        tws_peer_respond(s->peer, fault == NULL ? 202 : 503,
-                         fault == NULL ? NULL : "Retry-After: 1\r\n", "application/json",
-                         tws_buf_view(&b));
+        char head[TWS__HEAD_BYTES];
+        const char *lines = fault == NULL ? NULL : "Retry-After: 1\r\n";
+        tws_peer_respond(s->peer, fault == NULL ? 202 : 503, tws__session_head(s, head, lines),
+                         "application/json", tws_buf_view(&b));
         tws__session_done(s);
     } else {
         tws__session_refuse(s, "internal");
@@ -16253,7 +16298,7 @@ static void tws__respond_metrics(tws_task_server *ts, tws_peer *p)
     tws_buf b;
     tws_buf_init(&b, ts->desc.allocator, 1u << 20);
     tws__write_metrics(ts, &b);
-    tws_peer_respond(p, b.status == TWS_OK ? 200 : 503, "Cache-Control: no-store\r\n",
+    tws_peer_respond(p, b.status == TWS_OK ? 200 : 503, TWS__NO_STORE,
                      "text/plain; version=0.0.4; charset=utf-8", tws_buf_view(&b));
     tws_buf_free(&b);
 }
@@ -16265,7 +16310,8 @@ static void tws__session_status(tws__session *s, const tws_identity *who)
     tws_buf_fixed(&b, memory, sizeof memory);
     tws__write_status(s, who, &b);
     TWS_ASSERT(b.status == TWS_OK);
-    tws_peer_respond(s->peer, 200, "Cache-Control: no-store\r\n", "application/json",
+    char head[TWS__HEAD_BYTES];
+    tws_peer_respond(s->peer, 200, tws__session_head(s, head, TWS__NO_STORE), "application/json",
                      tws_buf_view(&b));
     tws__session_done(s);
 }
@@ -16622,6 +16668,15 @@ static const char *tws__allowed_origins(const tws_task_server *ts)
     return ts->desc.origins == NULL && ts->desc.token_cookie == NULL ? "*" : ts->desc.origins;
 }
 
+/* The request's Origin, when it is allowed; empty when not, or when there is none. */
+static tws_str tws__allowed_origin(const tws_task_server *ts, const tws_http_request *r)
+{
+    const tws_str *origin = tws_http_find(r, "Origin");
+    bool allowed =
+        origin != NULL && origin->len < 256 && tws_auth_origin(r, tws__allowed_origins(ts));
+    return allowed ? *origin : tws_str_of(NULL, 0);
+}
+
 /* `since` or Last-Event-ID, and `format`. False when one is malformed. */
 static bool tws__session_parameters(tws__session *s, const tws_http_request *r, bool raw)
 {
@@ -16690,7 +16745,7 @@ static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_r
                                "Idempotency-Key is longer than 200 bytes");
         return;
     }
-    tws__session *s = tws__session_create(ts, p, kind, user, key);
+    tws__session *s = tws__session_create(ts, p, kind, user, key, tws__allowed_origin(ts, r));
     if (s == NULL) {
         tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
         return;
@@ -16720,7 +16775,8 @@ static bool tws__user_of(const tws_peer *p, char memory[TWS_MAX_USER_ID], tws_st
 static void tws__refuse_user(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
                              uint8_t kind)
 {
-    tws__session *s = tws__session_create(ts, p, kind, tws_str_of(NULL, 0), tws_str_of(NULL, 0));
+    tws_str none = tws_str_of(NULL, 0);
+    tws__session *s = tws__session_create(ts, p, kind, none, none, tws__allowed_origin(ts, r));
     if (s == NULL) {
         tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
         return;
@@ -16764,6 +16820,20 @@ static void tws__on_tasks_post(tws_peer *p, const tws_http_request *r, void *con
     tws__open_user_session((tws_task_server *)context, p, r, TWS__PUBLISH);
 }
 
+/* A page asks whether it may ask (CORS preflight): WHATWG Fetch 3.2.2. */
+static void tws__on_preflight(tws_peer *p, const tws_http_request *r, void *context)
+{
+    tws_str origin = tws__allowed_origin((tws_task_server *)context, r);
+    char head[TWS__HEAD_BYTES];
+    const char *lines = origin.len == 0
+                            ? NULL
+                            : "Access-Control-Allow-Methods: GET, POST\r\n"
+                              "Access-Control-Allow-Headers: Authorization, Content-Type, "
+                              "Idempotency-Key, Last-Event-ID\r\n"
+                              "Access-Control-Max-Age: 600\r\n";
+    tws_peer_respond(p, 204, tws__cors_head(head, origin, lines), NULL, tws_str_of(NULL, 0));
+}
+
 static void tws__on_status(tws_peer *p, const tws_http_request *r, void *context)
 {
     tws__open_session((tws_task_server *)context, p, r, TWS__STATUS, tws_str_of(NULL, 0));
@@ -16783,7 +16853,7 @@ static void tws__on_health(tws_peer *p, const tws_http_request *r, void *context
 {
     (void)r;
     (void)context;
-    tws_peer_respond(p, 200, "Cache-Control: no-store\r\n", "application/json",
+    tws_peer_respond(p, 200, TWS__NO_STORE, "application/json",
                      tws_str_c("{\"status\":\"healthy\",\"version\":\"" TWS_VERSION "\"}"));
 }
 
@@ -16800,7 +16870,7 @@ static void tws__on_ready(tws_peer *p, const tws_http_request *r, void *context)
         tws_json_write_member(&b, "reason", tws_str_c(fault));
     }
     tws_buf_c(&b, "}");
-    tws_peer_respond(p, fault == NULL ? 200 : 503, "Cache-Control: no-store\r\n",
+    tws_peer_respond(p, fault == NULL ? 200 : 503, TWS__NO_STORE,
                      "application/json", tws_buf_view(&b));
 }
 
@@ -16822,7 +16892,9 @@ static tws_status tws__add_routes(tws_task_server *ts, tws_buf *error)
     } row[] = {
         {"GET", prefix, "/tasks/{user_id}", tws__on_tasks_get},
         {"POST", prefix, "/tasks/{user_id}", tws__on_tasks_post},
+        {"OPTIONS", prefix, "/tasks/{user_id}", tws__on_preflight},
         {"GET", prefix, "/status", tws__on_status},
+        {"OPTIONS", prefix, "/status", tws__on_preflight},
         {"GET", "", "/health", tws__on_health},
         {"GET", "", "/ready", tws__on_ready},
         {"GET", "", "/metrics", tws__on_metrics},

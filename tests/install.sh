@@ -6,13 +6,14 @@ skipped=
 # Every tool of the tests: the Debian packages that bring it, and how to see that it is there.
 has() {
     case $1 in
-    gcc | g++ | clang | redis-server | nginx | node | npm | chromium | make | curl)
+    gcc | g++ | clang | redis-server | redis-cli | nginx | node | npm | chromium | make | curl)
         command -v "$1" > /dev/null || [ -x "/usr/sbin/$1" ] ;;
     clang-runtime) echo 'int main(void){return 0;}' |
         clang -fsanitize=address -x c -o build/test/has - 2> /dev/null ;;
     python-modules) /usr/bin/python3 -c 'import websockets, jwt, redis' 2> /dev/null ;;
+    celery) /usr/bin/python3 -c 'import celery' 2> /dev/null ;;
     openssl) echo '#include <openssl/ssl.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
-    node-modules) [ -d build/node/node_modules/ws ] &&
+    node-modules) [ -d build/node/node_modules/ws ] && [ -d build/node/node_modules/ioredis ] &&
         [ -d build/node/node_modules/playwright-core ] ;;
     esac
 }
@@ -21,6 +22,8 @@ packages() {
     case $1 in
     clang-runtime) echo libclang-rt-14-dev ;;
     python-modules) echo python3-websockets python3-jwt python3-redis ;;
+    redis-cli) echo redis-tools ;;
+    celery) echo python3-celery ;;
     openssl) echo libssl-dev ;;
     node) echo nodejs ;;
     *) echo "$1" ;;
@@ -29,8 +32,8 @@ packages() {
 
 install_missing() {
     wanted=
-    for tool in gcc g++ clang clang-runtime python-modules redis-server nginx node npm chromium \
-        curl openssl; do
+    for tool in gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx node \
+        npm chromium curl openssl; do
         has $tool || wanted="$wanted $(packages $tool)"
     done
     if [ -n "$wanted" ] && command -v apt-get > /dev/null; then
@@ -50,11 +53,14 @@ install_missing() {
 }
 
 # needs THING: true when all that it stands for is there; notes it otherwise.
+present=
 needs() {
+    case " $present " in *" $1 "*) return 0 ;; esac
     case $1 in
     clang) parts='clang clang-runtime' ;;
     python) parts='python-modules redis-server curl' ;;
     node) parts='node node-modules' ;;
+    workers) parts='python-modules redis-server redis-cli celery node node-modules' ;;
     *) parts=$1 ;;
     esac
     for part in $parts; do
@@ -62,6 +68,7 @@ needs() {
         case " $skipped " in *" $part "*) ;; *) skipped="$skipped $part" ;; esac
         return 1
     done
+    present="$present $1"
 }
 
 install_missing

@@ -23,7 +23,7 @@ built() {
     suite "$2.$1" "make -s build/test/$1/$2 && build/test/$1/$2 $3"
 }
 
-suite programs 'make -s examples && echo 1 passed, 0 failed'
+suite programs 'make -s examples CFLAGS="-O2 -g -Werror" && echo 1 passed, 0 failed'
 suite tree 'sh tests/tree.sh'
 suite layers 'sh tests/layers.sh'
 suite matrix 'sh tests/matrix.sh'
@@ -56,8 +56,11 @@ export PYTHONDONTWRITEBYTECODE=1
 if needs python; then
     suite clients.py "$python tests/integration/clients.py"
     suite programs.py "$python tests/integration/programs.py"
+    grep -q 'Redis is not in this build' taskws.h ||
+        suite redis_store.py "$python tests/integration/redis_store.py"
     suite resets.py "$python tests/integration/resets.py"
 fi
+needs workers && suite workers.py "$python tests/integration/workers.py"
 if needs node; then
     suite clients.mjs 'node tests/integration/clients.mjs'
     needs chromium && suite dashboard 'node tests/integration/dashboard.test.mjs'
@@ -67,7 +70,7 @@ fi
 
 for round in 1-parallel 2-serial; do
     jobs=1
-    [ $round = 1-parallel ] && jobs=$cores
+    [ $round = 1-parallel ] && jobs=$cores || make -s > build/test/programs.log 2>&1
     find $plans/$round -type f | sort | xargs -r -P "$jobs" -n 1 sh tests/suite.sh
     for counts in $plans/$round/*.counts; do
         [ -e "$counts" ] || continue

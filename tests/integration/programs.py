@@ -1,0 +1,326 @@
+"""The programs of build/ as a person uses them: options, exit codes, and three of them together."""
+
+import shutil
+import tempfile
+
+from harness import *
+
+PROGRAMS = ['server', 'token', 'watch', 'publish', 'doctor', 'echo', 'minimal']
+with open(os.path.join(ROOT, 'taskws.h')) as header:
+    HEADER = header.read()
+EMPTY = {k: v for k, v in os.environ.items() if not k.startswith('TASKWS_')}
+
+
+def run(name, *args, env=None, stdin='', seconds=60):
+    """Runs a program of build/ to its end."""
+    return subprocess.run([os.path.join(BUILD, name), *args], env={**EMPTY, **(env or {})},
+                          input=stdin, capture_output=True, text=True, timeout=seconds)
+
+
+async def ends(name, *args, **options):
+    return await asyncio.to_thread(run, name, *args, **options)
+
+
+def claims(of):
+    return jwt.decode(of, SECRET, algorithms=['HS256'], options={'verify_aud': False})
+
+
+# -- options ------------------------------------------------------------------------------
+
+
+@test('--help says how to use each program, on standard output, and succeeds')
+async def _(_user):
+    for name in PROGRAMS[:-1]:
+        done = await ends(name, '--help')
+        assert done.returncode == 0 and len(done.stdout) > 100 and not done.stderr, name
+        assert name in done.stdout, name
+
+
+@test('an unknown option and a missing value are wrong usage: 2, said on standard error')
+async def _(_user):
+    for name in PROGRAMS[:-1]:
+        for args in ['--no-such-option'], ['--host']:
+            if name == 'token' and args == ['--host']:
+                args = ['--sub']
+            done = await ends(name, *args)
+            assert done.returncode == 2 and done.stderr and not done.stdout, (name, args, done)
+
+
+@test('the server\'s help names every option of the contract')
+async def _(_user):
+    text = (await ends('server', '--help')).stdout
+    for option in ('host port unix threads prefix secret secret-file redis origin tls-cert tls-key '
+                   'max-connections max-per-user max-per-ip heartbeat log log-level trust-proxy '
+                   'demo routes redis-script version help').split():
+        assert '--' + option in text, option
+
+
+@test('--version prints the version of the header')
+async def _(_user):
+    done = await ends('server', '--version')
+    version = re.search(r'#define TWS_VERSION "(.*)"', HEADER).group(1)
+    assert done.returncode == 0 and version in done.stdout
+
+
+@test('--routes prints the one table, without doubles')
+async def _(_user):
+    done = await ends('server', '--routes')
+    assert done.returncode == 0, done
+    lines = [' '.join(line.split()) for line in done.stdout.splitlines()]
+    for route in (f'GET {PREFIX}/tasks/{{user_id}}', f'POST {PREFIX}/tasks/{{user_id}}',
+                  f'GET {PREFIX}/status', 'GET /health', 'GET /ready', 'GET /metrics', 'GET /'):
+        assert lines.count(route) == 1, (route, lines)
+    assert len(set(lines)) == len(lines)
+
+
+@test('a doubled prefix is refused at the start, with an error that names it')
+async def _(_user):
+    done = await ends('server', '--port', '0', '--prefix', '/api/v1/api/v1/ws',
+                      env={'TASKWS_SECRET': SECRET}, seconds=10)
+    assert done.returncode in (1, 2) and '/api/v1/api/v1' in done.stderr, done
+
+
+@test('--redis-script prints the script that the contract describes, or says that it has no Redis')
+async def _(_user):
+    done = await ends('server', '--redis-script')
+    if '/* == 16. redis' not in HEADER:
+        assert done.returncode == 1 and 'Redis' in done.stderr and not done.stdout, done
+        return
+    assert done.returncode == 0, done
+    for word in 'XADD', 'MAXLEN', 'PEXPIRE', 'PUBLISH':
+        assert word.lower() in done.stdout.lower(), word
+
+
+@test('no secret, an empty one and a short one are refused at the start')
+async def _(_user):
+    for env in {}, {'TASKWS_SECRET': ''}, {'TASKWS_SECRET': 'short'}:
+        done = await ends('server', '--port', '0', env=env, seconds=10)
+        assert done.returncode in (1, 2) and 'secret' in done.stderr.lower(), (env, done)
+
+
+@test('every option may come from the environment')
+async def _(_user):
+    with Program('server', env={'TASKWS_SECRET': SECRET, 'TASKWS_PORT': '0',
+                                'TASKWS_PREFIX': '/from/env'}) as own:
+        port = own.wait_for(r'listening on http://[^:]+:(\d+)').group(1)
+        url = f'http://127.0.0.1:{port}/from/env/status'
+        curl = await asyncio.to_thread(
+            subprocess.run, ['curl', '-s', '-o', '/dev/null', '-w', '%{http_code}', url],
+            capture_output=True, text=True)
+        assert curl.stdout == '401', curl
+
+
+@test('the secret may stand in a file, with or without a newline at its end')
+async def _(user):
+    for end in '', '\n', '\r\n':
+        with tempfile.NamedTemporaryFile('w') as file:
+            file.write('0123456789' * 4 + end)
+            file.flush()
+            with Server('--secret-file', file.name, secret=None) as own:
+                mine = token(user, secret='0123456789' * 4)
+                answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=mine)
+                assert answer.status == 200, answer.body
+    assert (await ends('server', '--secret-file', '/no/such/file', seconds=10)).returncode == 1
+
+
+@test('keys by kid have deadlines and are replaced at SIGHUP, under open connections')
+async def _(user):
+    old, new, gone = ('old' * 12, 'new' * 12, 'gone' * 10)
+    path = f'{PREFIX}/tasks/{user}'
+
+    def by(kid, key):
+        return token(user, secret=key, headers={'kid': kid})
+
+    async def status_of(own, bearer):
+        return (await own.request('GET', path, bearer=bearer)).status
+
+    with tempfile.NamedTemporaryFile('w') as file:
+        file.write(f'# keys of the tests\nold {old}\ngone {gone} 1000000000\n')
+        file.flush()
+        with Server('--secret-file', file.name, secret=None) as own:
+            assert await status_of(own, by('old', old)) == 200
+            assert await status_of(own, by('gone', gone)) == 401
+            assert await status_of(own, by('new', new)) == 401
+            async with own.connect(user, 'token=' + by('old', old)) as ws:
+                await receive(ws, 'connected')
+                file.seek(0)
+                file.truncate()
+                file.write(f'new {new}\n')
+                file.flush()
+                own.signal(signal.SIGHUP)
+                own.wait_for('(?i)key')
+                assert await status_of(own, by('old', old)) == 401
+                assert await status_of(own, by('new', new)) == 200
+                await ws.send('{"type":"ping"}')
+                await receive(ws, 'pong')
+                file.seek(0)
+                file.truncate()
+                file.write('new short\n')
+                file.flush()
+                own.signal(signal.SIGHUP)
+                own.wait_for('(?i)short|kept')
+                assert await status_of(own, by('new', new)) == 200
+
+
+@test('a port that is taken is said, and fails')
+async def _(_user):
+    with Server() as own:
+        done = await ends('server', '--port', str(own.port), env={'TASKWS_SECRET': SECRET},
+                          seconds=10)
+        assert done.returncode == 1 and str(own.port) in done.stderr, done
+
+
+@test('the demo shows tasks that move')
+async def _(_user):
+    with Program('server', '--port', '0', '--demo') as own:
+        url = own.wait_for(r'(http://\S+)').group(1)
+        curl = await asyncio.to_thread(subprocess.run, ['curl', '-sf', url], capture_output=True)
+        assert b'<html' in curl.stdout.lower(), (url, curl)
+
+
+# -- token --------------------------------------------------------------------------------
+
+
+@test('a token that build/token makes is a token to PyJWT')
+async def _(_user):
+    done = await ends('token', '--secret', SECRET, '--sub', '7', '--exp-in', '60',
+                      '--scope', 'publish admin', '--kid', 'k1')
+    made = done.stdout.strip()
+    assert done.returncode == 0 and '\n' not in made, done
+    got = claims(made)
+    assert got['sub'] == '7' and got['scope'] == 'publish admin'
+    assert 50 <= got['exp'] - time.time() <= 61
+    assert jwt.get_unverified_header(made) == {'alg': 'HS256', 'typ': 'JWT', 'kid': 'k1'}
+
+
+@test('build/token escapes what it is given')
+async def _(_user):
+    odd = 'a"b\\c\té€😀'
+    done = await ends('token', '--secret', SECRET, '--sub', odd)
+    assert claims(done.stdout.strip())['sub'] == odd
+
+
+@test('build/token says what is in a token and whether it holds')
+async def _(_user):
+    good = token('inspected', scope='publish')
+    done = await ends('token', '--inspect', good, '--secret', SECRET)
+    assert done.returncode == 0 and 'inspected' in done.stdout and 'publish' in done.stdout, done
+    done = await ends('token', '--inspect', good, '--secret', SECRET[::-1])
+    assert done.returncode == 1 and 'signature' in done.stdout + done.stderr, done
+    done = await ends('token', '--inspect', token('x', exp_in=-60), '--secret', SECRET)
+    assert done.returncode == 1 and 'expired' in done.stdout + done.stderr, done
+    assert (await ends('token', '--inspect', 'nonsense', '--secret', SECRET)).returncode == 1
+
+
+# -- together -----------------------------------------------------------------------------
+
+
+@test('a token made here, an event sent by curl, and a terminal that shows it')
+async def _(user):
+    mine = (await ends('token', '--secret', SECRET, '--sub', user)).stdout.strip()
+    works = (await ends('token', '--secret', SECRET, '--sub', 'w',
+                        '--scope', 'publish')).stdout.strip()
+    with Server() as own:
+        url = f'{own.origin}{PREFIX}/tasks/{user}'
+        with Program('watch', '--url', own.origin, '--user', user, '--token', mine) as watch:
+            for n, status in enumerate(['PENDING', 'RUNNING', 'SUCCESS']):
+                event = json.dumps({'task_id': 'import-1', 'status': status, 'progress': n * 50})
+                curl = await asyncio.to_thread(
+                    subprocess.run,
+                    ['curl', '-s', '-w', ' %{http_code}', '-H', 'Authorization: Bearer ' + works,
+                     '-d', event, url], capture_output=True, text=True)
+                assert curl.stdout.endswith(' 202'), curl
+                await asyncio.to_thread(watch.wait_for, rf'import-1.*{status}')
+            watch.signal(signal.SIGINT)
+            assert await asyncio.to_thread(watch.end) == 0, watch.output()
+
+
+@test('watch says why it lost the server, comes back by itself and misses nothing')
+async def _(user):
+    port = free_port()
+    with Server(port=port) as own:
+        with Program('watch', '--url', own.origin, '--user', user, '--token', token(user)) as watch:
+            await own.publish(user, {'task_id': 'first', 'status': 'RUNNING'})
+            await asyncio.to_thread(watch.wait_for, 'first')
+            own.signal(signal.SIGTERM)
+            await asyncio.to_thread(own.end)
+            await asyncio.to_thread(watch.wait_for, r'(?i)drain|1001|lost|connect')
+            with Server(port=port) as again:
+                await again.publish(user, {'task_id': 'second', 'status': 'RUNNING'})
+                await asyncio.to_thread(watch.wait_for, 'second', 60)
+
+
+@test('watch gives up where trying again is no use, and says why: 1')
+async def _(user):
+    with Server() as own:
+        for bad, word in [(token(user, exp_in=-60), 'expired'), (token('another'), 'forbidden')]:
+            done = await ends('watch', '--url', own.origin, '--user', user, '--token', bad,
+                              seconds=30)
+            assert done.returncode == 1 and word in done.stderr + done.stdout, done
+
+
+@test('publish sends one event, and lines from standard input, over HTTP')
+async def _(user):
+    with Server() as own:
+        to = ['--url', own.origin, '--user', user, '--token', worker()]
+        done = await ends('publish', *to, '{"task_id":"a","n":1}')
+        assert done.returncode == 0 and re.search(r'\d+-\d+', done.stdout), done
+        lines = ''.join(f'{{"task_id":"t{n}"}}\n' for n in range(20))
+        done = await ends('publish', *to, stdin=lines)
+        assert done.returncode == 0 and len(re.findall(r'\d+-\d+', done.stdout)) == 20, done
+        answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=token(user))
+        assert len(answer.json['tasks']) == 21
+        assert (await ends('publish', *to, 'no JSON')).returncode in (1, 2)
+        refused = await ends('publish', *to[:-1], token(user), '{}')
+        assert refused.returncode == 1 and 'scope' in refused.stderr, refused
+    gone = await ends('publish', *to, '{}')
+    assert gone.returncode == 1 and gone.stderr, gone
+
+
+@test('doctor finds nothing wrong with a healthy server, and says so line by line')
+async def _(_user):
+    with Server() as own:
+        done = await ends('doctor', '--url', own.origin, '--secret', SECRET)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert len(done.stdout.splitlines()) >= 8, done.stdout
+    done = await ends('doctor', '--url', own.origin, '--secret', SECRET)
+    assert done.returncode == 1 and done.stdout, done
+
+
+@test('doctor finds a wrong secret')
+async def _(_user):
+    with Server() as own:
+        done = await ends('doctor', '--url', own.origin, '--secret', SECRET[::-1])
+        assert done.returncode == 1 and 'signature' in done.stdout, done.stdout + done.stderr
+
+
+@test('echo sends back what it gets, text and binary, small and large')
+async def _(_user):
+    with Program('echo', '--port', '0') as own:
+        port = own.wait_for(r'listening on \w+://[^:]+:(\d+)').group(1)
+        async with websockets.connect(f'ws://127.0.0.1:{port}/', max_size=None,
+                                      compression=None) as ws:
+            for message in '', 'text', b'\x00\xff', 'x' * 200000, b'y' * 5000000:
+                await ws.send(message)
+                assert await asyncio.wait_for(ws.recv(), 30) == message
+            await ws.send(['in ', 'three ', 'parts'])
+            assert await ws.recv() == 'in three parts'
+
+
+@test('minimal serves the endpoint')
+async def _(user):
+    with Program('minimal', env={'TASKWS_SECRET': SECRET}) as own:
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                async with websockets.connect(
+                        f'ws://127.0.0.1:8000{PREFIX}/tasks/{user}?token={token(user)}') as ws:
+                    await receive(ws, 'connected')
+                    return
+            except OSError:
+                assert own.process.poll() is None, own.output()
+                await asyncio.sleep(0.1)
+        raise AssertionError('nobody listens on port 8000')
+
+
+finish(asyncio.run(run_all(abreast=4)))
