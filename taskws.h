@@ -1241,6 +1241,8 @@ TWS_API void tws_hub_batch_free(tws_hub_batch *b);
 TWS_API tws_hub_group *tws_hub_news(tws_hub_inbox *in);
 /* The readers of a group: first, then r->next. */
 TWS_API tws_hub_reader *tws_hub_first_reader(tws_hub_group *g);
+/* Has all news been taken? From any thread: to see whether another one keeps up. */
+TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in);
 
 /* The latest event of each task, oldest first.
  *
@@ -1307,7 +1309,8 @@ typedef enum tws_redis_state {
     TWS_REDIS_IS_DEAF,        /* the subscription did not hear its own probe */
     TWS_REDIS_IS_NO_REDIS,    /* what answers speaks another protocol */
     TWS_REDIS_IS_LOADING,     /* -LOADING: it reads its data */
-    TWS_REDIS_IS_READONLY,    /* -READONLY: a replica; events are delivered, none can be stored */
+    TWS_REDIS_IS_READONLY,    /* a replica, or -MISCONF, -NOREPLICAS: events are delivered, none can
+                                 be stored */
     TWS_REDIS_IS_MOVED,       /* -MOVED: a cluster's node */
     TWS_REDIS_IS_NOAUTH,      /* NOAUTH: it wants a password */
     TWS_REDIS_IS_WRONGPASS,   /* WRONGPASS */
@@ -1605,7 +1608,8 @@ TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t);
 /* Offer a unit of wire bytes that stays the caller's as long as none of it is sent: see end. False
  * when the turn is full. */
 TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, size_t count);
-/* Begin the closing handshake, or end a stream; anything waiting is sent first. */
+/* Begin the closing handshake, or end a stream, or a connection whose request gets no answer;
+ * anything waiting is sent first. */
 TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason);
 /* A WebSocket or stream that may be written to. */
 TWS_API bool tws_conn_open(const tws_conn *c);
@@ -1709,7 +1713,8 @@ typedef struct tws_peer_ops {
 typedef struct tws_route {
     const char *method;  /* "GET", "POST", ... */
     const char *pattern; /* "/tasks/{user_id}" */
-    /* Answer by tws_peer_respond, _stream or _accept, now or later (tws_server_post). */
+    /* Answer by tws_peer_respond, _stream or _accept, now or later (tws_server_post), or give up by
+     * tws_peer_close. The connection waits for it, with no deadline but yours. */
     void (*on_request)(tws_peer *p, const tws_http_request *request, void *context);
     /* Instead of on_request: a WebSocket endpoint; every proper handshake is accepted. */
     const tws_peer_ops *websocket;
@@ -8194,6 +8199,14 @@ TWS_API tws_hub_reader *tws_hub_first_reader(tws_hub_group *g)
     return g->first;
 }
 
+TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in)
+{
+    TWS__LOCK(&in->lock);
+    bool empty = in->first == NULL;
+    TWS__UNLOCK(&in->lock);
+    return empty;
+}
+
 /* -- publishing -- */
 
 /* The task that json names: a string that is not empty, or an integer. */
@@ -9205,8 +9218,8 @@ static const tws__redis_error tws__redis_errors[] = {
     {"BUSY", TWS_REDIS_IS_REFUSED, TWS__REDIS_SERVER},
     {"DENIED", TWS_REDIS_IS_REFUSED, TWS__REDIS_SERVER},
     {"OOM", TWS_REDIS_IS_OOM, TWS__REDIS_STORING},
-    {"MISCONF", TWS_REDIS_IS_REFUSED, TWS__REDIS_STORING},
-    {"NOREPLICAS", TWS_REDIS_IS_REFUSED, TWS__REDIS_STORING},
+    {"MISCONF", TWS_REDIS_IS_READONLY, TWS__REDIS_STORING},
+    {"NOREPLICAS", TWS_REDIS_IS_READONLY, TWS__REDIS_STORING},
     {NULL, TWS_REDIS_IS_REFUSED, TWS__REDIS_COMMAND},
 };
 
@@ -9301,6 +9314,7 @@ typedef struct tws__redis_queue {
 typedef enum tws__redis_kind {
     TWS__REDIS_TIME,
     TWS__REDIS_PROBE,
+    TWS__REDIS_TRY,   /* can anything be stored again? */
     TWS__REDIS_FIRST, /* a user's newest events, newest first */
     TWS__REDIS_MORE,  /* from the last one on */
     TWS__REDIS_AGAIN, /* from the stream's begin on */
@@ -9383,6 +9397,7 @@ struct tws_redis {
     bool probe_out;    /* it has not come back */
     bool probe_sent;   /* and its PUBLISH was answered */
     bool replica;
+    bool was_replica;  /* before the connection was made again */
     bool no_script;    /* Redis has lost it: the next publish brings it */
     bool time_out;     /* TIME was not answered yet */
     tws_redis_state told; /* the state that was */
@@ -10073,13 +10088,16 @@ static void tws__redis_make_loads(tws_redis *r)
     }
 }
 
-/* TIME keeps Redis's clock known and the connection proven; the probe does it for the other one. */
+/* TIME keeps Redis's clock known and the connection proven; the probe does it for the other one.
+ * While Redis stores nothing, a key that lives a millisecond is tried: who asks for the state before
+ * he publishes would never learn that it does again. */
 static void tws__redis_make_beat(tws_redis *r)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     tws_buf *out = &end->out;
     size_t mark = out->len;
     bool probe = r->end[TWS_REDIS_SUBSCRIBER].step == TWS__REDIS_UP && !r->probe_out;
+    bool attempt = r->storing != TWS_REDIS_IS_READY;
     if (r->time_out || r->now_ms < r->beat_ms) {
         return;
     }
@@ -10090,6 +10108,14 @@ static void tws__redis_make_beat(tws_redis *r)
         tws_resp_word_c(out, "PUBLISH");
         tws_resp_word_c(out, r->probe_channel);
         tws_resp_word_u64(out, r->probe + 1);
+    }
+    if (attempt) {
+        tws_resp_command(out, 5);
+        tws_resp_word_c(out, "SET");
+        tws_resp_word_c(out, r->probe_channel);
+        tws_resp_word_c(out, "");
+        tws_resp_word_c(out, "PX");
+        tws_resp_word_c(out, "1");
     }
     if (!tws__redis_made(end, mark)) {
         return;
@@ -10103,6 +10129,9 @@ static void tws__redis_make_beat(tws_redis *r)
         r->probe_out = true;
         r->probe_sent = false;
         tws__redis_asked(r, TWS__REDIS_PROBE, 0, NULL);
+    }
+    if (attempt) {
+        tws__redis_asked(r, TWS__REDIS_TRY, 0, NULL);
     }
 }
 
@@ -10476,6 +10505,21 @@ static void tws__redis_on_probe(tws_redis *r, const tws_resp_event *in)
     }
 }
 
+/* What a command that stores was answered says whether all of them are refused. */
+static void tws__redis_note_storing(tws_redis *r, const tws__redis_error *e, tws_str text)
+{
+    bool refused = e != NULL && e->scope == TWS__REDIS_STORING;
+    r->storing = refused ? e->state : TWS_REDIS_IS_READY;
+    tws__redis_keep_reason(r->storing_why, refused ? text : tws_str_c(""));
+}
+
+/* An error of another kind says that SET is forbidden, not that storing is. */
+static void tws__redis_on_try(tws_redis *r, const tws__redis_error *e, tws_str text)
+{
+    tws__redis_note_storing(r, e, text);
+    (void)tws__redis_pop_call(r);
+}
+
 static void tws__redis_drop_publish(tws_redis *r, tws__redis_publish *p)
 {
     size_t bytes = sizeof *p + p->user_len + p->json_len + p->key_len;
@@ -10511,8 +10555,7 @@ static void tws__redis_on_stored(tws_redis *r, const tws_resp_event *in, tws_red
     ev->type = TWS_REDIS_STORED;
     ev->ticket = p->ticket;
     ev->id = id;
-    r->storing = TWS_REDIS_IS_READY;
-    r->storing_why[0] = '\0';
+    tws__redis_note_storing(r, NULL, tws_str_c(""));
     r->stats.stored++;
     tws__redis_drop_publish(r, p);
 }
@@ -10527,8 +10570,7 @@ static void tws__redis_on_store_error(tws_redis *r, tws_str text, tws_redis_even
         return;
     }
     if (e->scope == TWS__REDIS_STORING) {
-        r->storing = e->state;
-        tws__redis_keep_reason(r->storing_why, text);
+        tws__redis_note_storing(r, e, text);
     }
     tws__redis_tell_failed(r, p, e->state, tws__redis_said(r, text), ev);
 }
@@ -10547,6 +10589,8 @@ static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
         tws__redis_on_load_error(r, text, ev);
     } else if (kind == TWS__REDIS_STORE) {
         tws__redis_on_store_error(r, text, ev);
+    } else if (kind == TWS__REDIS_TRY) {
+        tws__redis_on_try(r, e, text);
     } else {
         r->time_out = false; /* it may be forbidden; it was answered all the same */
         (void)tws__redis_pop_call(r);
@@ -10565,8 +10609,10 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
     if (link == TWS_REDIS_COMMANDS) {
         r->time_out = false;
         r->no_script = false;
-        r->storing = TWS_REDIS_IS_READY;
-        r->storing_why[0] = '\0';
+        tws__redis_note_storing(r, NULL, tws_str_c(""));
+        if (r->was_replica && !r->replica) { /* its data may have changed without a push */
+            tws__redis_fail_c(r, TWS_REDIS_SUBSCRIBER, TWS_REDIS_IS_READONLY, "it was a replica");
+        }
     }
 }
 
@@ -10658,6 +10704,11 @@ static void tws__redis_on_answer(tws_redis *r, const tws_resp_event *in, tws_red
     switch (c->kind) {
     case TWS__REDIS_TIME: tws__redis_on_time(r, in); break;
     case TWS__REDIS_PROBE: tws__redis_on_probe(r, in); break;
+    case TWS__REDIS_TRY:
+        if (in->done) {
+            tws__redis_on_try(r, NULL, tws_str_c(""));
+        }
+        break;
     case TWS__REDIS_STORE: tws__redis_on_stored(r, in, ev); break;
     case TWS__REDIS_FIRST:
     case TWS__REDIS_MORE:
@@ -10696,7 +10747,8 @@ static tws_event_id tws__redis_split(tws_str *payload)
 }
 
 /* May this stored event be given now? On one channel ids only rise. Where they do not, the stream
- * is another one, or somebody forged an id: reading will tell. */
+ * is another one, or somebody forged an id: reading will tell. So it will on a replica, which takes
+ * over its master's data at times and pushes nothing of it. */
 static bool tws__redis_hear(tws_redis *r, tws__redis_user *u, tws_event_id id)
 {
     bool falls = tws_event_id_compare(id, u->heard) <= 0;
@@ -10709,7 +10761,7 @@ static bool tws__redis_hear(tws_redis *r, tws__redis_user *u, tws_event_id id)
     if (u->state != TWS__REDIS_LIVE) {
         return false;
     }
-    if (falls) {
+    if (falls || (next && r->replica)) {
         tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
         return false;
     }
@@ -10948,6 +11000,7 @@ TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link)
     tws_resp_init(&end->decoder, &limits);
     end->in_push = false;
     if (link == TWS_REDIS_COMMANDS) {
+        r->was_replica = r->replica;
         r->replica = false;
     }
     tws__redis_step(r, link, TWS__REDIS_HELLO);
@@ -11172,7 +11225,8 @@ TWS_API tws_status tws_redis_create(tws_redis **session, const tws_redis_desc *d
     tws_redis_desc d = *desc;
     const size_t buckets = 64;
     tws__redis_configure(&d);
-    size_t calls = (size_t)d.max_publishes + TWS__REDIS_LOADS + 2; /* TIME and a probe */
+    size_t calls = (size_t)d.max_publishes + TWS__REDIS_LOADS + 5; /* TIME, and of two beats
+                                                                             a probe and a try */
     size_t past = tws__max(d.load_bytes, (size_t)d.max_event_bytes + 32);
     size_t memory = sizeof(tws_redis) + calls * sizeof(tws__redis_call) +
                     TWS_REDIS_LINKS * tws__redis_in_bytes(&d) + past + d.max_event_bytes;
@@ -11948,7 +12002,7 @@ TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str rea
         }
         return;
     }
-    if (c->state == TWS__STREAM || c->state == TWS__HEAD || c->state == TWS__BODY) {
+    if (c->state <= TWS__STREAM) { /* a request that waits gets no answer any more */
         tws__conn_over(c, code);
         tws__conn_enter(c, TWS__FLUSH, t->now_ms);
     }
@@ -12615,7 +12669,7 @@ static long tws__sys_send(int fd, const tws_str *slices, size_t count)
 
 /* -- the other side: connecting, for section 21's Redis -- */
 
-#ifndef TASKWS_NO_REDIS
+#if !defined(TASKWS_NO_REDIS) && !defined(TASKWS_NO_JWT) /* section 21 alone connects */
 
 #define TWS__MAX_ADDRESSES 8
 
@@ -12711,7 +12765,7 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
 #endif
 }
 
-#endif /* TASKWS_NO_REDIS */
+#endif
 
 /* == 19. loop: readiness backends, timers, wake-up from other threads ====================
  * A backend is six functions of the same names; one #if chooses. Timers stand in a wheel: setting,
@@ -14525,6 +14579,13 @@ TWS_API const char *tws_peer_overload(const tws_peer *p)
     return (p->flags & TWS__PEER_CROWDED) != 0 ? "too_many_connections" : NULL;
 }
 
+/* What one connection says in another's turn would reach the other's client. */
+static tws_turn *tws__peer_turn(const tws_peer *p)
+{
+    TWS_ASSERT(p->thread->served == p);
+    return &p->thread->turn;
+}
+
 TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const char *content_type,
                               tws_str body)
 {
@@ -14536,7 +14597,7 @@ TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const c
     lines[b.len] = '\0';
     TWS_ASSERT(b.status == TWS_OK);
     bool last = (p->flags & TWS__PEER_EXCESS) != 0 || tws_server_draining(p->thread->server);
-    tws_conn_respond(&p->conn, &p->thread->turn, status, lines, content_type, body, last);
+    tws_conn_respond(&p->conn, tws__peer_turn(p), status, lines, content_type, body, last);
 }
 
 TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
@@ -14581,7 +14642,7 @@ TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_
     tws_buf_c(&b, p->thread->date);
     tws_buf_c(&b, head == NULL ? "" : head);
     lines[b.len] = '\0';
-    tws_conn_stream(&p->conn, &p->thread->turn, 200, lines, content_type);
+    tws_conn_stream(&p->conn, tws__peer_turn(p), 200, lines, content_type);
     tws_count(&p->thread->traffic.streams, 1);
     tws__peer_long(p, ops, data);
 }
@@ -14598,7 +14659,7 @@ TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const
         return false;
     }
     bool offered = protocol != NULL && tws_http_lists(request, "Sec-WebSocket-Protocol", protocol);
-    tws_conn_accept(&p->conn, &p->thread->turn, key, tws_str_c(offered ? protocol : NULL));
+    tws_conn_accept(&p->conn, tws__peer_turn(p), key, tws_str_c(offered ? protocol : NULL));
     tws_count(&p->thread->traffic.upgrades, 1);
     tws__peer_long(p, ops, data);
     return true;
@@ -14607,24 +14668,24 @@ TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const
 TWS_API bool tws_peer_send(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len)
 {
     tws_count(&p->thread->traffic.messages_out, 1);
-    return tws_conn_send(&p->conn, &p->thread->turn, opcode, payload, len, false);
+    return tws_conn_send(&p->conn, tws__peer_turn(p), opcode, payload, len, false);
 }
 
 TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const void *payload,
                                     size_t len)
 {
     tws_count(&p->thread->traffic.messages_out, 1);
-    return tws_conn_send(&p->conn, &p->thread->turn, opcode, payload, len, true);
+    return tws_conn_send(&p->conn, tws__peer_turn(p), opcode, payload, len, true);
 }
 
 TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len)
 {
-    return tws_conn_put(&p->conn, &p->thread->turn, data, len, false);
+    return tws_conn_put(&p->conn, tws__peer_turn(p), data, len, false);
 }
 
 TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count)
 {
-    if (!tws_conn_offer(&p->conn, &p->thread->turn, slices, count)) {
+    if (!tws_conn_offer(&p->conn, tws__peer_turn(p), slices, count)) {
         return false;
     }
     tws_count(&p->thread->traffic.messages_out, 1);
@@ -14647,7 +14708,7 @@ TWS_API void tws_peer_pull_later(tws_peer *p)
 
 TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason)
 {
-    tws_conn_close(&p->conn, &p->thread->turn, code, tws_str_c(reason));
+    tws_conn_close(&p->conn, tws__peer_turn(p), code, tws_str_c(reason));
 }
 
 TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
@@ -14666,7 +14727,9 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
 #define TWS__WARN_MS 60000u /* before a token ends */
 /* The longest of the server's own messages: a user id of control characters, six bytes for each. */
 #define TWS__SAY_MAX (TWS_MAX_USER_ID * 6 + 256)
+#define TWS__VERDICT_MS 30000u /* for a host's later answer */
 #define TWS__LOAD_MS 5000u  /* for a snapshot's past to be read */
+#define TWS__STORE_MS 30000u /* for Redis to store; its own deadlines are shorter */
 
 enum { TWS__WEBSOCKET, TWS__SSE, TWS__SNAPSHOT, TWS__PUBLISH, TWS__STATUS, TWS__METRICS };
 
@@ -14722,6 +14785,7 @@ typedef struct tws__seat {
     unsigned index;
     tws__session *offered_by; /* the batch was offered to this one in the present turn */
     size_t offered;
+    bool behind; /* a reader took all that it was offered, and there is more */
     tws_hub_batch batch;
     tws_counter auth_refused;
 } tws__seat;
@@ -14974,6 +15038,7 @@ static void tws__session_free(tws__session *s)
     if (seat->offered_by == s) {
         seat->offered_by = NULL;
     }
+    seat->behind = false; /* its group may go with it */
     if (s->reader.group != NULL) {
         tws_hub_detach(&s->reader);
     }
@@ -14985,6 +15050,7 @@ static void tws__session_free(tws__session *s)
 static void tws__session_done(tws__session *s)
 {
     tws_peer_set(s->peer, NULL, NULL);
+    tws_peer_set_timer(s->peer, UINT64_MAX);
     tws__session_free(s);
 }
 
@@ -15415,6 +15481,10 @@ struct tws__upstream {
     char reason[128];   /* under lock, as the next two */
     tws_redis_stats stats;
     tws__waiting *waiting;
+    uint32_t most;      /* that the hub is given before all its readers have been served, */
+    uint32_t room;      /* and what is left of that: events, and half KiB of them */
+    bool unheard;       /* the session holds more */
+    uint32_t held;      /* thread 0 waits for the other threads' readers */
 };
 
 #define TWS__MAX_ORDER_BYTES (8u << 20)
@@ -15607,14 +15677,27 @@ static void tws__upstream_stored(const tws_redis_event *ev)
     }
 }
 
+/* Redis gives a thousand events in the time in which a reader is given some dozens, and a ring
+ * holds but 256: so the hub is given a part of that at a time, and the next part when all readers
+ * have been served. Then nobody falls behind who takes what is offered; who does not, still does.
+ */
+static void tws__upstream_spend(tws__upstream *up, const tws_redis_event *ev)
+{
+    size_t cost = 1 + ev->json.len / 512;
+    up->room -= cost < up->room ? (uint32_t)cost : up->room;
+}
+
 static void tws__upstream_hear(tws__upstream *up)
 {
     tws_redis_event ev;
-    while (tws_redis_next(up->session, &ev) != TWS_REDIS_NONE) {
-        switch (ev.type) {
+    up->unheard = true;
+    while (up->room > 0) {
+        switch (tws_redis_next(up->session, &ev)) {
         case TWS_REDIS_NONE:
-            break;
+            up->unheard = false;
+            return;
         case TWS_REDIS_EVENT:
+            tws__upstream_spend(up, &ev);
             tws__upstream_event(up, &ev);
             break;
         case TWS_REDIS_LOADED:
@@ -15734,13 +15817,15 @@ static void tws__link_connect(tws__link *l)
 static void tws__link_receive(tws__link *l)
 {
     size_t room = 0;
+    if (l->up->unheard) {
+        return; /* what came before comes first */
+    }
     char *at = tws_redis_input(l->up->session, l->which, &room);
     long n = tws__sys_receive(l->guest.watch.fd, at, room);
     if (n > 0) {
         tws_redis_received(l->up->session, l->which, (size_t)n);
         tws__upstream_hear(l->up);
     } else if (n != -1) {
-        tws__upstream_hear(l->up);
         tws__link_failed(l, n == 0 ? "closed by Redis" : "connection lost");
     }
 }
@@ -15762,7 +15847,8 @@ static void tws__link_send(tws__link *l)
         blocked = (size_t)n < out.len;
     }
     if (l->guest.watch.fd >= 0 && !l->connecting) {
-        tws_guest_want(&l->guest, blocked ? TWS_READ | TWS_WRITE : TWS_READ);
+        bool wait = l->up->unheard && l->up->held != 0;
+        tws_guest_want(&l->guest, (wait ? 0u : TWS_READ) | (blocked ? TWS_WRITE : 0u));
     }
 }
 
@@ -15890,10 +15976,41 @@ static void tws__upstream_connect(tws__upstream *up)
     }
 }
 
+/* Have the readers of the other threads been served? Those of this one are at each turn's end. */
+static bool tws__upstream_served(const tws__upstream *up)
+{
+    unsigned i = 1;
+    while (i < up->ts->seats && tws_hub_inbox_empty(up->ts->seat[i].inbox)) {
+        i++;
+    }
+    return i >= up->ts->seats;
+}
+
+/* `held` is set before it is looked: a thread that is ready after that wakes this one. */
+static void tws__upstream_make_room(tws__upstream *up)
+{
+    if (up->room == 0) {
+        TWS__STORE(&up->held, 1u);
+    }
+    if (tws__upstream_served(up)) {
+        up->room = up->most;
+        TWS__STORE(&up->held, 0u);
+    }
+}
+
+/* A thread has served its readers. */
+static void tws__upstream_release(tws__upstream *up)
+{
+    if (TWS__LOAD(&up->held) != 0) {
+        tws_server_wake(up->ts->server, 0);
+    }
+}
+
 /* Bring session, sockets and hub up to date: at the end of every turn of thread 0. */
 static void tws__upstream_run(tws__upstream *up)
 {
     uint64_t now_ms = tws_sys_now_ms();
+    tws__upstream_make_room(up);
     tws_redis_tick(up->session, now_ms);
     tws__upstream_hear(up);
     tws__upstream_orders(up);
@@ -15908,7 +16025,8 @@ static void tws__upstream_run(tws__upstream *up)
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
         tws__link_follow(&up->link[i]); /* what failed just now is given up at once */
     }
-    tws_guest_alarm(&up->alarm, tws_redis_deadline(up->session));
+    bool soon = up->unheard && up->held == 0;
+    tws_guest_alarm(&up->alarm, soon ? now_ms : tws_redis_deadline(up->session));
     TWS__LOCK(&up->lock);
     tws_redis_stat(up->session, &up->stats);
     TWS__UNLOCK(&up->lock);
@@ -15994,6 +16112,10 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
         tws_buf_c(error, " (redis://user:password@host:port/db or unix://path)");
         return status;
     }
+    uint32_t events = tws__or_default(d->retain_events, 256);
+    uint32_t bytes = tws__or_default(d->retain_bytes, 256 * 1024);
+    up->most = 1 + (uint32_t)tws__min64(events / 5, bytes / 4096);
+    up->room = up->most;
     memset(&rd, 0, sizeof rd);
     rd.allocator = d->allocator;
     rd.url = &up->url;
@@ -16078,6 +16200,7 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
     tws__waiting_enlist(w);
     s->phase = TWS__STORING;
     tws_peer_set(s->peer, &tws__waiting_ops, s);
+    tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__STORE_MS);
     uint32_t ordered = 0;
     for (uint64_t n = 0; tws__next_event(s, &body, &n, &json); ordered++) {
         tws_str key = tws__event_key(s, n, memory);
@@ -16105,7 +16228,38 @@ static void tws__upstream_write_status(tws__upstream *up, tws_buf *b)
     tws_json_write_member_u64(b, "round_trip_ms", n.round_trip_ms);
     tws_json_write_member_u64(b, "users", n.users);
     tws_json_write_member_u64(b, "connects", n.connects);
+    tws_json_write_member_u64(b, "events", n.events);
+    tws_json_write_member_u64(b, "dropped", n.dropped);
+    tws_json_write_member_u64(b, "not_json", n.not_json);
+    tws_json_write_member_u64(b, "lost", n.lost);
+    tws_json_write_member_u64(b, "stored", n.stored);
+    tws_json_write_member_u64(b, "failed", n.failed);
     tws_buf_c(b, "}");
+}
+
+static void tws__upstream_write_metrics(tws__upstream *up, tws_buf *b)
+{
+    TWS__LOCK(&up->lock);
+    tws_redis_stats n = up->stats;
+    TWS__UNLOCK(&up->lock);
+    const struct {
+        const char *name, *help, *type;
+        uint64_t value;
+    } row[] = {
+        {"taskws_redis_users", "Users subscribed to, or about to be.", "gauge", n.users},
+        {"taskws_redis_round_trip_ms", "Of the last probe.", "gauge", n.round_trip_ms},
+        {"taskws_redis_connects_total", "Connections to Redis.", "counter", n.connects},
+        {"taskws_redis_failures_total", "Connections that failed or ended.", "counter", n.failures},
+        {"taskws_redis_events_total", "Events from Redis.", "counter", n.events},
+        {"taskws_redis_dropped_total", "Events that were too big or empty.", "counter", n.dropped},
+        {"taskws_redis_not_json_total", "Events that were no JSON.", "counter", n.not_json},
+        {"taskws_redis_lost_total", "Times that a user's events were gone.", "counter", n.lost},
+        {"taskws_redis_stored_total", "Events stored in Redis.", "counter", n.stored},
+        {"taskws_redis_failed_total", "Events that could not be stored.", "counter", n.failed},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        tws_metrics_write(b, row[i].name, row[i].help, row[i].type, NULL, row[i].value);
+    }
 }
 
 #else
@@ -16123,9 +16277,11 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
 
 static void tws__upstream_start(tws__upstream *up) { (void)up; }
 static void tws__upstream_run(tws__upstream *up) { (void)up; }
+static void tws__upstream_release(tws__upstream *up) { (void)up; }
 static void tws__upstream_free(tws__upstream *up) { (void)up; }
 static const char *tws__upstream_fault(const tws__upstream *up) { return up == NULL ? NULL : ""; }
 static void tws__upstream_write_status(tws__upstream *up, tws_buf *b) { (void)up; (void)b; }
+static void tws__upstream_write_metrics(tws__upstream *up, tws_buf *b) { (void)up; (void)b; }
 static const tws_hub_upstream *tws__upstream_seam(tws__upstream *up, tws_hub_upstream *seam)
 {
     (void)up;
@@ -16291,6 +16447,9 @@ static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
     tws_metrics_write(b, "taskws_build_info", "Version and readiness backend.", "gauge",
                       TWS__EPOLL ? "version=\"" TWS_VERSION "\",backend=\"epoll\""
                                  : "version=\"" TWS_VERSION "\",backend=\"poll\"", 1);
+    if (ts->up != NULL) {
+        tws__upstream_write_metrics(ts->up, b);
+    }
 }
 
 static void tws__respond_metrics(tws_task_server *ts, tws_peer *p)
@@ -16305,7 +16464,7 @@ static void tws__respond_metrics(tws_task_server *ts, tws_peer *p)
 
 static void tws__session_status(tws__session *s, const tws_identity *who)
 {
-    char memory[2048];
+    char memory[4096];
     tws_buf b;
     tws_buf_fixed(&b, memory, sizeof memory);
     tws__write_status(s, who, &b);
@@ -16418,7 +16577,7 @@ static void tws__session_ask_host(tws__session *s, const tws_identity *who, tws_
     }
     tws_verdict verdict = ts->desc.authorize(ts->desc.context, &question);
     if (verdict == TWS_LATER) {
-        tws_peer_set_timer(s->peer, UINT64_MAX);
+        tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__VERDICT_MS);
         return;
     }
     tws_auth_remember(cache, token, tws__verdict_key(s, memory), verdict == TWS_ALLOW);
@@ -16579,6 +16738,7 @@ static void tws__on_stream_taken(tws_peer *p, size_t n)
     bool more = seat->batch.more || seat->offered < seat->batch.count;
     tws_hub_advance(&s->reader, &seat->batch, n);
     if (n == seat->offered && more) {
+        seat->behind = seat->behind || n > 0;
         tws_peer_pull_later(p);
     }
 }
@@ -16590,8 +16750,10 @@ static void tws__on_stream_timer(tws_peer *p)
         tws__session_refuse(s, "auth_timeout");
         return;
     }
-    if (s->phase == TWS__LOADING) {
-        tws__session_refuse(s, "unavailable");
+    if (s->phase == TWS__LOADING || s->phase == TWS__STORING || s->phase == TWS__AWAIT_VERDICT) {
+        /* The connection ends too: an answer that comes late finds nobody, not the next request. */
+        tws__session_refuse(s, s->phase == TWS__AWAIT_VERDICT ? "internal" : "unavailable");
+        tws_peer_close(p, 1011, "no answer in time");
         return;
     }
     if (s->phase != TWS__LIVE) {
@@ -16625,6 +16787,24 @@ static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason)
     tws__session_free(s);
 }
 
+/* A batch for each reader of a group. */
+static void tws__seat_serve(tws__seat *seat, tws_hub_group *g)
+{
+    tws_hub_reader *next = NULL;
+    seat->behind = false;
+    for (tws_hub_reader *r = tws_hub_first_reader(g); r != NULL; r = next) {
+        next = r->next; /* r may leave when it is served */
+        tws__session *s = (tws__session *)(void *)r;
+        if (s->phase == TWS__LOADING) {
+            tws_server_post(seat->ts->server, tws_peer_id_of(s->peer), tws__snapshot_posted, NULL);
+        } else {
+            tws_peer_pull(s->peer);
+        }
+    }
+}
+
+#define TWS__ROUNDS 8 /* of batches in one turn: what an upstream gives at a time, twice */
+
 /* News from the hub: every group that has some, and each of its readers. */
 static void tws__on_turn(void *context, unsigned thread)
 {
@@ -16634,19 +16814,16 @@ static void tws__on_turn(void *context, unsigned thread)
         tws__upstream_run(ts->up);
     }
     for (tws_hub_group *g = tws_hub_news(seat->inbox); g != NULL; g = tws_hub_news(seat->inbox)) {
-        tws_hub_reader *next = NULL;
-        for (tws_hub_reader *r = tws_hub_first_reader(g); r != NULL; r = next) {
-            next = r->next; /* r may leave when it is served */
-            tws__session *s = (tws__session *)(void *)r;
-            if (s->phase == TWS__LOADING) {
-                tws_server_post(ts->server, tws_peer_id_of(s->peer), tws__snapshot_posted, NULL);
-            } else {
-                tws_peer_pull(s->peer);
-            }
+        tws__seat_serve(seat, g);
+        for (int round = 1; seat->behind && round < TWS__ROUNDS; round++) {
+            tws__seat_serve(seat, g); /* there is one, so there is g */
         }
         tws_hub_batch_free(&seat->batch); /* what it holds is old when the group has news again */
     }
     tws_hub_batch_free(&seat->batch);
+    if (ts->up != NULL && thread != 0) {
+        tws__upstream_release(ts->up);
+    }
 }
 
 static void tws__on_second(void *context, uint64_t wall_ms)
@@ -16695,12 +16872,11 @@ static bool tws__session_parameters(tws__session *s, const tws_http_request *r, 
                           : raw               ? TWS_FORMAT_RAW
                                               : TWS_FORMAT_ENVELOPE);
     times = tws_http_query(r->query, "format", &value);
-    if (times == 0 || s->kind == TWS__SSE) {
-        return times <= 1;
+    bool is_raw = times == 1 && tws_str_eq_c(value, "raw");
+    if (times != 0 && s->kind != TWS__SSE) {
+        s->format = (uint8_t)(is_raw ? TWS_FORMAT_RAW : TWS_FORMAT_ENVELOPE);
     }
-    bool is_raw = tws_str_eq_c(value, "raw");
-    s->format = (uint8_t)(is_raw ? TWS_FORMAT_RAW : TWS_FORMAT_ENVELOPE);
-    return times == 1 && (is_raw || tws_str_eq_c(value, "json"));
+    return times == 0 || is_raw || (times == 1 && tws_str_eq_c(value, "json"));
 }
 
 static void tws__session_begin(tws__session *s, const tws_http_request *r)
@@ -16802,8 +16978,8 @@ static void tws__open_user_session(tws_task_server *ts, tws_peer *p, const tws_h
 
 static void tws__on_tasks_get(tws_peer *p, const tws_http_request *r, void *context)
 {
-    bool websocket =
-        tws_http_find(r, "Upgrade") != NULL || tws_http_find(r, "Sec-WebSocket-Key") != NULL;
+    bool websocket = tws_http_lists(r, "Upgrade", "websocket") ||
+                     tws_http_find(r, "Sec-WebSocket-Key") != NULL;
     bool sse = tws_http_lists(r, "Accept", "text/event-stream");
     tws__open_user_session((tws_task_server *)context, p, r,
                            websocket ? (uint8_t)TWS__WEBSOCKET : sse ? (uint8_t)TWS__SSE

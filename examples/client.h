@@ -35,6 +35,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,7 +46,7 @@ typedef enum client_result { CLIENT_MESSAGE, CLIENT_CLOSED, CLIENT_TIMEOUT } cli
 typedef struct client {
     int fd; /* -1: not connected */
     char host[300]; /* host:port, as the Host field wants it */
-    char error[200]; /* why the last call failed */
+    char error[400]; /* why the last call failed */
     bool timed_out;
     bool reset; /* the connection ended by a reset: something may be lost */
     uint64_t heard_ms; /* when the last byte came */
@@ -137,15 +138,20 @@ static inline bool client_try(client *c, const struct addrinfo *a, uint64_t unti
     return error == 0 || client_fail(c, strerror(error), "");
 }
 
+static inline void client_init(client *c)
+{
+    memset(c, 0, sizeof *c);
+    c->fd = -1;
+    tws_buf_init(&c->body, NULL, CLIENT_MAX_BODY);
+    signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error to return */
+}
+
 static inline bool client_connect(client *c, const char *host, const char *port, int timeout_ms)
 {
     const uint64_t until = client_now_ms() + (uint64_t)timeout_ms;
     struct addrinfo want, *found = NULL;
-    memset(c, 0, sizeof *c);
-    c->fd = -1;
-    tws_buf_init(&c->body, NULL, CLIENT_MAX_BODY);
+    client_init(c);
     snprintf(c->host, sizeof c->host, strchr(host, ':') != NULL ? "[%s]:%s" : "%s:%s", host, port);
-    signal(SIGPIPE, SIG_IGN); /* a peer that has gone is an error to return */
     memset(&want, 0, sizeof want);
     want.ai_socktype = SOCK_STREAM;
     int error = getaddrinfo(host, port, &want, &found);
@@ -161,6 +167,29 @@ static inline bool client_connect(client *c, const char *host, const char *port,
     }
     freeaddrinfo(found);
     return connected;
+}
+
+static inline bool client_connect_unix(client *c, const char *path, int timeout_ms)
+{
+    struct sockaddr_un name;
+    struct addrinfo a;
+    client_init(c);
+    memset(&name, 0, sizeof name);
+    memset(&a, 0, sizeof a);
+    if (strlen(path) >= sizeof name.sun_path) {
+        return client_fail(c, path, "too long for a socket's path");
+    }
+    name.sun_family = AF_UNIX;
+    strcpy(name.sun_path, path);
+    a.ai_family = AF_UNIX;
+    a.ai_socktype = SOCK_STREAM;
+    a.ai_addr = (struct sockaddr *)&name;
+    a.ai_addrlen = sizeof name;
+    if (!client_try(c, &a, client_now_ms() + (uint64_t)timeout_ms)) {
+        client_disconnect(c);
+        return false;
+    }
+    return true;
 }
 
 /* Has the peer said or ended something since? A kept connection is not to be used again then. */

@@ -2,6 +2,7 @@
 #define TASKWS_IMPLEMENTATION
 #define TASKWS_NO_SERVER
 #include "common.h"
+#include "redis_client.h"
 
 static const char help[] =
     "usage: publish --user ID [options] EVENT            one event: a JSON object\n"
@@ -16,7 +17,13 @@ static const char help[] =
     "  --progress NUMBER   0 to 100\n"
     "  --message TEXT\n"
     "  --name TEXT         the task's name for people\n"
-    "  --redis URL         publish over Redis instead\n"
+    "  --idempotency-key KEY   publishing again with the same key stores nothing again, and\n"
+    "                      prints the same id; of a stream each line has its own, KEY:LINE\n"
+    "  --redis URL         publish over Redis, which needs no server and no token:\n"
+    "                      redis://user:password@host:port/db or unix://path?db=N\n"
+    "  --redis-file FILE   where the URL stands, since others can see a command line\n"
+    "  --live              with Redis: deliver and do not store; prints, instead of an id, how\n"
+    "                      many servers heard it\n"
     "  --help\n"
     "\n"
     "Lines are published as they come, many at once where they come faster. The ids of the\n"
@@ -25,18 +32,36 @@ static const char help[] =
 
 #define TIMEOUT_MS 15000
 #define BATCH (60u << 10) /* below the server's 64 KiB for a body */
+#define MAX_EVENT (64u << 10)
+#define MAX_KEY 180 /* bytes: a server takes 200, a line's number included */
 
 typedef struct job {
     options common;
     const char *event;
     const char *task_id, *status, *progress, *message, *name;
-    const char *redis;
-    client connection;
-    tws_buf token, head, target;
+    const char *key;
     size_t lines; /* published so far */
+    client connection;
+    tws_buf token, fields, head, target;
+    const char *redis_url, *redis_file;
+    bool live;
+    tws_redis_url url;
+    redis_client redis;
+    tws_buf channel, commands;
+    char sha[2 * TWS_SHA1_BYTES + 1]; /* of the script, in hexadecimal */
 } job;
 
-/* -- sending -- */
+/* Each line of a stream has a key of its own, the same however the stream is cut into requests. */
+static void write_key(const job *j, tws_buf *b, bool many, size_t line)
+{
+    tws_buf_c(b, j->key);
+    if (many) {
+        tws_buf_char(b, ':');
+        tws_buf_u64(b, line);
+    }
+}
+
+/* -- over HTTP -- */
 
 static bool connect_if_needed(job *j)
 {
@@ -78,15 +103,29 @@ static int refused(const job *j, bool many)
     return 1;
 }
 
-/* Publish one object, or whole lines of them. Returns the exit status. */
-static int publish(job *j, tws_str body, bool many)
+/* A server numbers the lines of each request anew, so with a key each line is a request. */
+static void write_fields(job *j, bool many)
+{
+    tws_buf *b = &j->fields;
+    tws_buf_clear(b);
+    tws_buf_c(b, many && j->key == NULL ? "Content-Type: application/x-ndjson\r\n"
+                                        : "Content-Type: application/json\r\n");
+    if (j->key != NULL) {
+        tws_buf_c(b, "Idempotency-Key: ");
+        write_key(j, b, many, j->lines + 1);
+        tws_buf_c(b, "\r\n");
+    }
+    tws_buf_char(b, '\0');
+}
+
+static int publish_over_http(job *j, tws_str body, bool many)
 {
     client *c = &j->connection;
     if (!options_token(&j->common, j->common.user, "publish", 300, &j->token)) {
         return 1;
     }
-    authorization(&j->head, &j->token, many ? "Content-Type: application/x-ndjson\r\n"
-                                            : "Content-Type: application/json\r\n");
+    write_fields(j, many);
+    authorization(&j->head, &j->token, j->fields.ptr);
     if (!connect_if_needed(j) ||
         !client_request(c, "POST", j->target.ptr, j->head.ptr, body, TIMEOUT_MS)) {
         fprintf(stderr, "%s:%s: %s\n", j->common.host, j->common.port, c->error);
@@ -100,6 +139,176 @@ static int publish(job *j, tws_str body, bool many)
         client_disconnect(c);
     }
     return 0;
+}
+
+/* -- over Redis, as any worker may -- */
+
+/* The next event of a text that is one, or has one on each line that is not blank. */
+static bool next_event(tws_str *rest, bool many, tws_str *event, size_t *line)
+{
+    while (rest->len > 0) {
+        size_t n = many ? tws_str_find(*rest, '\n') : rest->len;
+        *event = tws_str_trim(tws_str_of(rest->ptr, n));
+        *rest = tws_str_from(*rest, n + 1);
+        *line += 1;
+        if (event->len > 0 && !tws_str_eq_c(*event, "\r")) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static int complain(bool many, size_t line, const char *what, const char *more)
+{
+    if (many) {
+        fprintf(stderr, "line %zu: ", line);
+    }
+    print_text(stderr, tws_str_c(what));
+    fprintf(stderr, "%s%s%s\n", more[0] != '\0' ? " (" : "", more, more[0] != '\0' ? ")" : "");
+    return 1;
+}
+
+/* Why an event must not be published; NULL if it may. Redis takes anything. */
+static const char *not_an_event(tws_str json)
+{
+    tws_json_token value;
+    switch (tws_json_member(json, tws_str_c("task_id"), &value)) {
+    case TWS_ERR_SYNTAX: return "this is not JSON";
+    case TWS_ERR_ARGUMENT: return "this is not a JSON object";
+    default: return json.len > MAX_EVENT ? "above 64 KiB, which servers do not deliver" : NULL;
+    }
+}
+
+/* The first of a row of commands brings the script along, so that none behind it can miss it. */
+static void write_event(job *j, tws_str json, bool many, size_t line)
+{
+    tws_buf *out = &j->commands;
+    char memory[MAX_KEY + 32];
+    tws_buf key;
+    const bool first = out->len == 0;
+    if (j->live) {
+        tws_resp_command(out, 3);
+        tws_resp_word_c(out, "PUBLISH");
+        tws_resp_word(out, tws_buf_view(&j->channel));
+        tws_resp_word(out, json);
+        return;
+    }
+    tws_resp_command(out, j->key != NULL ? 8 : 5);
+    tws_resp_word_c(out, first ? "EVAL" : "EVALSHA");
+    tws_resp_word_c(out, first ? tws_redis_script() : j->sha);
+    tws_resp_word_c(out, "1");
+    tws_resp_word(out, tws_buf_view(&j->channel));
+    tws_resp_word(out, json);
+    if (j->key != NULL) {
+        tws_buf_fixed(&key, memory, sizeof memory);
+        write_key(j, &key, many, line);
+        tws_resp_word_c(out, ""); /* as many events as the script keeps */
+        tws_resp_word_c(out, ""); /* and as long */
+        tws_resp_word(out, tws_buf_view(&key));
+    }
+}
+
+/* Write the commands of all events, or of none if one is wrong. */
+static bool write_events(job *j, tws_str text, bool many)
+{
+    size_t line = j->lines;
+    for (tws_str event; next_event(&text, many, &event, &line);) {
+        const char *why = not_an_event(event);
+        if (why != NULL) {
+            complain(many, line, why, "");
+            return false;
+        }
+        write_event(j, event, many, line);
+    }
+    return true;
+}
+
+/* Each event has its answer, in order. */
+static int read_answers(job *j, tws_str text, bool many)
+{
+    size_t line = j->lines;
+    int status = 0;
+    for (tws_str event; next_event(&text, many, &event, &line);) {
+        redis_reply reply;
+        if (!redis_read(&j->redis, &reply, TIMEOUT_MS)) {
+            return complain(many, line, j->redis.link.error,
+                            j->key != NULL ? "stored or not is unknown; publish again with this key"
+                                           : "from here on, stored or not is unknown; with an "
+                                             "--idempotency-key it could be published again");
+        }
+        if (reply.type == TWS_RESP_SERVER_ERROR) {
+            status = complain(many, line, reply.text, redis_advice(reply.text));
+        } else if (j->live) {
+            printf("%lld\n", (long long)reply.integer);
+        } else {
+            printf("%s\n", reply.text);
+        }
+    }
+    fflush(stdout);
+    return status;
+}
+
+static int publish_over_redis(job *j, tws_str text, bool many)
+{
+    redis_client *r = &j->redis;
+    tws_buf_clear(&j->commands);
+    if (!write_events(j, text, many)) {
+        return 1;
+    }
+    if (client_stale(&r->link)) { /* closed for being idle, say */
+        client_disconnect(&r->link);
+        if (!redis_connect(r, &j->url, TIMEOUT_MS)) {
+            fprintf(stderr, "Redis at %s: ", r->where);
+            return complain(false, 0, r->link.error, "");
+        }
+    }
+    if (!client_flush(&r->link, &j->commands, TIMEOUT_MS)) {
+        fprintf(stderr, "Redis at %s: %s\n", r->where, r->link.error);
+        return 1;
+    }
+    return read_answers(j, text, many);
+}
+
+static int prepare_redis(job *j)
+{
+    const char *why;
+    uint8_t digest[TWS_SHA1_BYTES];
+    tws_buf file;
+    tws_buf_init(&file, NULL, 4096);
+    if (j->redis_file != NULL && !read_file(j->redis_file, &file)) {
+        return 1;
+    }
+    tws_str url = j->redis_file != NULL ? tws_buf_view(&file) : tws_str_c(j->redis_url);
+    tws_status status = tws_redis_url_parse(url, &j->url, &why);
+    if (status != TWS_OK) {
+        fprintf(stderr, "--redis: %s\n", why);
+        return status == TWS_ERR_UNAVAILABLE ? 1 : 2;
+    }
+    tws_wipe(file.ptr, file.len);
+    tws_buf_free(&file);
+    tws_buf_init(&j->commands, NULL, CLIENT_MAX_BODY);
+    tws_buf_init(&j->channel, NULL, 4096);
+    tws_buf_c(&j->channel, "task_status:");
+    tws_buf_c(&j->channel, j->common.user);
+    tws_sha1(tws_redis_script(), strlen(tws_redis_script()), digest);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        snprintf(j->sha + 2 * i, 3, "%02x", digest[i]);
+    }
+    j->redis.link.fd = -1;
+    return 0;
+}
+
+/* -- either way -- */
+
+static bool over_redis(const job *j)
+{
+    return j->redis_url != NULL || j->redis_file != NULL;
+}
+
+/* Publish one object, or whole lines of them. Returns the exit status. */
+static int publish(job *j, tws_str text, bool many)
+{
+    return over_redis(j) ? publish_over_redis(j, text, many) : publish_over_http(j, text, many);
 }
 
 /* -- one event -- */
@@ -149,11 +358,11 @@ static size_t count_lines(tws_str s)
 }
 
 /* The length of as many whole lines as fit into one request; 0 while there is none. */
-static size_t whole_lines(tws_str s)
+static size_t whole_lines(tws_str s, size_t most)
 {
     size_t end = 0;
     size_t line = tws_str_find(s, '\n');
-    while (line < s.len && (end == 0 || line < BATCH)) {
+    while (line < s.len && (end == 0 || line < most)) {
         end = line + 1;
         line = end + tws_str_find(tws_str_from(s, end), '\n');
     }
@@ -165,7 +374,8 @@ static int publish_waiting(job *j, tws_buf *waiting, bool at_end)
     if (at_end && waiting->len > 0 && waiting->ptr[waiting->len - 1] != '\n') {
         tws_buf_char(waiting, '\n');
     }
-    for (size_t n = whole_lines(tws_buf_view(waiting)); n > 0;) {
+    const size_t most = j->key != NULL && !over_redis(j) ? 0 : BATCH;
+    for (size_t n = whole_lines(tws_buf_view(waiting), most); n > 0;) {
         const tws_str lines = tws_str_of(waiting->ptr, n);
         int status = tws_str_trim(lines).len > 1 ? publish(j, lines, true) : 0;
         if (status != 0) {
@@ -173,7 +383,7 @@ static int publish_waiting(job *j, tws_buf *waiting, bool at_end)
         }
         j->lines += count_lines(lines);
         tws_buf_consume(waiting, n);
-        n = whole_lines(tws_buf_view(waiting));
+        n = whole_lines(tws_buf_view(waiting), most);
     }
     return 0;
 }
@@ -217,13 +427,35 @@ static bool take(arguments *a, job *j)
            option_of_secret(a, &j->common) || option(a, "--task-id", &j->task_id) ||
            option(a, "--status", &j->status) || option(a, "--progress", &j->progress) ||
            option(a, "--message", &j->message) || option(a, "--name", &j->name) ||
-           option(a, "--redis", &j->redis);
+           option(a, "--idempotency-key", &j->key) || option(a, "--redis", &j->redis_url) ||
+           option(a, "--redis-file", &j->redis_file) || flag(a, "--live", &j->live);
+}
+
+static void check_key(const char *key)
+{
+    char copy[MAX_KEY + 1];
+    if (key[0] == '\0') {
+        usage_error("is empty", "--idempotency-key");
+    }
+    option_copy(copy, sizeof copy, tws_str_c(key), "--idempotency-key");
 }
 
 static void check(const job *j, bool parts)
 {
     if (j->common.user == NULL) {
         usage_error("is needed", "--user");
+    }
+    if (j->common.user[0] == '\0' || strlen(j->common.user) > TWS_MAX_USER_ID) {
+        usage_error("has 1 to 128 bytes", "--user");
+    }
+    if (j->key != NULL) {
+        check_key(j->key);
+    }
+    if (j->live && (!over_redis(j) || j->key != NULL)) {
+        usage_error("wants --redis and no --idempotency-key", "--live");
+    }
+    if (j->event != NULL && j->event[0] == '\0') {
+        usage_error("an event is a JSON object", "''");
     }
     if (parts && j->event != NULL) {
         usage_error("an event and parts of one", j->event);
@@ -251,16 +483,19 @@ int main(int argc, char **argv)
         fputs(help, stdout);
         return 0;
     }
-    if (j.redis != NULL) {
-        fprintf(stderr, "--redis: not in this build yet\n");
-        return 1;
-    }
     const bool parts = j.task_id != NULL || j.status != NULL || j.progress != NULL ||
                        j.message != NULL || j.name != NULL;
     check(&j, parts);
+    if (over_redis(&j)) {
+        int status = prepare_redis(&j);
+        if (status != 0) {
+            return status;
+        }
+    }
     options_end(&j.common);
     j.connection.fd = -1;
     tws_buf_init(&j.token, NULL, 65536);
+    tws_buf_init(&j.fields, NULL, 4096);
     tws_buf_init(&j.head, NULL, 65536);
     tws_buf_init(&j.target, NULL, 4096);
     tasks_target(&j.target, &j.common, j.common.user, "");

@@ -5,7 +5,7 @@
 
 static const char usage[] =
     "usage: server [options]\n"
-    "Serves each user's background tasks, live, to browsers; workers publish over HTTP.\n"
+    "Serves each user's background tasks, live, to browsers; workers publish over HTTP or Redis.\n"
     "Every option is also an environment variable: --max-per-user is TASKWS_MAX_PER_USER.\n"
     "\n"
     "where\n"
@@ -22,7 +22,9 @@ static const char usage[] =
     "  --origin LIST          Origins allowed, separated by commas; * any (any)\n"
     "  --cookie NAME          also take the token from that cookie (off; then --origin counts)\n"
     "store\n"
-    "  --redis URL            Redis, redis://user:password@host:port/db (the in-memory store)\n"
+    "  --redis URL            redis://user:password@host:port/db or unix://path?db=N, where workers\n"
+    "                         and other servers publish too (a store in this process's memory);\n"
+    "                         better in the environment if it has a password\n"
     "limits\n"
     "  --max-connections N    in all (as open files allow, less 64)\n"
     "  --max-per-user N       readers of one user; 0 off (64)\n"
@@ -206,8 +208,7 @@ static void read_options(options *o, int argc, char **argv)
         } else if (strcmp(argv[i], "--version") == 0) {
             print_and_end("taskws " TWS_VERSION "\n");
         } else if (strcmp(argv[i], "--redis-script") == 0) {
-            fputs("server: Redis is not in this build yet\n", stderr);
-            exit(1);
+            print_and_end(tws_redis_script());
         } else if (strcmp(argv[i], "--routes") == 0) {
             o->routes = true;
         } else {

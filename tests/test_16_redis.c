@@ -1363,11 +1363,11 @@ TEST("a publish that Redis refuses fails with the reason, and the state says whe
          "allowed.) state(oom: ERR Error running script (call to f_0): @user_script:3: -OOM command "
          "not allowed.)"},
         {"-MISCONF Errors writing to the AOF file: No space left on device\r\n",
-         "failed(1 refused: MISCONF Errors writing to the AOF file: No space left on device) "
-         "state(refused: MISCONF Errors writing to the AOF file: No space left on device)"},
+         "failed(1 readonly: MISCONF Errors writing to the AOF file: No space left on device) "
+         "state(readonly: MISCONF Errors writing to the AOF file: No space left on device)"},
         {"-NOREPLICAS Not enough good replicas to write.\r\n",
-         "failed(1 refused: NOREPLICAS Not enough good replicas to write.) "
-         "state(refused: NOREPLICAS Not enough good replicas to write.)"},
+         "failed(1 readonly: NOREPLICAS Not enough good replicas to write.) "
+         "state(readonly: NOREPLICAS Not enough good replicas to write.)"},
         {"-WRONGTYPE Operation against a key\r\n", "failed(1 refused: WRONGTYPE Operation against a key)"},
         {"-NOPERM no permissions\r\n", "failed(1 refused: NOPERM no permissions)"},
         {"-ERR unknown command `EVALSHA`, with args beginning with: `x`\r\n",
@@ -1389,6 +1389,32 @@ TEST("a publish that Redis refuses fails with the reason, and the state says whe
         output(C);
         feed(C, "$3\r\n5-0\r\n");
         CHECK_EQ(tws_redis_now(r, NULL), TWS_REDIS_IS_READY);
+        end();
+    }
+}
+
+TEST("while Redis stores nothing, a key is tried with every beat, until it is taken")
+{
+    static const struct {
+        const char *answer, *state;
+    } rows[] = {
+        {"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "oom"},
+        {"-NOREPLICAS Not enough good replicas to write.\r\n", "readonly"},
+        {"+OK\r\n", "ready"},
+        {"-NOPERM User taskws has no permissions to run the 'set' command\r\n", "ready"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        test_row(rows[i].answer, i);
+        begin_open("redis://h");
+        publish("42", "1", NULL, 1);
+        output(C);
+        feed(C, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+        wait_ms(3000);
+        CHECK_STR(output(C), "TIME | PUBLISH PROBE 2 | SET PROBE  PX 1");
+        feed(C, "*2\r\n$1\r\n5\r\n$1\r\n0\r\n:1\r\n");
+        CHECK_EQ(tws_redis_now(r, NULL), TWS_REDIS_IS_OOM);
+        feed(C, rows[i].answer);
+        CHECK_STR(tws_str_c(tws_redis_state_word(tws_redis_now(r, NULL))), rows[i].state);
         end();
     }
 }
@@ -1466,21 +1492,24 @@ TEST("publishing is unavailable, full or refused for what is wrong with it, each
     end();
 }
 
-TEST("a replica delivers, stores nothing, and is looked at again")
+static void open_replica(void)
 {
-    begin_live("42", ONE_ENTRY);
-    tws_redis_closed(r, C, "reset");
-    wait_ms(50);
     tws_redis_connected(r, C);
     output(C);
     feed(C, "%2\r\n$4\r\nrole\r\n$7\r\nreplica\r\n$7\r\nmodules\r\n*1\r\n%1\r\n+role\r\n+master\r\n");
     output(C);
     feed(C, "+PONG\r\n");
+}
+
+TEST("a replica delivers, stores nothing, and is looked at again until it is one no more")
+{
+    begin_live("42", ONE_ENTRY);
+    tws_redis_closed(r, C, "reset");
+    wait_ms(50);
+    open_replica();
     CHECK_STR(notes(), "state(unreachable: reset) state(readonly: it is a replica)");
     CHECK(tws_redis_state_delivers(tws_redis_now(r, NULL)));
     CHECK_EQ(publish("42", "1", NULL, 1), TWS_ERR_UNAVAILABLE);
-    message("42", "6-0 6");
-    CHECK_STR(notes(), "event(42 6-0 6)");
     output(C);
     feed(C, TIME_ANSWER ":1\r\n");
     feed_push("message", probe_channel, "2");
@@ -1492,9 +1521,37 @@ TEST("a replica delivers, stores nothing, and is looked at again")
     wait_ms(1);
     CHECK_EQ(tws_redis_connection(r, C), 0);
     wait_ms(50);
+    open_replica();
+    CHECK(tws_redis_connection(r, S) != 0);
+    CHECK_STR(notes(), "");
+    wait_ms(5000);
+    wait_ms(50);
     open_commands();
+    CHECK_EQ(tws_redis_connection(r, S), 0);
+    wait_ms(50);
+    open_subscriber();
     CHECK_STR(notes(), "state(ready)");
+    CHECK_STR(output(S), "SUBSCRIBE task_status:42");
     CHECK_EQ(publish("42", "1", NULL, 1), TWS_OK);
+    end();
+}
+
+TEST("what a replica pushes is read from its stream, since it may have more")
+{
+    begin_live("42", ONE_ENTRY);
+    tws_redis_closed(r, C, "reset");
+    wait_ms(50);
+    open_replica();
+    notes();
+    message("42", "{}");
+    CHECK_STR(notes(), "event(42 0-0 {})");
+    output(C);
+    message("42", "7-0 7");
+    CHECK_STR(notes(), "");
+    CHECK_STR(output(C), "XRANGE task_status:42 5-0 + COUNT 256");
+    feed(C, TIME_ANSWER ":1\r\n*3\r\n" ENTRY("5-0", "1", "5") ENTRY("6-0", "1", "6")
+            ENTRY("7-0", "1", "7"));
+    CHECK_STR(notes(), "event(42 6-0 6) event(42 7-0 7)");
     end();
 }
 
@@ -1679,6 +1736,144 @@ TEST("output is taken in any pieces")
         CHECK(memcmp(all, all + i * (total / 10), total / 10) == 0);
     }
     end();
+}
+
+/* -- out of memory -- */
+
+static char served[8192];
+
+static void serve_push(const char *kind, tws_str channel, const char *payload)
+{
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", (int)channel.len, channel.ptr);
+    feed_push(kind, name, payload);
+}
+
+/* A Redis that answers everything at once, but has lost the script. */
+static void serve(tws_redis_link link, const tws_str *w, size_t count)
+{
+    static bool has_script;
+    char number[24];
+    if (tws_str_eq_c(w[0], "HELLO")) {
+        has_script = false;
+        feed(link, HELLO_ANSWER);
+    } else if (tws_str_eq_c(w[0], "PING")) {
+        feed(link, "+PONG\r\n");
+    } else if (tws_str_eq_c(w[0], "TIME")) {
+        feed(link, TIME_ANSWER);
+    } else if (tws_str_eq_c(w[0], "PUBLISH")) {
+        snprintf(number, sizeof number, "%.*s", (int)w[2].len, w[2].ptr);
+        feed(C, ":1\r\n");
+        serve_push("message", w[1], number);
+    } else if (tws_str_eq_c(w[0], "EVAL") || (tws_str_eq_c(w[0], "EVALSHA") && has_script)) {
+        has_script = true;
+        feed(link, "$3\r\n6-0\r\n");
+    } else if (tws_str_eq_c(w[0], "EVALSHA")) {
+        feed(link, "-NOSCRIPT No matching script.\r\n");
+    } else if (tws_str_starts(w[0], "X")) {
+        feed(link, ONE_ENTRY);
+    }
+    for (size_t i = 1; i < count && tws_str_eq_c(w[0], "SUBSCRIBE"); i++) {
+        serve_push("subscribe", w[i], "1");
+    }
+    for (size_t i = 1; i < count && tws_str_eq_c(w[0], "UNSUBSCRIBE"); i++) {
+        serve_push("unsubscribe", w[i], "1");
+    }
+}
+
+/* Answer what was written until nothing is. */
+static void serve_all(tws_redis_link link)
+{
+    static tws_str w[TWS__REDIS_BATCH + 1];
+    if (r->end[link].step == TWS__REDIS_DIAL) {
+        tws_redis_connected(r, link);
+    }
+    for (tws_str out = tws_redis_output(r, link); out.len > 0; out = tws_redis_output(r, link)) {
+        tws_resp_decoder d;
+        tws_resp_event ev;
+        size_t at = 0;
+        size_t count = 0;
+        uint32_t number = tws_redis_connection(r, link);
+        CHECK(out.len <= sizeof served);
+        memcpy(served, out.ptr, out.len);
+        tws_redis_sent(r, link, out.len);
+        tws_resp_init(&d, NULL);
+        while (at < out.len && tws_redis_connection(r, link) == number) {
+            at += tws_resp_decode(&d, served + at, out.len - at, &ev);
+            count = ev.type == TWS_RESP_ARRAY ? 0 : count;
+            if (ev.type == TWS_RESP_BULK) {
+                w[count++] = ev.text;
+            }
+            if (ev.done) {
+                serve(link, w, count);
+            }
+        }
+    }
+}
+
+static void serve_for_a_minute(void)
+{
+    for (int second = 0; second < 60; second++) {
+        serve_all(C);
+        serve_all(S);
+        wait_ms(1000);
+    }
+}
+
+static size_t count_notes(const char *prefix)
+{
+    size_t count = 0;
+    for (const char *at = strstr(noted, prefix); at != NULL; at = strstr(at + 1, prefix)) {
+        count++;
+    }
+    return count;
+}
+
+TEST("without memory at any allocation nothing is lost, repeated or leaked")
+{
+    size_t allocations = SIZE_MAX;
+    for (size_t n = 0; n <= allocations; n++) {
+        char user[16];
+        uint64_t accepted = 0;
+        test_row("allocation", n);
+        counting = test_allocator();
+        memset(&url, 0, sizeof url);
+        memcpy(url.host, "h", 2);
+        desc.allocator = &counting;
+        desc.url = &url;
+        noted[0] = '\0';
+        now_ms = 1000;
+        test_fail_at(n);
+        if (tws_redis_create(&r, &desc, now_ms) != TWS_OK) {
+            CHECK(n == 1 || n == 2);
+            continue;
+        }
+        for (int i = 0; i < 70; i++) { /* the table grows */
+            snprintf(user, sizeof user, "u%d", i);
+            tws_status status = tws_redis_want(r, tws_str_c(user));
+            CHECK(status == TWS_OK || status == TWS_ERR_MEMORY);
+            CHECK(status == TWS_OK || tws_redis_want(r, tws_str_c(user)) == TWS_OK);
+        }
+        serve_for_a_minute();
+        for (uint64_t i = 0; i < 20; i++) {
+            tws_status status = publish("u1", "{\"some\":\"event\"}", "key", i);
+            CHECK(status == TWS_OK || status == TWS_ERR_MEMORY);
+            accepted += status == TWS_OK ? 1 : 0;
+        }
+        serve_for_a_minute();
+        tws_redis_drop(r, tws_str_c("u69"));
+        serve_for_a_minute();
+        CHECK_EQ(count_notes("event("), 70);
+        CHECK_EQ(count_notes("loaded("), 70);
+        CHECK_EQ(count_notes("stored("), accepted);
+        CHECK_EQ(count_notes("failed("), 0);
+        CHECK_EQ(r->stats.live, 69);
+        CHECK_EQ(r->stats.users, 69);
+        allocations = n == 0 ? test_allocations() : allocations;
+        end();
+        CHECK_EQ(test_live_blocks(), 0);
+    }
+    CHECK(allocations > 100);
 }
 
 /* -- all interleavings --

@@ -448,6 +448,22 @@ TEST("a request behind an answer of any size is answered when that has gone, at 
     }
 }
 
+TEST("a request that is given up gets no answer, and the connection ends")
+{
+    world *w = make();
+    turn_c(w, "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n");
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_close(&w->c, w->t, 1000, tws_str_of(NULL, 0));
+    tws_conn_respond(&w->c, w->t, 200, NULL, NULL, tws_str_c("too late"), false);
+    finish(w);
+    CHECK_STR(tws_str_c(w->log), "GET /later [];");
+    CHECK_EQ(w->out_len, 0);
+    CHECK(w->shut);
+    eof(w);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
 TEST("a peer that has ended its side still gets its answer, and then the end")
 {
     world *w = make();

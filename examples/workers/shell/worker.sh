@@ -1,0 +1,28 @@
+#!/bin/sh
+# A worker in shell: publishes the steps of a task with redis-cli, and prints their ids.
+#
+#     apt install redis-tools
+#     export TASKWS_REDIS=redis://127.0.0.1:6379/0
+#     sh worker.sh USER_ID
+set -e
+user=${1:?USER_ID}
+script=$(dirname "$0")/../publish.lua
+task=backup-$(date +%s)-$$
+
+# publish KEY JSON: stores and delivers an event, once for each key. The empty arguments are how
+# many events are kept, and for how many milliseconds.
+publish() {
+    redis-cli --no-auth-warning -e -u "${TASKWS_REDIS:-redis://127.0.0.1:6379/0}" \
+        --eval "$script" "task_status:$user" , "$2" '' '' "$task:$1"
+}
+
+# report STATUS PROGRESS
+report() {
+    publish "$2" "{\"task_id\":\"$task\",\"name\":\"Back up\",\"status\":\"$1\",\"progress\":$2}"
+}
+
+for progress in 0 25 50 75; do
+    report running $progress
+    sleep 0.2 # the work
+done
+report completed 100

@@ -1,0 +1,1808 @@
+/* test_20_server.c: listeners, threads, limits, drain and a host's own routes, over real sockets. */
+#include "test.h"
+
+#include "peer.h"
+
+#include <sched.h>
+
+/* -- a host program: routes of every kind, and what they have met -- */
+
+static struct {
+    tws_peer_id later;    /* whose answer is awaited */
+    size_t closed;        /* on_close calls */
+    uint16_t close_code;
+    size_t turns;
+    size_t seconds;
+    unsigned threads;     /* a bit for each thread that had a connection */
+} met;
+
+static void say_hello(tws_peer *p, const tws_http_request *r, void *context)
+{
+    (void)r;
+    tws_peer_respond(p, 200, "X-A: b\r\n", "text/plain", tws_str_c((const char *)context));
+}
+
+static void give_back(tws_peer *p, const tws_http_request *r, void *context)
+{
+    (void)context;
+    tws_peer_respond(p, 200, NULL, "application/octet-stream", r->body);
+}
+
+static void tell_id(tws_peer *p, const tws_http_request *r, void *context)
+{
+    char text[32];
+    (void)r;
+    (void)context;
+    snprintf(text, sizeof text, "%llu", (unsigned long long)tws_peer_id_of(p));
+    tws_peer_respond(p, 200, NULL, "text/plain", tws_str_c(text));
+}
+
+static void answer_later(tws_peer *p, const tws_http_request *r, void *context)
+{
+    (void)r;
+    (void)context;
+    __atomic_store_n(&met.later, tws_peer_id_of(p), __ATOMIC_SEQ_CST);
+}
+
+static void tell_params(tws_peer *p, const tws_http_request *r, void *context)
+{
+    char text[256];
+    tws_str a = tws_peer_param(p, 0), b = tws_peer_param(p, 1), none = tws_peer_param(p, 2);
+    (void)context;
+    snprintf(text, sizeof text, "%.*s|%.*s|%zu|%.*s", (int)a.len, a.ptr, (int)b.len, b.ptr, none.len,
+             (int)r->query.len, r->query.len == 0 ? "" : r->query.ptr);
+    tws_peer_respond(p, 200, NULL, "text/plain", tws_str_c(text));
+}
+
+static void tell_address(tws_peer *p, const tws_http_request *r, void *context)
+{
+    char address[64], text[128];
+    const char *word = tws_peer_overload(p);
+    (void)context;
+    snprintf(text, sizeof text, "%s %s %s", tws_peer_address(p, address),
+             tws_peer_is_local(p, r) ? "local" : "remote", word == NULL ? "fits" : word);
+    tws_peer_respond(p, 200, NULL, "text/plain", tws_str_c(text));
+}
+
+static void fail(tws_peer *p, const tws_http_request *r, void *context)
+{
+    (void)context;
+    int status = (int)strtol(tws_peer_param(p, 0).ptr, NULL, 10);
+    (void)r;
+    tws_peer_respond_error(p, status, "X-A: b\r\n", "internal", "so it is");
+}
+
+static void on_close(tws_peer *p, uint16_t code, tws_str reason)
+{
+    (void)p;
+    (void)reason;
+    __atomic_store_n(&met.close_code, code, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&met.closed, 1, __ATOMIC_SEQ_CST);
+}
+
+/* A WebSocket that does what it is told. */
+static void on_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len)
+{
+    static char block[60000];
+    tws_str text = tws_str_of((const char *)payload, len);
+    char address[64];
+    __atomic_or_fetch(&met.threads, 1u << tws_peer_thread(p), __ATOMIC_SEQ_CST);
+    if (tws_str_eq_c(text, "close")) {
+        tws_peer_close(p, 4400, "as you wish");
+    } else if (tws_str_eq_c(text, "flood")) {
+        for (int i = 0; i < 4; i++) {
+            tws_peer_send(p, TWS_WS_BINARY, block, sizeof block);
+        }
+    } else if (tws_str_eq_c(text, "timer")) {
+        tws_peer_set_timer(p, tws_sys_now_ms() + 20);
+    } else if (tws_str_eq_c(text, "no timer")) {
+        tws_peer_set_timer(p, UINT64_MAX);
+    } else if (tws_str_eq_c(text, "address")) {
+        tws_peer_address(p, address);
+        tws_peer_send(p, TWS_WS_TEXT, address, strlen(address));
+    } else {
+        tws_peer_send_borrowed(p, opcode, payload, len);
+    }
+}
+
+static void on_timer(tws_peer *p)
+{
+    tws_peer_send(p, TWS_WS_TEXT, "time", 4);
+}
+
+static void on_leave(tws_peer *p, uint16_t code, const char *word, const char *message)
+{
+    (void)message;
+    tws_peer_send(p, TWS_WS_TEXT, word, strlen(word));
+    tws_peer_close(p, code, word);
+}
+
+static const tws_peer_ops echo_ops = {on_message, on_close, NULL, NULL, on_timer, on_leave};
+static const tws_peer_ops plain_ops = {on_message, on_close, NULL, NULL, NULL, NULL};
+
+/* A stream of numbered lines: offered, and counted as they are taken. */
+static struct {
+    size_t taken, offered, until;
+} lines;
+
+static void on_stream_output(tws_peer *p)
+{
+    static char text[TWS_TURN_UNITS][32];
+    lines.offered = 0;
+    if (lines.taken == lines.until) {
+        tws_peer_put(p, "end\n", 4);
+        tws_peer_close(p, 1000, "");
+    }
+    while (lines.taken + lines.offered < lines.until && lines.offered < TWS_TURN_UNITS) {
+        char *at = text[lines.offered];
+        snprintf(at, sizeof text[0], "line %zu\n", lines.taken + lines.offered);
+        tws_str slices[2] = {tws_str_of(at, 4), tws_str_c(at + 4)};
+        if (!tws_peer_offer(p, slices, 2)) {
+            break;
+        }
+        lines.offered++;
+    }
+}
+
+static void on_stream_taken(tws_peer *p, size_t n)
+{
+    bool more = n == lines.offered && n > 0;
+    lines.taken += n;
+    lines.offered = 0;
+    if (more) {
+        tws_peer_pull_later(p);
+    }
+    if (lines.taken == lines.until) {
+        tws_peer_pull_later(p);
+    }
+}
+
+static const tws_peer_ops stream_ops = {NULL, on_close, on_stream_output, on_stream_taken, NULL, NULL};
+
+static void open_stream(tws_peer *p, const tws_http_request *r, void *context)
+{
+    uint64_t n = 0;
+    tws_str text;
+    (void)context;
+    tws_http_query(r->query, "n", &text);
+    tws_str_u64(text, &n);
+    memset(&lines, 0, sizeof lines);
+    lines.until = (size_t)n;
+    tws_peer_stream(p, "Cache-Control: no-store\r\n", "text/plain", &stream_ops, NULL);
+    tws_peer_put(p, "begin\n", 6);
+    tws_peer_pull(p);
+}
+
+static const tws_peer_ops silent_ops = {NULL, on_close, NULL, NULL, NULL, NULL};
+
+static void open_silence(tws_peer *p, const tws_http_request *r, void *context)
+{
+    (void)r;
+    (void)context;
+    tws_peer_stream(p, NULL, "text/event-stream", &silent_ops, NULL);
+}
+
+static void count_turn(void *context, unsigned thread)
+{
+    (void)context;
+    (void)thread;
+    __atomic_add_fetch(&met.turns, 1, __ATOMIC_SEQ_CST);
+}
+
+static void count_second(void *context, uint64_t wall_ms)
+{
+    (void)context;
+    (void)wall_ms;
+    __atomic_add_fetch(&met.seconds, 1, __ATOMIC_SEQ_CST);
+}
+
+static void accept_proto(tws_peer *p, const tws_http_request *r, void *context)
+{
+    CHECK(tws_peer_accept(p, r, "v1", &echo_ops, context));
+}
+
+static const tws_route routes[] = {
+    {"GET", "/hello", say_hello, NULL, (void *)(uintptr_t) "hello"},
+    {"POST", "/back", give_back, NULL, NULL},
+    {"GET", "/id", tell_id, NULL, NULL},
+    {"GET", "/later", answer_later, NULL, NULL},
+    {"GET", "/p/{a}/x/{b}", tell_params, NULL, NULL},
+    {"GET", "/address", tell_address, NULL, NULL},
+    {"GET", "/fail/{status}", fail, NULL, NULL},
+    {"GET", "/stream", open_stream, NULL, NULL},
+    {"GET", "/silent", open_silence, NULL, NULL},
+    {"GET", "/ws", NULL, &echo_ops, NULL},
+    {"GET", "/plain", NULL, &plain_ops, &met},
+    {"GET", "/proto", accept_proto, NULL, NULL},
+};
+
+/* -- running it -- */
+
+typedef struct site {
+    tws_server_desc desc;
+    tws_allocator allocator;
+    tws_server *server;
+    pthread_t id;
+    bool threaded;
+} site;
+
+static void site_init(site *s)
+{
+    memset(s, 0, sizeof *s);
+    memset(&met, 0, sizeof met);
+    met.later = UINT64_MAX;
+    s->allocator = test_allocator();
+    s->desc.port = TWS_PORT_ANY;
+    s->desc.allocator = &s->allocator;
+    s->desc.limits.close_ms = 10000;
+}
+
+static void *site_main(void *arg)
+{
+    CHECK_EQ(tws_server_run((tws_server *)arg), TWS_OK);
+    return NULL;
+}
+
+/* Create, add the routes, listen. Stepped by who waits, unless it has its own threads. */
+static void site_start(site *s, bool threaded)
+{
+    char memory[256];
+    tws_buf error;
+    tws_buf_fixed(&error, memory, sizeof memory);
+    CHECK_EQ(tws_server_create(&s->server, &s->desc), TWS_OK);
+    for (size_t i = 0; i < sizeof routes / sizeof *routes; i++) {
+        CHECK_EQ(tws_server_route(s->server, &routes[i], &error), TWS_OK);
+    }
+    CHECK_EQ(tws_server_listen(s->server, &error), TWS_OK);
+    CHECK_STR(tws_buf_view(&error), "");
+    s->threaded = threaded;
+    if (threaded) {
+        pthread_create(&s->id, NULL, site_main, s->server);
+    } else {
+        peer_server = s->server;
+    }
+}
+
+static int port_of(const site *s)
+{
+    return tws_server_port(s->server);
+}
+
+/* Stop at once, whoever is there, and free. */
+static void site_end(site *s)
+{
+    tws_server_stop(s->server);
+    tws_server_stop(s->server);
+    if (s->threaded) {
+        pthread_join(s->id, NULL);
+    } else {
+        peer_server = NULL;
+    }
+    tws_server_free(s->server);
+}
+
+/* Whoever connects from now on is served through a socket with little room. */
+static void small_buffers(const site *s)
+{
+    int bytes = 4096, listener = s->server->thread[0]->listener.fd;
+    setsockopt(listener, SOL_SOCKET, SO_SNDBUF, &bytes, (socklen_t)sizeof bytes);
+    setsockopt(listener, SOL_SOCKET, SO_RCVBUF, &bytes, (socklen_t)sizeof bytes);
+}
+
+static uint64_t connections(const site *s)
+{
+    tws_server_stats n;
+    tws_server_stat(s->server, &n);
+    return n.connections;
+}
+
+/* -- routes -- */
+
+TEST("a duplicate and a doubled prefix are refused, and both are named")
+{
+    static const struct {
+        const char *method, *pattern, *names[2];
+        tws_status status;
+    } row[] = {
+        {"GET", "/api/v1/ws/tasks/{id}", {"", ""}, TWS_OK},
+        {"POST", "/api/v1/ws/tasks/{id}", {"", ""}, TWS_OK},
+        {"GET", "/api/v1/ws/tasks/{id}", {"GET /api/v1/ws/tasks/{id}", "GET /api/v1/ws/tasks/{id}"},
+         TWS_ERR_EXISTS},
+        {"GET", "/api/v1/ws/tasks/{user}", {"/api/v1/ws/tasks/{user}", "/api/v1/ws/tasks/{id}"},
+         TWS_ERR_EXISTS},
+        {"GET", "/api/v1/api/v1/ws/tasks/{id}", {"/api/v1/api/v1/ws/tasks/{id}", "/api/v1"},
+         TWS_ERR_EXISTS},
+        {"GET", "no slash", {"no slash", ""}, TWS_ERR_ARGUMENT},
+    };
+    site s;
+    site_init(&s);
+    CHECK_EQ(tws_server_create(&s.server, &s.desc), TWS_OK);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char memory[256];
+        tws_buf error;
+        tws_route route = {row[i].method, row[i].pattern, say_hello, NULL, NULL};
+        test_row(row[i].pattern, i);
+        tws_buf_fixed(&error, memory, sizeof memory);
+        CHECK_EQ(tws_server_route(s.server, &route, &error), row[i].status);
+        CHECK(peer_contains(tws_buf_view(&error), row[i].names[0]));
+        CHECK(peer_contains(tws_buf_view(&error), row[i].names[1]));
+        CHECK_EQ(error.len == 0, row[i].status == TWS_OK);
+        CHECK_EQ(tws_server_route(s.server, &route, NULL) == TWS_OK, false);
+    }
+    CHECK_EQ(tws_server_router(s.server)->count, 2);
+    tws_server_free(s.server);
+}
+
+TEST("requests find their route, and what there is none for is told what there is")
+{
+    static const struct {
+        const char *method, *target, *body;
+        int status;
+        const char *answer, *field, *value;
+    } row[] = {
+        {"GET", "/hello", NULL, 200, "hello", "X-A", "b"},
+        {"GET", "/hello?x=y", NULL, 200, "hello", "Content-Type", "text/plain"},
+        {"POST", "/back", "\"to you\"", 200, "\"to you\"", "Content-Length", "8"},
+        {"POST", "/back", "", 200, "", "Content-Length", "0"},
+        {"GET", "/p/1/x/2%20?q", NULL, 200, "1|2%20|0|q", "Content-Length", "10"},
+        {"GET", "/nothing", NULL, 404,
+         "{\"error\":{\"code\":\"not_found\",\"message\":\"there is nothing at this path\"}}",
+         "Content-Type", "application/json"},
+        {"GET", "/hello/", NULL, 404, "{\"error\":{\"code\":\"not_found\",", "", ""},
+        {"GET", "/p/1/x/", NULL, 404, "{\"error\":{\"code\":\"not_found\",", "", ""},
+        {"POST", "/hello", "{}", 405, "{\"error\":{\"code\":\"method_not_allowed\",", "Allow",
+         "GET, HEAD"},
+        {"DELETE", "/back", NULL, 405, "{\"error\":{\"code\":\"method_not_allowed\",", "Allow", "POST"},
+        {"PUT", "/ws", "x", 405, "{\"error\":{\"code\":\"method_not_allowed\",", "Allow", "GET, HEAD"},
+        {"GET", "/ws", NULL, 426, "{\"error\":{\"code\":\"bad_request\",", "Upgrade", "websocket"},
+        {"GET", "/ws", NULL, 426, "{\"error\":{\"code\":\"bad_request\",", "Sec-WebSocket-Version", "13"},
+        {"GET", "/fail/401", NULL, 401, "{\"error\":{\"code\":\"internal\",\"message\":\"so it is\"}}",
+         "WWW-Authenticate", "Bearer"},
+        {"GET", "/fail/503", NULL, 503, "{\"error\":{\"code\":\"internal\",", "Retry-After", "1"},
+        {"GET", "/fail/429", NULL, 429, "{\"error\":{\"code\":\"internal\",", "Retry-After", "1"},
+        {"GET", "/fail/500", NULL, 500, "{\"error\":{\"code\":\"internal\",", "X-A", "b"},
+    };
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s)); /* all on one connection */
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        test_row(row[i].target, i);
+        peer_ask(&p, row[i].method, row[i].target, NULL, row[i].body);
+        CHECK_EQ(peer_answer(&p), row[i].status);
+        CHECK(peer_contains(tws_buf_view(&p.body), row[i].answer));
+        CHECK_STR(peer_field(&p, row[i].field), row[i].value);
+        CHECK(row[i].status < 400 || tws_json_valid(tws_buf_view(&p.body)));
+        CHECK_EQ(peer_field(&p, "Date").len, strlen("Sun, 06 Nov 1994 08:49:37 GMT"));
+    }
+    test_row(NULL, 0);
+    tws_server_stats n;
+    tws_server_stat(s.server, &n);
+    CHECK_EQ(n.accepted, 1);
+    CHECK_EQ(n.requests, sizeof row / sizeof *row);
+    peer_close(&p);
+    site_end(&s);
+}
+
+TEST("HEAD is answered as GET is, without the body")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    peer_send_c(&p, "HEAD /hello HTTP/1.1\r\nHost: a\r\n\r\nHEAD /no HTTP/1.1\r\nHost: a\r\n\r\n"
+                    "GET /hello HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    while (peer_fill(&p)) {
+    }
+    tws_str all = peer_rest(&p);
+    CHECK(peer_contains(all, "Content-Length: 5\r\n\r\nHTTP/1.1 404 "));
+    CHECK(peer_contains(all, "\r\n\r\nHTTP/1.1 200 OK\r\n"));
+    CHECK(all.len > 5 && memcmp(all.ptr + all.len - 5, "hello", 5) == 0);
+    CHECK(p.eof && !p.reset);
+    peer_close(&p);
+    site_end(&s);
+}
+
+TEST("malformed requests are answered with their status and word, and the connection ends cleanly")
+{
+    static char long_head[20000], long_line[20000];
+    memset(long_head, 'a', sizeof long_head - 1);
+    memcpy(long_head, "GET /hello HTTP/1.1\r\nHost: a\r\nA: ", 33);
+    memset(long_line, 'a', sizeof long_line - 1);
+    memcpy(long_line, "GET /", 5);
+    const struct {
+        const char *bytes;
+        int status;
+        const char *word;
+    } row[] = {
+        {"\x16\x03\x01 nonsense\r\n\r\n", 400, "bad_request"},
+        {"GET /hello HTTP/1.1\r\n\r\n", 400, "bad_request"},
+        {"GET /hello HTTP/2.0\r\nHost: a\r\n\r\n", 505, "bad_request"},
+        {"POST /back HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", 413, "message_too_big"},
+        {"POST /back HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, "bad_request"},
+        {long_line, 414, "message_too_big"},
+        {long_head, 431, "message_too_big"},
+    };
+    site s;
+    site_init(&s);
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        peer p;
+        test_row(row[i].word, i);
+        peer_open(&p, port_of(&s));
+        peer_send_c(&p, row[i].bytes);
+        CHECK_EQ(peer_answer(&p), row[i].status);
+        CHECK(peer_contains(tws_buf_view(&p.body), row[i].word));
+        CHECK(tws_json_valid(tws_buf_view(&p.body)));
+        CHECK_STR(peer_field(&p, "Connection"), "close");
+        CHECK(peer_end(&p));
+    }
+    site_end(&s);
+}
+
+TEST("a head or a body that does not come is answered 408, and who says nothing is let go")
+{
+    static const struct {
+        const char *bytes;
+        int status;
+    } row[] = {
+        {"GET /hello HTTP/1.1\r\nHos", 408},
+        {"POST /back HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel", 408},
+        {"", 0},
+    };
+    site s;
+    site_init(&s);
+    s.desc.limits.head_ms = 50;
+    s.desc.limits.body_ms = 50;
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        peer p;
+        test_row(row[i].bytes, i);
+        peer_open(&p, port_of(&s));
+        peer_send_c(&p, row[i].bytes);
+        CHECK_EQ(peer_answer(&p), row[i].status);
+        CHECK(peer_end(&p));
+    }
+    site_end(&s);
+}
+
+TEST("a stream gives all it offers, whole and in order, to a peer with little room")
+{
+    char want[32];
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    small_buffers(&s);
+    peer_init(&p);
+    p.fd = peer_socket(NULL, port_of(&s), 2048);
+    CHECK_EQ(peer_get(&p, "/stream?n=5000", NULL), 200);
+    CHECK_STR(peer_field(&p, "Connection"), "close");
+    CHECK_STR(peer_field(&p, "Content-Length"), "");
+    for (int i = 0; i < 50; i++) {
+        peer_pause(); /* read nothing yet */
+    }
+    CHECK(lines.taken < 5000);
+    while (peer_fill(&p)) {
+    }
+    tws_str rest = peer_rest(&p), line;
+    tws_str_split(&rest, '\n', &line);
+    CHECK_STR(line, "begin");
+    for (size_t i = 0; i < 5000; i++) {
+        tws_str_split(&rest, '\n', &line);
+        snprintf(want, sizeof want, "line %zu", i);
+        CHECK_STR(line, want);
+    }
+    tws_str_split(&rest, '\n', &line);
+    CHECK_STR(line, "end");
+    CHECK_EQ(rest.len, 0);
+    CHECK(p.eof && !p.reset);
+    CHECK_EQ(met.closed, 1);
+    peer_close(&p);
+    site_end(&s);
+}
+
+TEST("a HEAD request for a stream gets its head and the end, and its handlers hear of the close")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    peer_ask(&p, "HEAD", "/stream?n=3", NULL, NULL);
+    CHECK_EQ(peer_answer(&p), 200);
+    CHECK_EQ(peer_rest(&p).len, 0);
+    CHECK(peer_end(&p));
+    PEER_UNTIL(connections(&s) == 0);
+    CHECK_EQ(met.closed, 1);
+    site_end(&s);
+}
+
+/* -- WebSocket routes -- */
+
+TEST("a WebSocket route echoes, closes, and hears of its timer and its end")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+    CHECK_STR(peer_field(&p, "Sec-WebSocket-Accept"), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    peer_say(&p, "hello");
+    CHECK_TEXT(&p, "hello");
+    peer_send_frame(&p, true, TWS_WS_BINARY, "\0\1", 2);
+    CHECK(peer_message(&p));
+    CHECK_MEM(p.body.ptr, p.body.len, "\0\1", 2);
+    CHECK_EQ(p.opcode, TWS_WS_BINARY);
+    peer_say(&p, "timer");
+    peer_say(&p, "no timer");
+    peer_say(&p, "timer");
+    CHECK_TEXT(&p, "time");
+    peer_say(&p, "address");
+    CHECK_TEXT(&p, "127.0.0.1");
+    tws_server_stats n;
+    tws_server_stat(s.server, &n);
+    CHECK_EQ(n.upgrades, 1);
+    CHECK_EQ(n.websockets_open, 1);
+    CHECK_EQ(n.messages_in, 6);
+    CHECK_EQ(n.messages_out, 4);
+    CHECK_EQ(met.closed, 0);
+    peer_say(&p, "close");
+    CHECK_TEXT(&p, "closed 4400 as you wish");
+    CHECK(peer_end(&p));
+    PEER_UNTIL(connections(&s) == 0);
+    CHECK_EQ(met.closed, 1);
+    CHECK_EQ(met.close_code, 4400);
+    tws_server_stat(s.server, &n);
+    CHECK_EQ(n.websockets_open, 0);
+    CHECK_EQ(n.closed, 1);
+    site_end(&s);
+}
+
+TEST("a handler hears once how its WebSocket ended, whoever ended it")
+{
+    static const struct {
+        const char *name;
+        uint16_t code; /* of the client's close frame; 0: none */
+        const char *bytes; /* instead */
+        size_t len;
+        bool vanishes;
+        uint16_t heard;
+    } row[] = {
+        {"a close frame", 1000, "", 0, false, 1000},
+        {"another code", 4321, "", 0, false, 4321},
+        {"an unmasked frame", 0, "\x81\x01x", 3, false, 1002},
+        {"text that is not UTF-8", 0, "\x81\x81\0\0\0\0\xff", 7, false, 1007},
+        {"an end without a close frame", 0, "", 0, false, 1006},
+        {"a reset", 0, "", 0, true, 1006},
+    };
+    site s;
+    site_init(&s);
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        peer p;
+        struct linger none = {1, 0};
+        test_row(row[i].name, i);
+        met.closed = 0;
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+        if (row[i].code != 0) {
+            CHECK(peer_leave(&p, row[i].code));
+        } else if (row[i].len != 0) {
+            peer_send(&p, row[i].bytes, row[i].len);
+            CHECK(peer_end(&p));
+        } else {
+            if (row[i].vanishes) {
+                setsockopt(p.fd, SOL_SOCKET, SO_LINGER, &none, (socklen_t)sizeof none);
+            }
+            peer_close(&p);
+        }
+        PEER_UNTIL(connections(&s) == 0);
+        CHECK_EQ(met.closed, 1);
+        CHECK_EQ(met.close_code, row[i].heard);
+    }
+    site_end(&s);
+}
+
+TEST("an improper handshake is refused and its handlers hear nothing")
+{
+    static const struct {
+        const char *fields;
+        int status;
+    } row[] = {
+        {"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n"
+         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", 426},
+        {"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+         "Sec-WebSocket-Key: short\r\n", 400},
+        {"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n", 400},
+        {"Upgrade: h2c\r\nConnection: Upgrade\r\n", 426},
+    };
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        test_row(row[i].fields, i);
+        CHECK_EQ(peer_get(&p, "/ws", row[i].fields), row[i].status);
+        CHECK(tws_json_valid(tws_buf_view(&p.body)));
+    }
+    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101); /* the connection is as good as before */
+    CHECK_EQ(met.closed, 0);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
+TEST("messages of every size come back whole, through sockets with little room")
+{
+    static const size_t sizes[] = {0, 1, 125, 126, 65535, 65536, 200001, 1500000};
+    site s;
+    peer p;
+    site_init(&s);
+    s.desc.limits.max_message_bytes = 2u << 20;
+    site_start(&s, false);
+    small_buffers(&s);
+    peer_init(&p);
+    p.fd = peer_socket(NULL, port_of(&s), 20000);
+    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+    uint8_t *payload = (uint8_t *)malloc(2u << 20);
+    for (size_t i = 0; i < (2u << 20); i++) {
+        payload[i] = (uint8_t)(i * 31 + i / 977);
+    }
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        size_t n = sizes[i], half = n / 2;
+        test_row("bytes", n);
+        peer_send_frame(&p, true, TWS_WS_BINARY, payload, n);
+        CHECK(peer_message(&p));
+        CHECK_MEM(p.body.ptr, p.body.len, payload, n);
+        peer_send_frame(&p, false, TWS_WS_BINARY, payload, half);
+        peer_send_frame(&p, true, TWS_WS_PING, "?", 1);
+        peer_send_frame(&p, true, TWS_WS_CONTINUATION, payload + half, n - half);
+        CHECK(peer_message(&p));
+        CHECK_MEM(p.body.ptr, p.body.len, payload, n);
+    }
+    free(payload);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
+TEST("the subprotocol that a handler selects is answered where the client offers it, else none")
+{
+    static const char *const row[][2] = {
+        {"", ""},
+        {"Sec-WebSocket-Protocol: v2\r\n", ""},
+        {"Sec-WebSocket-Protocol: v2, v1\r\n", "v1"},
+        {"Sec-WebSocket-Protocol: v0\r\nSec-WebSocket-Protocol: v1\r\n", "v1"},
+    };
+    site s;
+    site_init(&s);
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        peer p;
+        test_row(row[i][0], i);
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_upgrade(&p, "/proto", row[i][0]), 101);
+        CHECK_STR(peer_field(&p, "Sec-WebSocket-Protocol"), row[i][1]);
+        CHECK(peer_leave(&p, 1000));
+    }
+    site_end(&s);
+}
+
+TEST("the address of a connection is never read from another one's request")
+{
+    site s;
+    peer p, other;
+    site_init(&s);
+    s.desc.trust_proxy = true;
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_upgrade(&p, "/ws", "X-Forwarded-For: 1.2.3.4\r\n"), 101);
+    peer_open(&other, port_of(&s));
+    peer_send_c(&other, "GET /address HTTP/1.1\r\nHost: a\r\n");
+    for (int i = 0; i < 20; i++) {
+        peer_pause(); /* in two pieces: the request stands in memory of its own, freed behind it */
+    }
+    peer_send_c(&other, "X-Forwarded-For: 9.9.9.9\r\n\r\n");
+    CHECK_EQ(peer_answer(&other), 200);
+    CHECK_STR(tws_buf_view(&other.body), "9.9.9.9 remote fits");
+    peer_say(&p, "address");
+    CHECK_TEXT(&p, "127.0.0.1");
+    peer_close(&other);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
+/* -- calls from other threads -- */
+
+enum { POSTERS = 4, POSTS = 500 };
+
+static struct {
+    tws_server *server;
+    tws_peer_id id[3]; /* alive, gone, of no thread */
+    size_t heard, heard_gone;
+} posted;
+
+static void take_post(tws_peer *p, void *arg)
+{
+    CHECK(arg == &posted);
+    if (p == NULL) {
+        __atomic_add_fetch(&posted.heard_gone, 1, __ATOMIC_SEQ_CST);
+        return;
+    }
+    __atomic_add_fetch(&posted.heard, 1, __ATOMIC_SEQ_CST);
+    tws_peer_send(p, TWS_WS_TEXT, "post", 4);
+}
+
+static void *post_often(void *unused)
+{
+    (void)unused;
+    for (size_t i = 0; i < POSTS; i++) {
+        CHECK_EQ(tws_server_post(posted.server, posted.id[i % 2], take_post, &posted), TWS_OK);
+    }
+    CHECK_EQ(tws_server_post(posted.server, posted.id[2], take_post, &posted), TWS_ERR_ARGUMENT);
+    return NULL;
+}
+
+static uint64_t ask_id(peer *p)
+{
+    uint64_t id = UINT64_MAX;
+    CHECK_EQ(peer_get(p, "/id", NULL), 200);
+    tws_str_u64(tws_buf_view(&p->body), &id);
+    return id;
+}
+
+TEST("a call posted from any thread reaches its connection, or hears that it has gone")
+{
+    site s;
+    peer gone, p;
+    pthread_t id[POSTERS];
+    site_init(&s);
+    site_start(&s, true);
+    memset(&posted, 0, sizeof posted);
+    posted.server = s.server;
+    peer_open(&gone, port_of(&s));
+    posted.id[1] = ask_id(&gone);
+    peer_close(&gone);
+    PEER_UNTIL(connections(&s) == 0);
+    peer_open(&p, port_of(&s)); /* it stands where the other one stood */
+    posted.id[0] = ask_id(&p);
+    posted.id[2] = posted.id[0] | UINT64_C(1) << 56; /* of the second thread, where there is one */
+    CHECK_EQ((uint32_t)posted.id[0], (uint32_t)posted.id[1]);
+    CHECK(posted.id[0] != posted.id[1]);
+    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+    for (size_t i = 0; i < POSTERS; i++) {
+        pthread_create(&id[i], NULL, post_often, NULL);
+    }
+    for (size_t i = 0; i < POSTERS * POSTS / 2; i++) {
+        CHECK_TEXT(&p, "post");
+    }
+    for (size_t i = 0; i < POSTERS; i++) {
+        pthread_join(id[i], NULL);
+    }
+    CHECK_EQ(__atomic_load_n(&posted.heard, __ATOMIC_SEQ_CST), POSTERS * POSTS / 2);
+    PEER_UNTIL(__atomic_load_n(&posted.heard_gone, __ATOMIC_SEQ_CST) == POSTERS * POSTS / 2);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
+static void check_data(tws_peer *p, void *arg)
+{
+    CHECK(p != NULL && tws_peer_data(p) == arg);
+    posted.heard++;
+}
+
+TEST("behind on_close a connection that still drains has no data for posted calls to find")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    tws_peer_id id = ask_id(&p);
+    CHECK_EQ(peer_upgrade(&p, "/plain", NULL), 101);
+    memset(&posted, 0, sizeof posted);
+    tws_server_post(s.server, id, check_data, &met);
+    PEER_UNTIL(posted.heard == 1);
+    peer_send(&p, "\x88\x82\0\0\0\0\x03\xe8", 8); /* closes, and leaves its socket open */
+    PEER_UNTIL(met.closed == 1);
+    tws_server_post(s.server, id, check_data, NULL);
+    PEER_UNTIL(posted.heard == 2);
+    peer_close(&p);
+    site_end(&s);
+}
+
+TEST("what was posted and not called when the server ends is called with nobody")
+{
+    site s;
+    site_init(&s);
+    memset(&posted, 0, sizeof posted);
+    CHECK_EQ(tws_server_create(&s.server, &s.desc), TWS_OK);
+    for (int i = 0; i < 3; i++) {
+        CHECK_EQ(tws_server_post(s.server, 0, take_post, &posted), TWS_OK);
+    }
+    tws_server_free(s.server);
+    CHECK_EQ(posted.heard_gone, 3);
+    CHECK_EQ(posted.heard, 0);
+}
+
+static void answer_now(tws_peer *p, void *arg)
+{
+    CHECK(p != NULL);
+    tws_peer_respond(p, 200, NULL, "text/plain", tws_str_c((const char *)arg));
+}
+
+TEST("an answer may come later, and the requests behind it wait for it")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    peer_send_c(&p, "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /hello HTTP/1.1\r\nHost: a\r\n\r\n");
+    PEER_UNTIL(met.later != UINT64_MAX);
+    for (int i = 0; i < 10; i++) {
+        peer_pause();
+    }
+    CHECK_EQ(peer_rest(&p).len, 0);
+    tws_server_post(s.server, met.later, answer_now, (void *)(uintptr_t) "now");
+    CHECK_EQ(peer_answer(&p), 200);
+    CHECK_STR(tws_buf_view(&p.body), "now");
+    CHECK_EQ(peer_answer(&p), 200);
+    CHECK_STR(tws_buf_view(&p.body), "hello");
+    peer_close(&p);
+    site_end(&s);
+}
+
+TEST("who goes while the answer is awaited costs no turns until it comes")
+{
+    site s;
+    peer p;
+    char path[64];
+    site_init(&s);
+    snprintf(path, sizeof path, "/tmp/taskws-20-%ld", (long)getpid());
+    s.desc.unix_path = path;
+    site_start(&s, false);
+    CHECK(peer_open_unix(&p, path));
+    peer_ask(&p, "GET", "/later", NULL, NULL);
+    PEER_UNTIL(met.later != UINT64_MAX);
+    peer_close(&p);
+    for (int i = 0; i < 20; i++) {
+        tws_server_step(s.server, 0); /* what the going itself asks for is done */
+    }
+    int empty = 0;
+    for (int i = 0; i < 5; i++) {
+        uint64_t before_us = tws_sys_now_us();
+        tws_server_step(s.server, 5);
+        empty += tws_sys_now_us() - before_us >= 4000;
+    }
+    CHECK(empty > 0); /* it slept: nobody asks for service again and again */
+    site_end(&s);
+    CHECK(access(path, F_OK) != 0);
+}
+
+/* -- limits -- */
+
+TEST("connections beyond the limit are refused in words, those beyond the reserve wait, none is reset")
+{
+    enum { ALL = 60, MOST = 4 };
+    static peer p[ALL];
+    site s;
+    size_t served = 0, told = 0;
+    site_init(&s);
+    s.desc.max_connections = MOST;
+    site_start(&s, false);
+    CHECK_EQ(tws_server_max_connections(s.server), MOST);
+    for (size_t i = 0; i < ALL; i++) {
+        peer_open(&p[i], port_of(&s));
+        peer_ask(&p[i], "GET", i % 2 == 0 ? "/ws" : "/plain", PEER_UPGRADE, NULL);
+    }
+    for (size_t i = 0; i < ALL; i++) {
+        CHECK_EQ(peer_answer(&p[i]), 101);
+        p[i].open = true;
+        tws_ws_init(&p[i].decoder, TWS_WS_CLIENT, 0, 0);
+        peer_say(&p[i], "hello");
+        const char *text = peer_text(&p[i]);
+        if (strcmp(text, "overloaded") == 0) {
+            text = peer_text(&p[i]);
+        }
+        served += strcmp(text, "hello") == 0;
+        told += strncmp(text, "closed 1013 ", 12) == 0;
+        if (p[i].close_code != 0) {
+            CHECK(peer_end(&p[i])); /* and makes room for one that waits */
+        }
+    }
+    CHECK_EQ(served, MOST);
+    CHECK_EQ(told, ALL - MOST);
+    for (size_t i = 0; i < ALL; i++) {
+        CHECK(p[i].fd < 0 || peer_leave(&p[i], 1000));
+    }
+    PEER_UNTIL(connections(&s) == 0);
+    peer_open(&p[0], port_of(&s));
+    CHECK_EQ(peer_get(&p[0], "/address", NULL), 200);
+    CHECK_STR(tws_buf_view(&p[0].body), "127.0.0.1 local fits");
+    peer_close(&p[0]);
+    site_end(&s);
+}
+
+TEST("a request beyond the limit is answered as its handler will, and the connection ends behind it")
+{
+    site s;
+    peer in, out;
+    site_init(&s);
+    s.desc.max_connections = 1;
+    site_start(&s, false);
+    peer_open(&in, port_of(&s));
+    CHECK_EQ(peer_get(&in, "/hello", NULL), 200);
+    peer_open(&out, port_of(&s));
+    CHECK_EQ(peer_get(&out, "/address", NULL), 200);
+    CHECK_STR(tws_buf_view(&out.body), "127.0.0.1 local overloaded");
+    CHECK_STR(peer_field(&out, "Connection"), "close");
+    CHECK(peer_end(&out));
+    peer_close(&in);
+    site_end(&s);
+}
+
+TEST("out of descriptors, the listener pauses, and goes on when there are some, with nobody reset")
+{
+    enum { ALL = 12 };
+    static peer p[ALL];
+    struct rlimit limit, low;
+    site s;
+    site_init(&s);
+    site_start(&s, false);
+    for (size_t i = 0; i < ALL; i++) {
+        peer_open(&p[i], port_of(&s));
+        peer_ask(&p[i], "GET", "/hello", NULL, NULL);
+    }
+    getrlimit(RLIMIT_NOFILE, &limit);
+    low = limit;
+    low.rlim_cur = (rlim_t)tws_sys_open_files() + 3;
+    CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
+    for (int i = 0; i < 20; i++) {
+        tws_server_step(s.server, 1);
+    }
+    size_t in = (size_t)connections(&s);
+    CHECK(in < ALL);
+    CHECK(s.server->thread[0]->listener_paused);
+    CHECK_EQ(s.server->thread[0]->listener.want, 0);
+    for (size_t i = 0; i < in; i++) { /* one that goes makes room for one that waits, at once */
+        CHECK_EQ(peer_answer(&p[i]), 200);
+        peer_close(&p[i]);
+    }
+    CHECK_EQ(peer_answer(&p[in]), 200);
+    setrlimit(RLIMIT_NOFILE, &limit); /* or somebody else has given some back: noticed in a second */
+    for (size_t i = in + 1; i < ALL; i++) {
+        CHECK_EQ(peer_answer(&p[i]), 200);
+    }
+    CHECK(!s.server->thread[0]->listener_paused);
+    for (size_t i = in; i < ALL; i++) {
+        peer_close(&p[i]);
+    }
+    site_end(&s);
+}
+
+static void check_address(const site *s, const char *source, const char *fields, const char *want)
+{
+    peer p;
+    peer_init(&p);
+    p.fd = peer_socket(source, port_of(s), 0);
+    CHECK_EQ(peer_get(&p, "/address", fields), 200);
+    CHECK_STR(tws_buf_view(&p.body), want);
+    peer_close(&p);
+    PEER_UNTIL(connections(s) == 2); /* those who stay */
+}
+
+/* Two of 127.0.0.1 stay; then each asks who it is. */
+static void run_addresses(bool trust, const char *const row[][3], size_t rows)
+{
+    site s;
+    peer stay[2];
+    site_init(&s);
+    s.desc.max_per_ip = 2;
+    s.desc.trust_proxy = trust;
+    site_start(&s, false);
+    for (size_t i = 0; i < 2; i++) {
+        peer_open(&stay[i], port_of(&s));
+        CHECK_EQ(peer_get(&stay[i], "/hello", "X-Forwarded-For: 6.6.6.6, 1.2.3.4\r\n"), 200);
+    }
+    for (size_t i = 0; i < rows; i++) {
+        test_row(row[i][1], i);
+        check_address(&s, row[i][0], row[i][1], row[i][2]);
+    }
+    peer_close(&stay[0]);
+    peer_close(&stay[1]);
+    PEER_UNTIL(connections(&s) == 0);
+    for (size_t i = 0; i < 200; i++) { /* and the table of addresses is used again and again */
+        peer p;
+        char source[32];
+        snprintf(source, sizeof source, "127.0.1.%zu", i + 1);
+        peer_init(&p);
+        p.fd = peer_socket(source, port_of(&s), 0);
+        CHECK_EQ(peer_get(&p, "/address", NULL), 200);
+        CHECK(peer_contains(tws_buf_view(&p.body), "fits"));
+        peer_close(&p);
+    }
+    site_end(&s);
+}
+
+TEST("an address has so many connections; what a client says of its address is not believed")
+{
+    static const char *const row[][3] = {
+        {"127.0.0.1", "", "127.0.0.1 local too_many_connections"},
+        {"127.0.0.2", "", "127.0.0.2 local fits"},
+        {"127.0.0.1", "X-Forwarded-For: 9.9.9.9\r\n", "127.0.0.1 remote too_many_connections"},
+        {"127.0.0.2", "X-Forwarded-For: 1.2.3.4\r\n", "127.0.0.2 remote fits"},
+        {"127.0.0.2", "Forwarded: for=9.9.9.9\r\n", "127.0.0.2 remote fits"},
+        {"127.0.0.2", "Via: 1.1 x\r\n", "127.0.0.2 remote fits"},
+    };
+    run_addresses(false, row, sizeof row / sizeof *row);
+}
+
+TEST("behind a trusted proxy the address is the one that the proxy saw, the last")
+{
+    static const char *const row[][3] = {
+        {"127.0.0.1", "X-Forwarded-For: 1.2.3.4\r\n", "1.2.3.4 remote too_many_connections"},
+        {"127.0.0.1", "X-Forwarded-For: 8.8.8.8 , 1.2.3.4\r\n", "1.2.3.4 remote too_many_connections"},
+        {"127.0.0.1", "X-Forwarded-For: 1.2.3.4, 8.8.8.8\r\n", "8.8.8.8 remote fits"},
+        {"127.0.0.1", "X-Forwarded-For: 8.8.8.8\r\nX-Forwarded-For: 1.2.3.4\r\n",
+         "1.2.3.4 remote too_many_connections"},
+        {"127.0.0.1", "X-Forwarded-For: 1.2.3.4\r\nX-Forwarded-For: 8.8.8.8\r\n",
+         "8.8.8.8 remote fits"},
+        {"127.0.0.1", "X-Forwarded-For: \r\n", "127.0.0.1 remote fits"},
+        {"127.0.0.1", "X-Forwarded-For: 2001:db8::1\r\n", "2001:db8::1 remote fits"},
+        {"127.0.0.1", "", "127.0.0.1 local fits"},
+    };
+    run_addresses(true, row, sizeof row / sizeof *row);
+}
+
+TEST("a WebSocket of an address with too many is told so and closed with 4429")
+{
+    site s;
+    peer in, out;
+    site_init(&s);
+    s.desc.max_per_ip = 1;
+    site_start(&s, false);
+    peer_open(&in, port_of(&s));
+    CHECK_EQ(peer_upgrade(&in, "/ws", NULL), 101);
+    peer_open(&out, port_of(&s));
+    CHECK_EQ(peer_upgrade(&out, "/ws", NULL), 101);
+    CHECK_TEXT(&out, "too_many_connections");
+    CHECK_TEXT(&out, "closed 4429 too_many_connections");
+    CHECK(peer_end(&out));
+    peer_say(&in, "still here");
+    CHECK_TEXT(&in, "still here");
+    CHECK(peer_leave(&in, 1000));
+    site_end(&s);
+}
+
+/* -- deadlines -- */
+
+TEST("a silent WebSocket is pinged, and one that does not answer is told 4408 and closed")
+{
+    static const char *const target[] = {"/ws", "/plain"};
+    site s;
+    site_init(&s);
+    s.desc.limits.heartbeat_ms = 30;
+    s.desc.limits.answer_ms = 100;
+    site_start(&s, false);
+    for (size_t i = 0; i < 2; i++) {
+        peer p;
+        test_row(target[i], i);
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_upgrade(&p, target[i], NULL), 101);
+        while (p.pings < 3 && peer_fill(&p)) {
+            peer_decode(&p);
+        }
+        CHECK_EQ(p.pings, 3); /* answered, so it lives */
+        p.silent = true;
+        if (i == 0) {
+            CHECK_TEXT(&p, "heartbeat_timeout");
+        }
+        CHECK(strncmp(peer_text(&p), "closed 4408 ", 12) == 0);
+        CHECK(peer_end(&p));
+    }
+    site_end(&s);
+}
+
+TEST("a stream is kept alive by comments")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    s.desc.limits.heartbeat_ms = 20;
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_get(&p, "/silent", NULL), 200);
+    while (!peer_contains(peer_rest(&p), ":\n\n:\n\n:\n\n") && peer_fill(&p)) {
+    }
+    CHECK(peer_contains(peer_rest(&p), ":\n\n:\n\n:\n\n"));
+    peer_close(&p);
+    site_end(&s);
+}
+
+TEST("a reader that takes nothing blocks nobody, and is closed with 4409 in the end")
+{
+    site s;
+    peer slow, p;
+    site_init(&s);
+    s.desc.limits.stall_ms = 300;
+    site_start(&s, false);
+    small_buffers(&s);
+    peer_init(&slow);
+    slow.fd = peer_socket(NULL, port_of(&s), 4096);
+    CHECK_EQ(peer_upgrade(&slow, "/ws", NULL), 101);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+    peer_say(&slow, "flood");
+    for (int i = 0; i < 100; i++) {
+        peer_say(&p, "quick");
+        CHECK_TEXT(&p, "quick");
+    }
+    tws_server_stats n;
+    do {
+        peer_say(&p, "quick");
+        CHECK_TEXT(&p, "quick");
+        tws_server_stat(s.server, &n);
+    } while (n.timeouts == 0 && p.open);
+    size_t floods = 0;
+    while (peer_message(&slow) && slow.opcode == TWS_WS_BINARY) { /* it wakes up: all of it is there */
+        CHECK_EQ(slow.body.len, 60000);
+        floods++;
+    }
+    CHECK_EQ(floods, 4);
+    CHECK_STR(tws_buf_view(&slow.body), "slow_consumer");
+    CHECK_TEXT(&slow, "closed 4409 slow_consumer");
+    CHECK(peer_end(&slow));
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
+/* -- threads -- */
+
+TEST("four threads share a port, and each connection stays with its own")
+{
+    enum { ALL = 64 };
+    static peer p[ALL];
+    site s;
+    site_init(&s);
+    s.desc.threads = 4;
+    s.desc.on_turn = count_turn;
+    s.desc.on_second = count_second;
+    site_start(&s, true);
+    for (size_t i = 0; i < ALL; i++) {
+        peer_open(&p[i], port_of(&s));
+        CHECK_EQ(peer_upgrade(&p[i], "/ws", NULL), 101);
+    }
+    for (int round = 0; round < 10; round++) {
+        for (size_t i = 0; i < ALL; i++) {
+            peer_say(&p[i], "hello");
+        }
+        for (size_t i = 0; i < ALL; i++) {
+            CHECK_TEXT(&p[i], "hello");
+        }
+    }
+    unsigned threads = __atomic_load_n(&met.threads, __ATOMIC_SEQ_CST);
+    CHECK((threads & (threads - 1)) != 0); /* two of them at least */
+    CHECK(threads < 16);
+    tws_server_stats n;
+    tws_server_stat(s.server, &n);
+    CHECK_EQ(n.connections, ALL);
+    CHECK_EQ(n.messages_in, ALL * 10);
+    size_t turns = __atomic_load_n(&met.turns, __ATOMIC_SEQ_CST);
+    tws_server_wake(s.server, 3);
+    PEER_UNTIL(__atomic_load_n(&met.turns, __ATOMIC_SEQ_CST) > turns);
+    for (size_t i = 0; i < ALL; i++) {
+        CHECK(peer_leave(&p[i], 1000));
+    }
+    PEER_UNTIL(__atomic_load_n(&met.seconds, __ATOMIC_SEQ_CST) > 0);
+    site_end(&s);
+    CHECK_EQ(met.closed, ALL);
+}
+
+TEST("a second server on a port is refused with a sentence, with one thread and with several")
+{
+    static const uint32_t threads[][2] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}};
+    for (size_t i = 0; i < 4; i++) {
+        char memory[256];
+        tws_buf error;
+        site s, other;
+        test_row("threads", i);
+        site_init(&s);
+        s.desc.threads = threads[i][0];
+        site_start(&s, false);
+        site_init(&other);
+        other.desc.threads = threads[i][1];
+        other.desc.port = port_of(&s);
+        tws_buf_fixed(&error, memory, sizeof memory);
+        CHECK_EQ(tws_server_create(&other.server, &other.desc), TWS_OK);
+        CHECK_EQ(tws_server_listen(other.server, &error), TWS_ERR_SYSTEM);
+        CHECK(peer_contains(tws_buf_view(&error), "cannot listen on 127.0.0.1 port "));
+        CHECK(peer_contains(tws_buf_view(&error), "in use"));
+        tws_server_free(other.server);
+        site_end(&s);
+    }
+}
+
+TEST("where there is nothing to listen on, the sentence says where and why")
+{
+    static const struct {
+        const char *host;
+        int port;
+        const char *unix_path, *where, *why;
+    } row[] = {
+        {"no host of that name", 8000, NULL, "no host of that name port 8000", "not known"},
+        {"127.0.0.1", 70000, NULL, "127.0.0.1 port 70000", "65535"},
+        {"127.0.0.1", -7, NULL, "127.0.0.1 port -7", "65535"},
+        {NULL, 0, "/tmp/no such directory/s", "/tmp/no such directory/s: ", "No such file"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char memory[256];
+        tws_buf error;
+        site s;
+        test_row(row[i].where, i);
+        site_init(&s);
+        s.desc.host = row[i].host;
+        s.desc.port = row[i].port;
+        s.desc.unix_path = row[i].unix_path;
+        tws_buf_fixed(&error, memory, sizeof memory);
+        CHECK_EQ(tws_server_create(&s.server, &s.desc), TWS_OK);
+        CHECK_EQ(tws_server_listen(s.server, &error), TWS_ERR_SYSTEM);
+        CHECK(peer_contains(tws_buf_view(&error), row[i].where));
+        CHECK(peer_contains(tws_buf_view(&error), row[i].why));
+        tws_server_free(s.server);
+    }
+}
+
+TEST("a Unix socket serves, with several threads too, and is gone afterwards")
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/taskws-20-%ld", (long)getpid());
+    for (uint32_t threads = 1; threads <= 2; threads++) {
+        peer p[8];
+        site s;
+        site_init(&s);
+        s.desc.unix_path = path;
+        s.desc.threads = threads;
+        site_start(&s, threads > 1);
+        CHECK_EQ(port_of(&s), 0);
+        for (size_t i = 0; i < 8; i++) {
+            CHECK(peer_open_unix(&p[i], path));
+            CHECK_EQ(peer_get(&p[i], "/address", NULL), 200);
+            CHECK(peer_contains(tws_buf_view(&p[i].body), "remote"));
+        }
+        for (size_t i = 0; i < 8; i++) {
+            peer_close(&p[i]);
+        }
+        site_end(&s);
+        CHECK(access(path, F_OK) != 0);
+    }
+}
+
+TEST("a foreign loop drives the server by its one descriptor and its timeout")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    s.desc.limits.heartbeat_ms = 40;
+    site_start(&s, false);
+    peer_server = NULL; /* nobody else steps it */
+    peer_open(&p, port_of(&s));
+    peer_ask(&p, "GET", "/ws", PEER_UPGRADE, NULL);
+    tws_ws_init(&p.decoder, TWS_WS_CLIENT, 0, 0);
+    size_t echoed = 0, steps = 0;
+    bool asked = false;
+    uint64_t until_ms = tws_sys_now_ms() + PEER_MS;
+    while ((echoed < 50 || p.pings < 2) && tws_sys_now_ms() < until_ms) {
+        struct pollfd f[2] = {{tws_server_fd(s.server), POLLIN, 0}, {p.fd, POLLIN, 0}};
+        int timeout_ms = tws_server_timeout(s.server);
+        CHECK(timeout_ms >= 0); /* at least the next second */
+        if (f[0].fd < 0) { /* poll(2) has none: look now and then */
+            timeout_ms = timeout_ms < 5 ? timeout_ms : 5;
+        }
+        int n = poll(f, 2, timeout_ms);
+        if (f[0].fd < 0 || n == 0 || f[0].revents != 0) {
+            CHECK_EQ(tws_server_step(s.server, 0), TWS_OK);
+            steps++;
+        }
+        if (f[1].revents == 0 || !peer_receive(&p)) {
+            continue;
+        }
+        if (!asked && peer_contains(peer_rest(&p), "\r\n\r\n")) {
+            asked = true;
+            CHECK_EQ(peer_answer(&p), 101);
+            p.open = true;
+            peer_say(&p, "one");
+        } else if (asked && peer_decode(&p)) {
+            echoed++;
+            if (echoed < 50) {
+                peer_say(&p, "more");
+            }
+        }
+    }
+    CHECK_EQ(echoed, 50);
+    CHECK(p.pings >= 2);
+    if (tws_server_fd(s.server) >= 0) {
+        CHECK(steps < 500); /* it was called when there was something to do */
+    }
+    tws_server_stop(s.server);
+    tws_server_stop(s.server);
+    CHECK_EQ(tws_server_step(s.server, 0), TWS_ERR_CLOSED);
+    CHECK_EQ(tws_server_step(s.server, 0), TWS_ERR_CLOSED);
+    peer_close(&p);
+    site_end(&s);
+}
+
+/* -- drain -- */
+
+TEST("a drain tells everybody, one after the other over its whole time")
+{
+    enum { ALL = 20, DRAIN_MS = 600 };
+    static peer p[ALL];
+    site s;
+    site_init(&s);
+    s.desc.drain_ms = DRAIN_MS;
+    site_start(&s, false);
+    for (size_t i = 0; i < ALL; i++) {
+        peer_open(&p[i], port_of(&s));
+        CHECK_EQ(peer_upgrade(&p[i], i % 2 == 0 ? "/ws" : "/plain", NULL), 101);
+    }
+    uint64_t begin_ms = tws_sys_now_ms();
+    CHECK(!tws_server_draining(s.server));
+    tws_server_stop(s.server);
+    CHECK(tws_server_draining(s.server));
+    CHECK_EQ(tws_server_step(s.server, 0), TWS_OK);
+    CHECK_EQ(s.server->thread[0]->drain_done, 1); /* the first one now */
+    for (size_t i = 0; i < ALL; i++) {
+        test_row("peer", i);
+        if (i % 2 == 0) {
+            CHECK_TEXT(&p[i], "draining");
+        }
+        CHECK(strncmp(peer_text(&p[i]), "closed 1001 ", 12) == 0);
+        CHECK(tws_sys_now_ms() - begin_ms >= (uint64_t)DRAIN_MS * i / ALL);
+        CHECK(peer_end(&p[i]));
+    }
+    PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+    CHECK_EQ(met.closed, ALL);
+    site_end(&s);
+}
+
+TEST("requests under way complete in a drain, and their connections end behind the answer")
+{
+    site s;
+    peer p[5];
+    site_init(&s);
+    s.desc.drain_ms = 100;
+    site_start(&s, false);
+    for (size_t i = 0; i < 5; i++) {
+        peer_open(&p[i], port_of(&s));
+    }
+    peer_ask(&p[0], "GET", "/later", NULL, NULL);
+    peer_send_c(&p[1], "GET /hello HTTP/1.1\r\nHo");
+    peer_send_c(&p[2], "POST /back HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe");
+    CHECK_EQ(peer_get(&p[3], "/hello", NULL), 200); /* idle now */
+    PEER_UNTIL(met.later != UINT64_MAX && connections(&s) == 5);
+    peer_ask(&p[4], "GET", "/hello", NULL, NULL); /* sent, and not read yet when the stop comes */
+    tws_server_stop(s.server);
+    uint64_t begin_ms = tws_sys_now_ms();
+    while (tws_sys_now_ms() - begin_ms < 150) {
+        CHECK_EQ(tws_server_step(s.server, 1), TWS_OK);
+    }
+    CHECK(peer_end(&p[3])); /* the idle one was let go */
+    CHECK_EQ(peer_answer(&p[4]), 200);
+    CHECK(peer_end(&p[4]));
+    tws_server_post(s.server, met.later, answer_now, (void *)(uintptr_t) "now");
+    peer_send_c(&p[1], "st: a\r\n\r\n");
+    peer_send_c(&p[2], "llo");
+    static const char *const want[] = {"now", "hello", "hello"};
+    for (size_t i = 0; i < 3; i++) {
+        test_row(want[i], i);
+        CHECK_EQ(peer_answer(&p[i]), 200);
+        CHECK_STR(tws_buf_view(&p[i].body), want[i]);
+        CHECK_STR(peer_field(&p[i], "Connection"), "close");
+        CHECK(peer_end(&p[i]));
+    }
+    PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+    site_end(&s);
+}
+
+TEST("whoever stands in the backlog when the drain begins is answered, however many")
+{
+    enum { ALL = 200 };
+    static peer p[ALL];
+    site s;
+    site_init(&s);
+    s.desc.drain_ms = 100;
+    site_start(&s, false);
+    for (size_t i = 0; i < ALL; i++) {
+        peer_open(&p[i], port_of(&s));
+        peer_ask(&p[i], "GET", "/hello", NULL, NULL);
+    }
+    tws_server_stop(s.server);
+    for (size_t i = 0; i < ALL; i++) {
+        CHECK_EQ(peer_answer(&p[i]), 200);
+        CHECK(peer_end(&p[i]));
+    }
+    PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+    site_end(&s);
+}
+
+TEST("a second stop ends at once, whoever is still there")
+{
+    site s;
+    peer p[3];
+    site_init(&s);
+    s.desc.drain_ms = 60000;
+    site_start(&s, false);
+    for (size_t i = 0; i < 3; i++) {
+        peer_open(&p[i], port_of(&s));
+        CHECK_EQ(peer_upgrade(&p[i], "/ws", NULL), 101);
+    }
+    tws_server_stop(s.server);
+    for (int i = 0; i < 5; i++) {
+        CHECK_EQ(tws_server_step(s.server, 0), TWS_OK);
+    }
+    tws_server_stop(s.server);
+    CHECK_EQ(tws_server_step(s.server, -1), TWS_ERR_CLOSED);
+    CHECK_EQ(connections(&s), 0);
+    CHECK_EQ(met.closed, 3);
+    for (size_t i = 0; i < 3; i++) {
+        peer_close(&p[i]);
+    }
+    site_end(&s);
+}
+
+TEST("peers that never end are dropped when drain and deadlines have passed")
+{
+    site s;
+    peer p[2];
+    site_init(&s);
+    s.desc.drain_ms = TWS_OFF;
+    s.desc.limits.close_ms = 50;
+    site_start(&s, true);
+    peer_open(&p[0], port_of(&s));
+    CHECK_EQ(peer_upgrade(&p[0], "/ws", NULL), 101);
+    peer_open(&p[1], port_of(&s));
+    peer_ask(&p[1], "GET", "/later", NULL, NULL);
+    PEER_UNTIL(__atomic_load_n(&met.later, __ATOMIC_SEQ_CST) != UINT64_MAX);
+    tws_server_stop(s.server);
+    pthread_join(s.id, NULL); /* by itself */
+    s.threaded = false;
+    CHECK_EQ(connections(&s), 0);
+    peer_close(&p[0]);
+    peer_close(&p[1]);
+    site_end(&s);
+}
+
+/* -- closings are delivered -- */
+
+TEST("who has sent much that nobody wanted sees the answer and the end, and no reset, however it closes")
+{
+    static const char upgrade[] = "GET /ws HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE "\r\n";
+    static const struct {
+        const char *name, *script, *rest;
+        size_t rest_len;
+        uint8_t fill;
+        bool answer_close;
+        const char *want;
+    } row[] = {
+        {"garbage", "\x01\x02\x03\r\n\r\n", "", 0, 'x', false, " 400 "},
+        {"a path without a route", "GET /no HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "", 0, 'x',
+         false, " 404 "},
+        {"a body unread", "POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n", "", 0, 'x',
+         false, " 413 "},
+        {"a head without an end", "GET / HTTP/1.1\r\nA: ", "", 0, 'x', false, " 431 "},
+        {"an answer with an end", "GET /hello HTTP/1.0\r\n\r\n", "", 0, 'x', false, "hello"},
+        {"a refused upgrade", "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "", 0, 'x',
+         false, " 426 "},
+        {"a frame of no kind", upgrade, "", 0, 'x', false, "\x88"},
+        {"a frame without mask", upgrade, "\x81\x05", 2, 'x', false, "\x03\xea"},
+        {"a message too big", upgrade, "\x82\xff\0\0\0\0\7\0\0\0", 10, 0, false, "\x03\xf1"},
+        {"a close of the server's", upgrade, "\x81\x85\0\0\0\0close", 11, 0x88, false, "\x11\x30"},
+        {"a close of the client's", upgrade, "\x88\x82\0\0\0\0\x03\xe8", 8, 'x', false, "\x88\x02\x03\xe8"},
+        {"a close of the server's, answered", upgrade, "\x81\x85\0\0\0\0close", 11, 0, true, "\x11\x30"},
+    };
+    for (size_t threads = 1; threads <= 2; threads++) {
+        site s;
+        site_init(&s);
+        s.desc.threads = (uint32_t)threads;
+        site_start(&s, threads > 1);
+        for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+            tws_buf script;
+            crowd c;
+            test_row(row[i].name, i);
+            tws_buf_init(&script, NULL, 1u << 20);
+            tws_buf_c(&script, row[i].script);
+            tws_buf_put(&script, row[i].rest, row[i].rest_len);
+            memset(&c, 0, sizeof c);
+            c.port = port_of(&s);
+            c.script = script.ptr;
+            c.script_len = script.len;
+            c.flood = row[i].answer_close ? 0 : 300000;
+            c.fill = row[i].fill;
+            c.answer_close = row[i].answer_close;
+            c.want = row[i].want;
+            c.count = 25;
+            crowd_run(&c);
+            CHECK_EQ(c.resets, 0);
+            CHECK_EQ(c.wanted, c.count);
+            tws_buf_free(&script);
+        }
+        test_row(NULL, 0);
+        PEER_UNTIL(connections(&s) == 0);
+        site_end(&s);
+    }
+}
+
+TEST("who floods a server that is full is told so, and not reset")
+{
+    static const char upgrade[] = "GET /ws HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE "\r\n";
+    site s;
+    peer in;
+    crowd c;
+    site_init(&s);
+    s.desc.max_connections = 1;
+    site_start(&s, false);
+    peer_open(&in, port_of(&s));
+    CHECK_EQ(peer_get(&in, "/hello", NULL), 200);
+    memset(&c, 0, sizeof c);
+    c.port = port_of(&s);
+    c.script = upgrade;
+    c.script_len = sizeof upgrade - 1;
+    c.flood = 16 * 20000;
+    c.fill = 0x8a; /* sixteen of them are a pong of ten bytes */
+    c.answer_close = true;
+    c.want = "\x03\xf5";
+    c.count = 60;
+    crowd_run(&c);
+    CHECK_EQ(c.resets, 0);
+    CHECK_EQ(c.wanted, c.count);
+    peer_close(&in);
+    site_end(&s);
+}
+
+enum { FLOODERS = 40 };
+
+static void *stop_when_full(void *arg)
+{
+    const site *s = (const site *)arg;
+    tws_server_stats n;
+    do {
+        sched_yield();
+        tws_server_stat(s->server, &n);
+    } while (n.upgrades < FLOODERS);
+    tws_server_stop(s->server);
+    return NULL;
+}
+
+TEST("a drain resets nobody, not even who floods it meanwhile")
+{
+    static const char upgrade[] = "GET /ws HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE "\r\n";
+    pthread_t id;
+    site s;
+    crowd c;
+    site_init(&s);
+    s.desc.drain_ms = 200;
+    site_start(&s, true);
+    memset(&c, 0, sizeof c);
+    c.port = port_of(&s);
+    c.script = upgrade;
+    c.script_len = sizeof upgrade - 1;
+    c.flood = 16 * 60000;
+    c.fill = 0x8a;
+    c.answer_close = true;
+    c.want = "\x03\xe9";
+    c.count = FLOODERS;
+    pthread_create(&id, NULL, stop_when_full, &s);
+    crowd_run(&c);
+    pthread_join(id, NULL);
+    CHECK_EQ(c.resets, 0);
+    CHECK_EQ(c.wanted, FLOODERS);
+    site_end(&s);
+}
+
+/* -- out of memory, and stopped at any moment -- */
+
+TEST("a server for which there is no memory is not made, and leaves nothing behind")
+{
+    size_t before = peer_descriptors();
+    for (size_t n = 1;; n++) {
+        site s;
+        tws_status status;
+        site_init(&s);
+        s.desc.threads = 2;
+        test_row("allocation", n);
+        test_fail_at(n);
+        status = tws_server_create(&s.server, &s.desc);
+        for (size_t i = 0; i < sizeof routes / sizeof *routes && status == TWS_OK; i++) {
+            status = tws_server_route(s.server, &routes[i], NULL);
+        }
+        status = status == TWS_OK ? tws_server_listen(s.server, NULL) : status;
+        bool whole = test_allocations() < n;
+        test_fail_at(0);
+        CHECK_EQ(status == TWS_OK, whole);
+        tws_server_free(s.server);
+        CHECK_EQ(test_live_blocks(), 0);
+        CHECK_EQ(peer_descriptors(), before);
+        if (whole) {
+            break;
+        }
+    }
+}
+
+/* Everything that a connection can do, once. False where it ended before. */
+static bool whole_session(const site *s, peer *p)
+{
+    static char big[60000];
+    peer_open(p, port_of(s));
+    peer_send_c(p, "GET /hello HTTP/1.1\r\nHo");
+    peer_pause();
+    peer_pause();
+    peer_send_c(p, "st: a\r\n\r\n");
+    if (peer_answer(p) != 200) {
+        return false;
+    }
+    peer_send_c(p, "POST /back HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab");
+    peer_pause();
+    peer_pause();
+    peer_send_c(p, "c\r\n0\r\n\r\n");
+    if (peer_answer(p) != 200) {
+        return false;
+    }
+    met.later = UINT64_MAX;
+    peer_ask(p, "GET", "/later", NULL, NULL);
+    for (int i = 0; i < 100 && met.later == UINT64_MAX; i++) {
+        peer_pause();
+    }
+    while (tws_server_post(s->server, met.later, answer_now, (void *)(uintptr_t) "now") == TWS_ERR_MEMORY) {
+    }
+    if (peer_answer(p) != 200 || peer_upgrade(p, "/ws", NULL) != 101) {
+        return false;
+    }
+    peer_say(p, "flood");
+    peer_send_frame(p, false, TWS_WS_TEXT, "hel", 3);
+    peer_pause();
+    peer_send_frame(p, true, TWS_WS_CONTINUATION, "lo", 2);
+    peer_send_frame(p, true, TWS_WS_BINARY, big, sizeof big);
+    while (peer_message(p) && p->opcode == TWS_WS_BINARY) {
+    }
+    if (!p->open || !tws_str_eq_c(tws_buf_view(&p->body), "hello")) {
+        return false;
+    }
+    return peer_message(p) && p->body.len == sizeof big && peer_leave(p, 1000);
+}
+
+TEST("whatever allocation fails in a session, the server goes on and nothing leaks")
+{
+    size_t failures = 0;
+    for (size_t n = 1;; n++) {
+        site s;
+        peer p, idle;
+        test_row("allocation", n);
+        site_init(&s);
+        s.desc.max_per_ip = 10;
+        site_start(&s, false);
+        small_buffers(&s);
+        peer_open(&idle, port_of(&s));
+        PEER_UNTIL(connections(&s) == 1);
+        test_fail_at(n);
+        bool whole = whole_session(&s, &p);
+        bool failed = test_allocations() >= n;
+        test_fail_at(0);
+        CHECK(whole || failed);
+        failures += !whole;
+        peer_close(&p);
+        peer_close(&idle); /* its end lets a paused listener go on */
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_get(&p, "/hello", NULL), 200);
+        peer_close(&p);
+        site_end(&s);
+        if (!failed) {
+            break;
+        }
+        CHECK_EQ(test_live_blocks(), 0);
+    }
+    CHECK(failures > 5);
+}
+
+TEST("stopped or freed at any moment, nothing leaks")
+{
+    static const char all[] = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nPOST /back HTTP/1.1\r\nHost: a\r\n"
+                              "Content-Length: 2\r\n\r\nhiGET /ws HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE
+                              "\r\n\x81\x85\0\0\0\0flood\x81\x85\0\0\0\0timer\x81\x85\0\0\0\0close";
+    static const char later[] = "GET /later HTTP/1.1\r\nHost: a\r\n\r\n";
+    static const char stream[] = "GET /stream?n=100000 HTTP/1.1\r\nHost: a\r\n\r\n";
+    static const char upgrade[] = "GET /plain HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE "\r\n";
+    const tws_str script[] = {tws_str_of(all, sizeof all - 1), tws_str_c(later), tws_str_c(stream),
+                              tws_str_c(upgrade), tws_str_of(all, 50), tws_str_of(all, 20),
+                              tws_str_c("bad\r\n\r\n")};
+    enum { ALL = sizeof script / sizeof *script };
+    size_t before = peer_descriptors();
+    for (size_t k = 0; k < 3 * 14; k++) {
+        size_t steps = k / 3;
+        peer p[ALL];
+        site s;
+        test_row("step", k);
+        site_init(&s);
+        s.desc.max_connections = 5;
+        site_start(&s, false);
+        for (size_t i = 0; i < ALL; i++) {
+            peer_open(&p[i], port_of(&s));
+            peer_send(&p[i], script[i].ptr, script[i].len);
+        }
+        for (size_t i = 0; i < steps; i++) {
+            tws_server_step(s.server, 0);
+        }
+        tws_server_post(s.server, met.later == UINT64_MAX ? 0 : met.later, take_post, &posted);
+        if (k % 3 == 0) { /* freed as it is */
+            peer_server = NULL;
+            tws_server_free(s.server);
+        } else {
+            tws_server_stop(s.server);
+            if (k % 3 == 1) {
+                tws_server_step(s.server, 0);
+            }
+            site_end(&s);
+        }
+        for (size_t i = 0; i < ALL; i++) {
+            peer_close(&p[i]);
+        }
+        CHECK_EQ(test_live_blocks(), 0);
+        CHECK_EQ(peer_descriptors(), before);
+    }
+}
+
+typedef struct hammer {
+    int port;
+    uint32_t over;
+} hammer;
+
+static void *hammer_on(void *arg)
+{
+    hammer *h = (hammer *)arg;
+    while (__atomic_load_n(&h->over, __ATOMIC_SEQ_CST) == 0) {
+        struct sockaddr_in a;
+        peer p;
+        peer_init(&p);
+        p.fd = socket(AF_INET, SOCK_STREAM, 0);
+        memset(&a, 0, sizeof a);
+        a.sin_family = AF_INET;
+        a.sin_port = htons((uint16_t)h->port);
+        a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        if (connect(p.fd, (const struct sockaddr *)&a, (socklen_t)sizeof a) == 0) {
+            peer_ask(&p, "GET", "/hello", NULL, NULL);
+            if (peer_answer(&p) == 200 && peer_upgrade(&p, "/ws", NULL) == 101) {
+                peer_say(&p, "hello");
+                peer_message(&p);
+            }
+        }
+        peer_close(&p);
+    }
+    return NULL;
+}
+
+TEST("four threads under load end when another one says so, at any moment")
+{
+    for (int i = 0; i < 12; i++) {
+        pthread_t id[2];
+        hammer h;
+        site s;
+        site_init(&s);
+        s.desc.threads = 4;
+        s.desc.drain_ms = i % 2 == 0 ? 20 : TWS_OFF;
+        site_start(&s, true);
+        h.port = port_of(&s);
+        h.over = 0;
+        pthread_create(&id[0], NULL, hammer_on, &h);
+        pthread_create(&id[1], NULL, hammer_on, &h);
+        poll(NULL, 0, i);
+        tws_server_stop(s.server);
+        poll(NULL, 0, i / 2);
+        site_end(&s);
+        __atomic_store_n(&h.over, 1, __ATOMIC_SEQ_CST);
+        pthread_join(id[0], NULL);
+        pthread_join(id[1], NULL);
+    }
+}
