@@ -10089,8 +10089,8 @@ static void tws__redis_make_loads(tws_redis *r)
 }
 
 /* TIME keeps Redis's clock known and the connection proven; the probe does it for the other one.
- * While Redis stores nothing, a key that lives a millisecond is tried: who asks for the state before
- * he publishes would never learn that it does again. */
+ * While Redis stores nothing, a key that lives a millisecond is tried: who asks for the state
+ * before publishing would never learn that it stores again. */
 static void tws__redis_make_beat(tws_redis *r)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
