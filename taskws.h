@@ -1115,10 +1115,13 @@ TWS_API void tws_event_unref(tws_event *e);
  * From join on, feed the user's events in the order of their ids: first the past, then say
  * tws_hub_loaded (until then readers are given nothing), then what was heard live meanwhile; an id
  * that does not rise is a repeat. From leave on, publish for that user does nothing
- * (TWS_ERR_NOT_FOUND). What is still here at the next join is kept, and may be fed again. */
+ * (TWS_ERR_NOT_FOUND). What is still here at the next join is kept, and may be fed again.
+ *
+ * Joined again without having left: a reader's `since` is beyond the newest id here, for it comes
+ * from another server. Feed what is new, then say tws_hub_loaded: until then that reader waits. */
 typedef struct tws_hub_upstream {
     void *context;
-    void (*join)(void *context, tws_str user_id);  /* the first reader has come */
+    void (*join)(void *context, tws_str user_id);  /* the first reader has come; or see above */
     void (*leave)(void *context, tws_str user_id); /* the last one has gone */
 } tws_hub_upstream;
 
@@ -1353,7 +1356,8 @@ TWS_API tws_status tws_redis_create(tws_redis **r, const tws_redis_desc *desc, u
 TWS_API void tws_redis_free(tws_redis *r);
 
 /* A user has readers now (tws_hub_upstream's join): subscribe, read the past, then LOADED. Again
- * after tws_redis_drop, the past is read again: give up what you have.
+ * after tws_redis_drop, the past is read again: give up what you have. Again without that, what is
+ * new is read, then LOADED with 0-0.
  * errors  TWS_ERR_ARGUMENT (user id), TWS_ERR_LIMIT (max_users), TWS_ERR_MEMORY. */
 TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id);
 /* And has none any more (leave). */
@@ -1405,7 +1409,8 @@ TWS_API uint64_t tws_redis_deadline(const tws_redis *r);
 typedef enum tws_redis_event_type {
     TWS_REDIS_NONE,
     TWS_REDIS_EVENT,   /* user_id, id, json: an event, in rising order of id; 0-0: one without */
-    TWS_REDIS_LOADED,  /* user_id, id: the past has been given; it was complete after this id */
+    TWS_REDIS_LOADED,  /* user_id, id: the past has been given; it was complete after this id.
+                          0-0: it is up to date, as was asked for */
     TWS_REDIS_LOST,    /* user_id, id: what was given so far does not lead to what comes next (it
                           was trimmed, or Redis came back with other data). Forget this user's
                           events and ids, reset the readers; complete after this id again */
@@ -5762,7 +5767,7 @@ static size_t tws__resp_string(tws_resp_decoder *d, tws_str in, tws_str text, tw
     if (format > 0 && !tws__resp_format(d, rest, total, ev)) {
         return 0;
     }
-    if (total <= d->limits.whole && rest.len < total + 2) {
+    if (total - format <= d->limits.whole && rest.len < total + 2) {
         return 0;
     }
     used += format;
@@ -7644,6 +7649,7 @@ typedef struct tws__topic {
     tws_hub_group *groups;
     uint64_t next;        /* without history: index of the event to come */
     uint64_t hole;        /* below this index, what is missing was never here */
+    uint64_t loads;       /* how often it was said to be loaded */
     tws_event_id last_id; /* before the first id: what that one must exceed */
     tws_event_id floor;   /* events behind this id are all here */
     uint32_t hash;
@@ -8441,6 +8447,7 @@ TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms)
 #define TWS__READER_SINCE 1    /* likewise; it wants what follows `since` */
 #define TWS__READER_SNAPSHOT 2 /* below snapshot_until it may miss further steps */
 #define TWS__READER_STEPS 3    /* it was promised every event */
+#define TWS__READER_AHEAD 4    /* as SINCE; upstream was asked, at its position-th load */
 
 static tws_hub_group *tws__topic_group(tws__topic *t, tws_hub_inbox *in)
 {
@@ -8572,6 +8579,23 @@ static void tws__reader_reset(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
     tws__reader_to_snapshot(r, t);
 }
 
+/* Must a new reader wait? With an upstream it may have seen more, on another server, than has come
+ * here yet. That its position is gone is not said before upstream was asked. */
+static bool tws__reader_waits(tws_hub_reader *r, const tws__topic *t)
+{
+    const tws_hub_upstream *up = t->shard->hub->desc.upstream;
+    if (up == NULL || r->state == TWS__READER_NEW ||
+        tws_event_id_compare(r->since, t->last_id) <= 0) {
+        return false;
+    }
+    if (r->state == TWS__READER_SINCE) {
+        r->state = TWS__READER_AHEAD;
+        r->position = t->loads;
+        up->join(up->context, tws__topic_user(t));
+    }
+    return r->position == t->loads;
+}
+
 /* Find a new reader's position. Who asks for all, by 0-0, is first given the last statuses that the
  * ring has left behind. */
 static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
@@ -8646,7 +8670,12 @@ static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws
 
 static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
 {
-    if (r->state == TWS__READER_NEW || r->state == TWS__READER_SINCE) {
+    if (r->state != TWS__READER_SNAPSHOT && r->state != TWS__READER_STEPS) {
+        if (tws__reader_waits(r, t)) {
+            b->from = r->position;
+            b->next = r->position;
+            return;
+        }
         tws__reader_start(r, t, b);
     }
     tws__reader_catch_up(r, t, b);
@@ -8738,6 +8767,7 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
         t->floor = tws__event_id_max(t->floor, complete_from);
         t->last_id = tws__event_id_max(t->last_id, complete_from);
         t->loading = false;
+        t->loads++;
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
     }
@@ -9281,6 +9311,8 @@ enum {
 #define TWS__REDIS_BROKEN 4u /* what was given does not lead on: LOST, then all there is */
 #define TWS__REDIS_MISSED 8u /* events were pushed while a read was under way */
 #define TWS__REDIS_FELL 16u  /* and their ids did not rise */
+#define TWS__REDIS_ASKED 32u /* is there more than was given? to be read, */
+#define TWS__REDIS_DUE 64u   /* and when it is live again, to be told */
 
 typedef struct tws__redis_user {
     tws__redis_node work; /* in the list of its state; first, so that its address is the user's */
@@ -9414,6 +9446,7 @@ struct tws_redis {
     tws__redis_node to_subscribe;
     tws__redis_node to_load;
     tws__redis_node to_leave;
+    tws__redis_node to_tell; /* live, and DUE */
     tws__redis_node idle;
     /* calls: a ring */
     tws__redis_call *call;
@@ -9628,6 +9661,10 @@ TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id)
         return TWS_ERR_MEMORY;
     }
     if ((u->flags & TWS__REDIS_WANTED) != 0) {
+        u->flags |= TWS__REDIS_ASKED;
+        if (u->state == TWS__REDIS_LIVE) {
+            tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
+        }
         return TWS_OK;
     }
     u->flags |= TWS__REDIS_WANTED | TWS__REDIS_FRESH;
@@ -9646,12 +9683,12 @@ TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id)
     if (u == NULL || (u->flags & TWS__REDIS_WANTED) == 0) {
         return;
     }
-    u->flags &= (uint8_t)~TWS__REDIS_WANTED;
+    u->flags &= (uint8_t) ~(TWS__REDIS_WANTED | TWS__REDIS_ASKED | TWS__REDIS_DUE);
     u->idle_ms = r->now_ms + r->desc.grace_ms;
     tws__redis_append(&r->idle, &u->idle);
     if (u->state == TWS__REDIS_TO_SUBSCRIBE) {
         tws__redis_enter(r, u, TWS__REDIS_OUT);
-    } else if (u->state == TWS__REDIS_TO_LOAD) {
+    } else if (u->state == TWS__REDIS_TO_LOAD || u->state == TWS__REDIS_LIVE) {
         tws__redis_enter(r, u, TWS__REDIS_LIVE);
     }
     tws__redis_tidy(r, u);
@@ -9743,10 +9780,14 @@ static void tws__redis_settle(tws_redis *r, tws__redis_user *u, uint32_t turn, b
     if (u->state == TWS__REDIS_LOADING && u->turn == turn) {
         bool newer = (u->flags & TWS__REDIS_MISSED) != 0 &&
                      tws_event_id_compare(u->heard, u->last) > 0;
-        unsigned again = TWS__REDIS_FRESH | TWS__REDIS_BROKEN | TWS__REDIS_FELL;
+        unsigned again =
+            TWS__REDIS_FRESH | TWS__REDIS_BROKEN | TWS__REDIS_FELL | TWS__REDIS_ASKED;
         more = more || newer || (u->flags & again) != 0;
         more = more && (u->flags & TWS__REDIS_WANTED) != 0;
         tws__redis_enter(r, u, more ? TWS__REDIS_TO_LOAD : TWS__REDIS_LIVE);
+        if (!more && (u->flags & TWS__REDIS_DUE) != 0) {
+            tws__redis_append(&r->to_tell, &u->work);
+        }
     }
     tws__redis_tidy(r, u);
 }
@@ -10058,7 +10099,7 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     size_t mark = end->out.len;
-    unsigned done = TWS__REDIS_MISSED | TWS__REDIS_FELL;
+    unsigned done = TWS__REDIS_MISSED | TWS__REDIS_FELL | TWS__REDIS_ASKED;
     tws__redis_kind kind = TWS__REDIS_MORE;
     if ((u->flags & TWS__REDIS_FRESH) != 0) {
         kind = TWS__REDIS_FIRST;
@@ -10071,6 +10112,7 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
     if (!tws__redis_made(end, mark)) {
         return false;
     }
+    u->flags |= (u->flags & TWS__REDIS_ASKED) != 0 ? TWS__REDIS_DUE : 0u;
     u->flags = (uint8_t)(u->flags & ~done);
     u->turn++;
     u->reads++;
@@ -10279,6 +10321,12 @@ static void tws__redis_tell_lost(tws_redis *r, tws__redis_user *u, tws_event_id 
     r->stats.lost++;
 }
 
+static bool tws__redis_in_order(const tws__redis_answer *a, tws__redis_kind kind, tws_event_id id)
+{
+    int order = tws_event_id_compare(id, a->id);
+    return a->index == 0 || (kind == TWS__REDIS_FIRST ? order < 0 : order > 0);
+}
+
 /* An entry's id. It must be the last one's where a read goes on from there: if it is not, events
  * were trimmed in between, or this is not the Redis that it was. */
 static void tws__redis_on_id(tws_redis *r, const tws__redis_call *c, tws_event_id id,
@@ -10426,9 +10474,9 @@ static void tws__redis_on_load(tws_redis *r, const tws_resp_event *in, tws_redis
     if (in->depth == 1) {
         tws__redis_end_entry(r, c);
     } else if (in->depth == 2 && string && !a->has_id) {
-        if (!tws_event_id_parse(in->text, &id)) {
+        if (!tws_event_id_parse(in->text, &id) || !tws__redis_in_order(a, c->kind, id)) {
             tws__redis_fail_c(r, TWS_REDIS_COMMANDS, TWS_REDIS_IS_NO_REDIS,
-                              "an entry of a stream has no id");
+                              "an entry of a stream is without an id, or out of order");
             return;
         }
         tws__redis_on_id(r, c, id, ev);
@@ -10476,6 +10524,15 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
         tws__redis_tell(ev, TWS_REDIS_LOADED, u, r->past_from);
     }
     tws__redis_settle(r, u, u->turn, false); /* no other read of it can have begun meanwhile */
+}
+
+/* All that Redis had when it was asked has been given. */
+static void tws__redis_tell_current(tws_redis *r, tws_redis_event *ev)
+{
+    tws__redis_user *u = (tws__redis_user *)(void *)r->to_tell.next;
+    tws__redis_unlink(&u->work);
+    u->flags &= (uint8_t)~TWS__REDIS_DUE;
+    tws__redis_tell(ev, TWS_REDIS_LOADED, u, tws__event_id(0, 0));
 }
 
 /* -- other answers -- */
@@ -10945,6 +11002,10 @@ static bool tws__redis_advance(tws_redis *r, tws_redis_event *ev)
         tws__redis_give_past(r, ev);
         return true;
     }
+    if (tws__redis_linked(&r->to_tell)) {
+        tws__redis_tell_current(r, ev);
+        return true;
+    }
     return tws__redis_decode(r, TWS_REDIS_COMMANDS, ev) ||
            tws__redis_decode(r, TWS_REDIS_SUBSCRIBER, ev);
 }
@@ -11214,6 +11275,7 @@ static void tws__redis_init(tws_redis *r, const tws_redis_desc *d, uint64_t now_
     tws__redis_list(&r->to_subscribe);
     tws__redis_list(&r->to_load);
     tws__redis_list(&r->to_leave);
+    tws__redis_list(&r->to_tell);
     tws__redis_list(&r->idle);
     tws__redis_name(r);
 }

@@ -1471,12 +1471,64 @@ TEST("what an upstream has complete decides who may resume")
             CHECK_EQ(feed(hub, 11 + (uint64_t)k, k == 0 ? "a" : "b", 11 + k), TWS_OK);
         }
         tws_hub_loaded(hub, tws_str_c("1"), id_of(rows[i].complete_from, 0));
+        if (rows[i].since > 10 + (uint64_t)rows[i].events) { /* upstream is asked first */
+            CHECK_TEXT(drain(&r), "");
+            tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+        }
         CHECK_TEXT(drain(&r), rows[i].gets);
         CHECK_EQ(feed(hub, rows[i].complete_from, "c", 1),
                  rows[i].complete_from == 0 ? TWS_OK : TWS_ERR_EXISTS); /* 0-0: without id */
         CHECK_EQ(feed(hub, 20, "c", 20), TWS_OK);
         CHECK_TEXT(drain(&r), rows[i].complete_from == 0 ? "1 20" : "20");
         tws_hub_detach(&r);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("who has seen more elsewhere waits until it has come here, or upstream says that it does not")
+{
+    static const struct {
+        const char *steps; /* f: fed the next id, from 12 on; n: fed one without an id; l: loaded */
+        const char *gets[4];
+    } rows[] = {
+        {"ffff", {"", "", "start resumed", "15"}}, /* since 14-0 */
+        {"fl", {"", "start position_gone 11 12"}},
+        {"lf", {"start position_gone 11", "12"}},
+        {"nnl", {"", "", "start position_gone 11 0"}},
+        {"fffl", {"", "", "start resumed", ""}},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        script s;
+        tws_hub *hub = hub_upstream(&s);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader first, r;
+        tws_event_id since = id_of(14, 0);
+        uint64_t id = 12;
+        test_row(rows[i].steps, i);
+        CHECK_EQ(tws_hub_attach(in, &first, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(feed(hub, 11, "a", 11), TWS_OK);
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(10, 0));
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &since), TWS_OK);
+        CHECK_TEXT(s.text, "+1");
+        CHECK_TEXT(drain(&r), "");
+        CHECK_TEXT(drain(&r), "");
+        CHECK_TEXT(s.text, "+1 +1"); /* once */
+        CHECK_TEXT(drain(&first), "start 11");
+        for (size_t k = 0; rows[i].steps[k] != '\0'; k++) {
+            if (rows[i].steps[k] == 'l') {
+                tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+            } else if (rows[i].steps[k] == 'n') {
+                CHECK_EQ(feed(hub, 0, "x", 0), TWS_OK);
+            } else {
+                CHECK_EQ(feed(hub, id, "b", (int)id), TWS_OK);
+                id++;
+            }
+            CHECK_TEXT(drain(&r), rows[i].gets[k]);
+        }
+        tws_hub_detach(&r);
+        tws_hub_detach(&first);
+        CHECK_TEXT(s.text, "+1 +1 -1");
         tws_hub_inbox_free(in);
         tws_hub_free(hub);
     }

@@ -771,7 +771,11 @@ TEST("entries of every shape are read, and what is no event is passed over")
         {"*-1\r\n", "loaded(42 1700000000499-max)"},
         {"_\r\n", "loaded(42 1700000000499-max)"},
         {"*1\r\n*2\r\n$4\r\nfive\r\n*2\r\n$1\r\nd\r\n$1\r\n7\r\n",
-         "state(no_redis: an entry of a stream has no id)"},
+         "state(no_redis: an entry of a stream is without an id, or out of order)"},
+        {"*2\r\n" ENTRY("5-0", "1", "5") ENTRY("5-0", "1", "5"),
+         "state(no_redis: an entry of a stream is without an id, or out of order)"},
+        {"*2\r\n" ENTRY("5-0", "1", "5") ENTRY("6-0", "1", "6"),
+         "state(no_redis: an entry of a stream is without an id, or out of order)"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         size_t len = strlen(rows[i].answer);
@@ -1130,6 +1134,59 @@ TEST("coming back within the grace loads again, and subscribes not")
     feed(C, ONE_ENTRY);
     CHECK_STR(notes(), "event(42 5-0 {\"a\":5}) loaded(42 4-max)");
     end();
+}
+
+TEST("asked for again, a user's news are read, and told to be all")
+{
+    begin_live("42", ONE_ENTRY);
+    tws_redis_want(r, tws_str_c("42"));
+    tws_redis_want(r, tws_str_c("42"));
+    CHECK_STR(output(S), "");
+    CHECK_STR(output(C), "XRANGE task_status:42 5-0 + COUNT 256");
+    feed(C, ONE_ENTRY);
+    CHECK_STR(notes(), "loaded(42 0-0)");
+    CHECK_STR(output(C), "");
+    message("42", "6-0 6");
+    CHECK_STR(notes(), "event(42 6-0 6)");
+    end();
+}
+
+TEST("who asks while a read is under way is answered by the next one")
+{
+    begin_live("42", ONE_ENTRY);
+    tws_redis_want(r, tws_str_c("42"));
+    output(C);
+    tws_redis_want(r, tws_str_c("42"));
+    feed(C, ONE_ENTRY);
+    CHECK_STR(notes(), "");
+    CHECK_STR(output(C), "XRANGE task_status:42 5-0 + COUNT 256");
+    feed(C, ONE_ENTRY);
+    CHECK_STR(notes(), "loaded(42 0-0)");
+    end();
+}
+
+TEST("what was asked is answered behind an outage, and not to who left")
+{
+    for (int left = 0; left < 2; left++) {
+        begin_live("42", ONE_ENTRY);
+        tws_redis_want(r, tws_str_c("42"));
+        output(C);
+        lose_subscriber();
+        open_subscriber();
+        output(S);
+        subscribed("42");
+        if (left) {
+            tws_redis_drop(r, tws_str_c("42"));
+        }
+        feed(C, ONE_ENTRY);
+        output(C);
+        notes();
+        if (!left) {
+            feed(C, ONE_ENTRY);
+        }
+        CHECK_STR(notes(), left ? "" : "loaded(42 0-0)");
+        end();
+    }
 }
 
 TEST("coming back is right whatever was under way")

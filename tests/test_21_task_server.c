@@ -1,938 +1,1985 @@
-/* test_21_task_server.c: the endpoint, over real sockets, on the in-memory store. */
+/* test_21_task_server.c: the endpoint as its users meet it, over real sockets. */
 #include "test.h"
 
 #include "peer.h"
 
-#define SECRET "a secret of thirty-two bytes, ok"
+#include <sched.h>
+
 #define TASKS "/api/v1/ws/tasks/"
+#define SECRET "0123456789abcdef0123456789abcdef"
+#define OTHER_SECRET "fedcba9876543210fedcba9876543210"
 
-/* -- an endpoint, stepped by whoever waits -- */
+/* -- small things -- */
 
-static tws_task_server *endpoint;
-
-static tws_task_server_desc quiet(void)
+/* Formatted, living until the test's end. */
+__attribute__((format(printf, 1, 2)))
+static const char *text(const char *format, ...)
 {
-    tws_task_server_desc d;
-    memset(&d, 0, sizeof d);
-    d.port = TWS_PORT_ANY;
-    d.jwt_secret = SECRET;
-    d.log.level = TWS_LOG_NONE;
-    d.drain_ms = TWS_OFF;
-    d.limits.close_ms = 2000;
-    return d;
+    char memory[8192];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(memory, sizeof memory, format, args);
+    va_end(args);
+    return (const char *)test_exact(memory, (size_t)n + 1);
 }
 
-static int start(const tws_task_server_desc *d)
+static const char *sign(const char *claims, const char *secret, const char *kid)
+{
+    char memory[2048];
+    tws_hmac_key key;
+    tws_buf b;
+    tws_hmac_key_init(&key, secret, strlen(secret));
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_jwt_sign(&b, &key, tws_str_c(kid), tws_str_c(claims));
+    return text("%.*s", (int)b.len, b.ptr);
+}
+
+static long long in_seconds(int seconds)
+{
+    return (long long)(tws_sys_wall_ms() / 1000) + seconds;
+}
+
+static const char *token(const char *user, int seconds, const char *scope)
+{
+    return sign(text("{\"sub\":\"%s\",\"exp\":%lld,\"scope\":\"%s\"}", user, in_seconds(seconds), scope),
+                SECRET, "");
+}
+
+static const char *bearer(const char *token_text)
+{
+    return text("Authorization: Bearer %s\r\n", token_text);
+}
+
+/* A member of a JSON text by its path, as it stands there (strings without quotes); "" without. */
+static tws_str json(tws_str whole, const char *path)
+{
+    tws_str names = tws_str_c(path), name;
+    while (tws_str_split(&names, '.', &name)) {
+        tws_json_token value;
+        if (tws_json_member(whole, name, &value) != TWS_OK) {
+            return tws_str_c("");
+        }
+        whole = value.text;
+    }
+    return whole;
+}
+
+static uint64_t json_u64(tws_str whole, const char *path)
+{
+    uint64_t value = UINT64_MAX;
+    tws_str_u64(json(whole, path), &value);
+    return value;
+}
+
+/* -- what is logged: no token may ever be -- */
+
+static struct {
+    pthread_mutex_t lock;
+    char text[65536];
+    size_t len;
+} logged = {PTHREAD_MUTEX_INITIALIZER, "", 0};
+
+static void write_log(void *context, const char *line, size_t len)
+{
+    (void)context;
+    pthread_mutex_lock(&logged.lock);
+    if (len <= sizeof logged.text - logged.len) {
+        memcpy(logged.text + logged.len, line, len);
+        logged.len += len;
+    }
+    pthread_mutex_unlock(&logged.lock);
+}
+
+static bool was_logged(const char *part)
+{
+    return peer_contains(tws_str_of(logged.text, logged.len), part);
+}
+
+/* -- running it -- */
+
+typedef struct site {
+    tws_task_server_desc desc;
+    tws_allocator allocator;
+    tws_task_server *ts;
+    tws_server *server;
+    pthread_t id;
+    bool threaded;
+} site;
+
+static void site_init(site *s)
+{
+    memset(s, 0, sizeof *s);
+    logged.len = 0;
+    s->allocator = test_allocator();
+    s->desc.port = TWS_PORT_ANY;
+    s->desc.jwt_secret = SECRET;
+    s->desc.allocator = &s->allocator;
+    s->desc.log.write = write_log;
+    s->desc.limits.close_ms = 10000;
+}
+
+static void *site_main(void *arg)
+{
+    CHECK_EQ(tws_server_run((tws_server *)arg), TWS_OK);
+    return NULL;
+}
+
+/* Stepped by who waits, unless it has its own threads. */
+static void site_start(site *s, bool threaded)
 {
     char memory[256];
     tws_buf error;
     tws_buf_fixed(&error, memory, sizeof memory);
-    CHECK_EQ(tws_task_server_create(&endpoint, d, &error), TWS_OK);
-    CHECK_EQ(tws_server_listen(tws_task_server_base(endpoint), &error), TWS_OK);
+    CHECK_EQ(tws_task_server_create(&s->ts, &s->desc, &error), TWS_OK);
+    s->server = tws_task_server_base(s->ts);
+    CHECK_EQ(tws_server_listen(s->server, &error), TWS_OK);
     CHECK_STR(tws_buf_view(&error), "");
-    peer_server = tws_task_server_base(endpoint);
-    return tws_server_port(peer_server);
-}
-
-static int start_quiet(void)
-{
-    tws_task_server_desc d = quiet();
-    return start(&d);
-}
-
-static void stop(void)
-{
-    peer_server = NULL;
-    tws_task_server_free(endpoint);
-    endpoint = NULL;
-}
-
-static int64_t now_s(void)
-{
-    return (int64_t)(tws_sys_wall_ms() / 1000);
-}
-
-/* Tokens of one test: each stands in a buffer of its own until 8 later ones are made. */
-static const char *token_of(const char *sub, const char *more, int64_t exp_s)
-{
-    static char text[8][1024];
-    static unsigned turn;
-    char *out = text[turn++ % 8], claims[256];
-    tws_hmac_key key;
-    tws_buf b;
-    int n = snprintf(claims, sizeof claims, "{\"sub\":\"%s\",\"exp\":%lld%s}", sub, (long long)exp_s, more);
-    tws_buf_fixed(&b, out, sizeof text[0] - 1);
-    tws_hmac_key_init(&key, SECRET, strlen(SECRET));
-    tws_jwt_sign(&b, &key, tws_str_c(""), tws_str_of(claims, (size_t)n));
-    out[b.len] = '\0';
-    return out;
-}
-
-static const char *token(const char *sub)
-{
-    return token_of(sub, "", now_s() + 3600);
-}
-
-static const char *worker(void)
-{
-    return token_of("w", ",\"scope\":\"publish admin\"", now_s() + 3600);
-}
-
-static const char *format(const char *pattern, const char *a, const char *b)
-{
-    static char text[8][2048];
-    static unsigned turn;
-    char *out = text[turn++ % 8];
-    snprintf(out, sizeof text[0], pattern, a, b);
-    return out;
-}
-
-static const char *bearer(const char *t)
-{
-    return format("Authorization: Bearer %s\r\n%s", t, "");
-}
-
-static void publish(const char *user, const char *json)
-{
-    CHECK_EQ(tws_task_server_publish(endpoint, user, json, strlen(json), NULL), TWS_OK);
-}
-
-/* A WebSocket of that user's; what stands behind the ? first. */
-static void open_user(peer *p, int port, const char *user, const char *query)
-{
-    peer_init(p);
-    CHECK(peer_open(p, port));
-    char target[1024];
-    snprintf(target, sizeof target, TASKS "%s?%stoken=%s", user, query, token(user));
-    CHECK_EQ(peer_upgrade(p, target, NULL), 101);
-}
-
-static bool has(const char *text, const char *part)
-{
-    bool found = strstr(text, part) != NULL;
-    if (!found) {
-        printf("# %s has no %s\n", text, part);
+    s->threaded = threaded;
+    if (threaded) {
+        pthread_create(&s->id, NULL, site_main, s->server);
+    } else {
+        peer_server = s->server;
     }
-    return found;
 }
 
-/* The "id" of a task message, in a static buffer. */
-static const char *id_of(const char *message)
+static void site_end(site *s)
 {
-    static char id[48];
-    tws_json_token value;
-    tws_json_member(tws_str_c(message), tws_str_c("id"), &value);
-    snprintf(id, sizeof id, "%.*s", (int)value.text.len, value.text.ptr);
+    tws_server_stop(s->server);
+    tws_server_stop(s->server);
+    if (s->threaded) {
+        pthread_join(s->id, NULL);
+    } else {
+        peer_server = NULL;
+    }
+    tws_task_server_free(s->ts);
+}
+
+static int port_of(const site *s)
+{
+    return tws_server_port(s->server);
+}
+
+static uint64_t connections(const site *s)
+{
+    tws_server_stats n;
+    tws_server_stat(s->server, &n);
+    return n.connections;
+}
+
+static tws_event_id publish(const site *s, const char *user, const char *event)
+{
+    tws_event_id id = {0, 0};
+    CHECK_EQ(tws_task_server_publish(s->ts, user, event, strlen(event), &id), TWS_OK);
     return id;
 }
 
-/* -- refusals: one rule for WebSocket, SSE and HTTP -- */
-
-static const struct {
-    const char *name, *user, *query, *word;
-    int token; /* 0 none, 1 good, 2 expired, 3 not yet valid, 4 other key, 5 no subject, 6 nonsense */
-    int status;
-    uint16_t close;
-} refusal[] = {
-    {"expired", "2", "", "token_expired", 2, 401, 4401},
-    {"not yet valid", "2", "", "token_not_yet_valid", 3, 401, 4401},
-    {"another key", "2", "", "token_signature", 4, 401, 4401},
-    {"no subject", "2", "", "token_claims", 5, 401, 4401},
-    {"nonsense", "2", "", "token_malformed", 6, 401, 4401},
-    {"another user", "3", "", "forbidden_user", 1, 403, 4403},
-    {"01 is not 1", "02", "", "forbidden_user", 1, 403, 4403},
-    {"bad since", "2", "since=x&", "bad_request", 1, 400, 4400},
-    {"two since", "2", "since=1&since=2&", "bad_request", 1, 400, 4400},
-    {"bad format", "2", "format=xml&", "bad_request", 1, 400, 4400},
-    {"cut escape", "%2", "", "bad_request", 1, 400, 4400},
-    {"NUL in the user", "%00", "", "bad_request", 1, 400, 4400},
-    {"not UTF-8", "%ff", "", "bad_request", 1, 400, 4400},
-};
-
-static const char *token_kind(int kind)
+static const char *id_text(tws_event_id id)
 {
-    static char other[1024];
-    switch (kind) {
-    case 1: return token("2");
-    case 2: return token_of("2", "", now_s() - 3600);
-    case 3: return token_of("2", ",\"nbf\":9999999999", now_s() + 3600);
-    case 4:
-        snprintf(other, sizeof other, "%s", token("2"));
-        other[strlen(other) - 2] = other[strlen(other) - 2] == 'A' ? 'B' : 'A';
-        return other;
-    case 5: return token_of("", "", now_s() + 3600);
-    default: return "a.b.c";
-    }
+    return text("%llu-%llu", (unsigned long long)id.ms, (unsigned long long)id.seq);
 }
 
-TEST("a WebSocket is accepted first, then refused by an error message and a close code")
+/* Open a WebSocket at TASKS and the rest. */
+static void watch(peer *p, const site *s, const char *rest, const char *fields)
 {
-    int port = start_quiet();
-    for (size_t i = 0; i < sizeof refusal / sizeof *refusal; i++) {
-        peer p;
-        char want[160], target[1200];
-        test_row(refusal[i].name, i);
-        peer_init(&p);
-        peer_open(&p, port);
-        snprintf(target, sizeof target, TASKS "%s?%stoken=%s", refusal[i].user, refusal[i].query,
-                 token_kind(refusal[i].token));
-        CHECK_EQ(peer_upgrade(&p, target, NULL), 101);
-        snprintf(want, sizeof want, "\"code\":\"%s\"", refusal[i].word);
-        const char *message = peer_text(&p);
-        CHECK(has(message, "{\"type\":\"error\"") && has(message, want) && has(message, "\"retry\":"));
-        snprintf(want, sizeof want, "\"close\":%u", refusal[i].close);
-        CHECK(has(message, want));
-        snprintf(want, sizeof want, "closed %u %s", refusal[i].close, refusal[i].word);
-        CHECK_TEXT(&p, want);
-        CHECK(peer_end(&p));
-    }
-    stop();
+    peer_open(p, port_of(s));
+    CHECK_EQ(peer_upgrade(p, text("%s%s", TASKS, rest), fields), 101);
 }
 
-TEST("HTTP and SSE are refused with the same words and a status")
+static const char *connected(const char *user, const char *last_id, bool resumed)
 {
-    int port = start_quiet();
-    static const char *const accept[] = {"", "Accept: text/event-stream\r\n"};
-    for (size_t i = 0; i < 2 * (sizeof refusal / sizeof *refusal); i++) {
+    return text("{\"type\":\"connected\",\"user_id\":\"%s\",\"heartbeat_s\":25,\"last_id\":\"%s\","
+                "\"resumed\":%s}", user, last_id, resumed ? "true" : "false");
+}
+
+static const char *task(tws_event_id id, const char *data)
+{
+    return text("{\"type\":\"task\",\"id\":\"%s\",\"data\":%s}", id_text(id), data);
+}
+
+/* One request on a connection of its own: its status; p has the answer. */
+static int ask(peer *p, const site *s, const char *method, const char *target, const char *fields,
+               const char *body)
+{
+    peer_open(p, port_of(s));
+    peer_ask(p, method, target, fields, body);
+    return peer_answer(p);
+}
+
+/* The next line of an event stream. */
+static const char *line(peer *p)
+{
+    size_t end = tws_str_find(peer_rest(p), '\n');
+    while (end == peer_rest(p).len) {
+        if (!peer_fill(p)) {
+            return "(over)";
+        }
+        end = tws_str_find(peer_rest(p), '\n');
+    }
+    const char *out = text("%.*s", (int)end, peer_rest(p).ptr);
+    p->at += end + 1;
+    return out;
+}
+
+#define CHECK_LINE(p, want) CHECK_STR(tws_str_c(line(p)), want)
+
+/* -- refusals: every word, its status, its close code -- */
+
+static void check_http_refusal(const peer *p, int got, int status, const char *word)
+{
+    tws_str body = tws_buf_view(&p->body);
+    CHECK_EQ(got, status);
+    CHECK_STR(json(body, "error.code"), word);
+    CHECK(json(body, "error.message").len > 10);
+    CHECK_STR(peer_field(p, "Content-Type"), "application/json");
+    CHECK_STR(peer_field(p, "WWW-Authenticate"), status == 401 ? "Bearer" : "");
+    CHECK_STR(peer_field(p, "Retry-After"), status == 429 || status == 503 ? "1" : "");
+}
+
+static void check_ws_refusal(peer *p, int code, const char *word, bool retry)
+{
+    CHECK(peer_message(p));
+    tws_str body = tws_buf_view(&p->body);
+    CHECK_STR(json(body, "type"), "error");
+    CHECK_STR(json(body, "code"), word);
+    CHECK(json(body, "message").len > 10);
+    CHECK_STR(json(body, "retry"), retry ? "true" : "false");
+    CHECK_EQ(json_u64(body, "close"), code);
+    CHECK_TEXT(p, text("closed %d %s", code, word));
+    CHECK(peer_end(p));
+}
+
+enum { WS = 1, SSE = 2, GET = 4, POST = 8, ALL = 15, READS = 7 };
+
+TEST("a request for tasks is refused in the same words over WebSocket, event stream and HTTP")
+{
+    const char *good = token("2", 100, ""), *worker = token("w", 100, "publish");
+    const struct {
+        const char *name, *user, *token, *rest, *fields;
+        int kinds, http, close;
+        const char *word;
+        bool retry;
+    } row[] = {
+        {"an empty token", "2", "", "", "", ALL, 401, 4401, "token_missing", false},
+        {"two tokens", "2", good, "&token=x", "", ALL, 401, 4401, "token_missing", false},
+        {"no token", "2", NULL, "", "", ALL - WS, 401, 4401, "token_missing", false},
+        {"no JWT", "2", "abc", "", "", ALL, 401, 4401, "token_malformed", false},
+        {"alg none", "2", "eyJhbGciOiJub25lIn0.eyJzdWIiOiIyIn0.", "", "", ALL, 401, 4401,
+         "token_malformed", false},
+        {"another key", "2", sign(text("{\"sub\":\"2\",\"exp\":%lld}", in_seconds(100)), OTHER_SECRET, ""),
+         "", "", ALL, 401, 4401, "token_signature", false},
+        {"expired", "2", token("2", -60, "publish"), "", "", ALL, 401, 4401, "token_expired", true},
+        {"not yet valid", "2",
+         sign(text("{\"sub\":\"2\",\"exp\":%lld,\"nbf\":%lld}", in_seconds(900), in_seconds(500)), SECRET, ""),
+         "", "", ALL, 401, 4401, "token_not_yet_valid", true},
+        {"without exp", "2", sign("{\"sub\":\"2\"}", SECRET, ""), "", "", ALL, 401, 4401, "token_claims",
+         false},
+        {"without sub", "2", sign(text("{\"exp\":%lld}", in_seconds(100)), SECRET, ""), "", "", ALL, 401,
+         4401, "token_claims", false},
+        {"another user's", "3", good, "", "", READS, 403, 4403, "forbidden_user", false},
+        {"not the exact id", "02", good, "", "", READS, 403, 4403, "forbidden_user", false},
+        {"a worker that reads", "2", worker, "", "", READS, 403, 4403, "forbidden_user", false},
+        {"a reader that publishes", "2", good, "", "", POST, 403, 4403, "forbidden_scope", false},
+        {"a foreign origin", "2", good, "", "Origin: https://evil.example\r\n", ALL, 403, 4403,
+         "forbidden_origin", false},
+        {"a longer origin", "2", good, "", "Origin: https://app.example.evil\r\n", ALL, 403, 4403,
+         "forbidden_origin", false},
+        {"since is no id", "2", good, "&since=x", "", READS, 400, 4400, "bad_request", false},
+        {"since twice", "2", good, "&since=1-0&since=1-0", "", READS, 400, 4400, "bad_request", false},
+        {"Last-Event-ID is no id", "2", good, "", "Last-Event-ID: 1-\r\n", READS, 400, 4400,
+         "bad_request", false},
+        {"an unknown format", "2", good, "&format=xml", "", WS + GET, 400, 4400, "bad_request", false},
+        {"format twice", "2", good, "&format=raw&format=raw", "", READS, 400, 4400, "bad_request", false},
+        {"a cut escape", "%2", good, "", "", ALL, 400, 4400, "bad_request", false},
+        {"an escape of nothing", "%zz", good, "", "", ALL, 400, 4400, "bad_request", false},
+        {"NUL", "%00", good, "", "", ALL, 400, 4400, "bad_request", false},
+        {"not UTF-8", "%ff", good, "", "", ALL, 400, 4400, "bad_request", false},
+        {"129 bytes", text("%0129d", 1), good, "", "", ALL, 400, 4400, "bad_request", false},
+    };
+    site s;
+    site_init(&s);
+    s.desc.origins = "https://other.example, https://app.example";
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         peer p;
-        char want[160], target[1200];
-        test_row(refusal[i / 2].name, i);
-        peer_init(&p);
-        peer_open(&p, port);
-        snprintf(target, sizeof target, TASKS "%s?%stoken=%s", refusal[i / 2].user,
-                 refusal[i / 2].query, token_kind(refusal[i / 2].token));
-        CHECK_EQ(peer_get(&p, target, accept[i % 2]), refusal[i / 2].status);
-        snprintf(want, sizeof want, "{\"error\":{\"code\":\"%s\",\"message\":\"", refusal[i / 2].word);
-        CHECK(has(p.body.ptr, want));
-        CHECK(refusal[i / 2].status != 401 || tws_str_eq_c(peer_field(&p, "WWW-Authenticate"), "Bearer"));
-        CHECK_EQ(peer_get(&p, "/health", NULL), 200); /* the connection goes on */
+        char target[1024], fields[256];
+        test_row(row[i].name, i);
+        snprintf(target, sizeof target, "%s%s?%s%s%s", TASKS, row[i].user,
+                 row[i].token == NULL ? "a=b" : "token=", row[i].token == NULL ? "" : row[i].token,
+                 row[i].rest);
+        if ((row[i].kinds & WS) != 0) {
+            peer_open(&p, port_of(&s));
+            CHECK_EQ(peer_upgrade(&p, target, row[i].fields), 101);
+            check_ws_refusal(&p, row[i].close, row[i].word, row[i].retry);
+        }
+        if ((row[i].kinds & SSE) != 0) {
+            snprintf(fields, sizeof fields, "Accept: text/event-stream\r\n%s", row[i].fields);
+            check_http_refusal(&p, ask(&p, &s, "GET", target, fields, NULL), row[i].http, row[i].word);
+            peer_close(&p);
+        }
+        if ((row[i].kinds & GET) != 0) {
+            check_http_refusal(&p, ask(&p, &s, "GET", target, row[i].fields, NULL), row[i].http,
+                               row[i].word);
+            peer_close(&p);
+        }
+        if ((row[i].kinds & POST) != 0) {
+            check_http_refusal(&p, ask(&p, &s, "POST", target, row[i].fields, "{}"), row[i].http,
+                               row[i].word);
+            peer_close(&p);
+        }
+        CHECK(was_logged(row[i].word));
+        CHECK(row[i].token == NULL || strlen(row[i].token) < 4 || !was_logged(row[i].token));
+    }
+    test_row(NULL, 0);
+    peer p;
+    CHECK_EQ(ask(&p, &s, "GET", text("%s2?token=%s", TASKS, good), "Origin: https://app.example\r\n", NULL),
+             200);
+    CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), "https://app.example");
+    peer_close(&p);
+    CHECK_EQ(tws_hub_readers(s.ts->hub, tws_str_c("2")), 0);
+    site_end(&s);
+}
+
+TEST("what is wrong with a request itself has its status and its word, too")
+{
+    static char big[70000];
+    memset(big, ' ', sizeof big - 1);
+    big[0] = '{';
+    big[sizeof big - 2] = '}';
+    const char *worker = bearer(token("w", 100, "publish"));
+    const char *many = text("%sContent-Type: application/x-ndjson\r\n", worker);
+    const struct {
+        const char *name, *method, *target, *fields, *body;
+        int status;
+        const char *word, *message;
+    } row[] = {
+        {"another path", "GET", "/api/v1/ws/task/2", "", NULL, 404, "not_found", ""},
+        {"an empty user", "GET", TASKS, "", NULL, 404, "not_found", ""},
+        {"another method", "DELETE", TASKS "2", "", NULL, 405, "method_not_allowed", ""},
+        {"POST to the status", "POST", "/api/v1/ws/status", worker, "{}", 405, "method_not_allowed", ""},
+        {"no length", "POST", TASKS "2", worker, NULL, 411, "bad_request", "Content-Length"},
+        {"too much", "POST", TASKS "2", worker, big, 413, "message_too_big", ""},
+        {"not JSON", "POST", TASKS "2", worker, "{\"a\":", 400, "bad_request", "the body is not valid JSON"},
+        {"no object", "POST", TASKS "2", worker, "[1]", 400, "bad_request", "the body is not a JSON object"},
+        {"nothing", "POST", TASKS "2", worker, "", 400, "bad_request", "the body is not valid JSON"},
+        {"two objects", "POST", TASKS "2", worker, "{}{}", 400, "bad_request", "the body is not valid JSON"},
+        {"an event too big", "POST", TASKS "2", worker,
+         "{\"a\":\"01234567890123456789012345678901234567890123456789\"}", 413, "message_too_big",
+         "the body is larger than an event may be"},
+        {"a bad line", "POST", TASKS "2", many, "{}\n\n  \r\n{\"a\":1}\r\n{]\n{}\n", 400, "bad_request",
+         "line 5 is not valid JSON"},
+        {"a line that is no object", "POST", TASKS "2", many, "1", 400, "bad_request",
+         "line 1 is not a JSON object"},
+        {"a line too big", "POST", TASKS "2", many,
+         "{}\n{\"a\":\"01234567890123456789012345678901234567890123456789\"}", 413, "message_too_big",
+         "line 2 is larger than an event may be"},
+        {"a handshake without a version", "GET", TASKS "2", "Upgrade: websocket\r\nConnection: Upgrade\r\n",
+         NULL, 400, "bad_request", ""},
+        {"a handshake of another version", "GET", TASKS "2",
+         "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n"
+         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", NULL, 426, "bad_request", ""},
+    };
+    site s;
+    site_init(&s);
+    s.desc.max_event_bytes = 50;
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        peer p;
+        test_row(row[i].name, i);
+        int status = ask(&p, &s, row[i].method, row[i].target, row[i].fields, row[i].body);
+        check_http_refusal(&p, status, row[i].status, row[i].word);
+        CHECK(peer_contains(json(tws_buf_view(&p.body), "error.message"), row[i].message));
         peer_close(&p);
     }
-    stop();
+    tws_hub_stats n;
+    tws_hub_stat(s.ts->hub, &n);
+    CHECK_EQ(n.published, 0); /* of several lines none, when one is bad */
+    site_end(&s);
+}
+
+TEST("a message that cannot be taken is answered, and the connection goes on unless it must end")
+{
+    static const struct {
+        const char *message, *part;
+    } row[] = {
+        {"{\"type\":\"ping\"}", "{\"type\":\"pong\"}"},
+        {"{\"type\":\"ping\",\"type\":\"x\"}", "\"code\":\"bad_message\""},
+        {"hello", "\"code\":\"bad_message\""},
+        {"{}", "\"code\":\"bad_message\""},
+        {"[]", "\"code\":\"bad_message\""},
+        {"{\"type\":1}", "\"code\":\"bad_message\""},
+        {"{\"type\":\"task\"}", "\"code\":\"bad_message\""},
+        {"{\"type\":\"auth\"}", "\"code\":\"bad_message\""},
+        {"{\"type\":\"auth\",\"token\":1}", "\"code\":\"bad_message\""},
+        {"", "\"code\":\"bad_message\""},
+    };
+    static char big[70000];
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    watch(&p, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK_TEXT(&p, connected("2", "0-0", false));
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        test_row(row[i].message, i);
+        peer_say(&p, row[i].message);
+        CHECK(peer_message(&p));
+        tws_str answer = tws_buf_view(&p.body);
+        CHECK(peer_contains(answer, row[i].part));
+        CHECK_STR(json(answer, "close"), "");
+        CHECK_STR(json(answer, "retry"), i == 0 ? "" : "false");
+    }
+    test_row(NULL, 0);
+    peer_send_frame(&p, true, TWS_WS_BINARY, "{}", 2);
+    check_ws_refusal(&p, 1003, "bad_message", false);
+    watch(&p, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK(peer_message(&p));
+    peer_send_frame(&p, true, TWS_WS_TEXT, big, sizeof big);
+    CHECK(strncmp(peer_text(&p), "closed 1009 ", 12) == 0);
+    CHECK(peer_end(&p));
+    watch(&p, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK(peer_message(&p));
+    peer_send_frame(&p, true, TWS_WS_TEXT, "\xc3\x28", 2);
+    CHECK(strncmp(peer_text(&p), "closed 1007 ", 12) == 0);
+    CHECK(peer_end(&p));
+    site_end(&s);
 }
 
 /* -- where a token may stand -- */
 
-TEST("a token may stand in each of its places")
+TEST("a token is found in its places, the first one that has any decides")
 {
-    tws_task_server_desc d = quiet();
-    d.token_cookie = "session";
-    int port = start(&d);
-    const char *t = token("2");
+    const char *good = token("2", 100, "");
     const struct {
         const char *name, *query, *fields;
+        int kinds; /* where it is accepted */
+        const char *protocol;
     } row[] = {
-        {"header", "", bearer(t)},
-        {"header, any case", "", format("authorization: bEARER %s\r\n%s", t, "")},
-        {"query", format("?token=%s%s", t, ""), NULL},
-        {"subprotocol", "", format("Sec-WebSocket-Protocol: taskws.v1, bearer.%s\r\n%s", t, "")},
-        {"cookie", "", format("Cookie: a=b; session=%s\r\n%s", t, "")},
+        {"the header", "", bearer(good), READS, ""},
+        {"the header in another case", "", text("AUTHORIZATION: bEARER   %s\r\n", good), READS, ""},
+        {"the query", text("?token=%s", good), "", READS, ""},
+        {"the subprotocol", "", text("Sec-WebSocket-Protocol: taskws.v1, bearer.%s\r\n", good), READS,
+         "taskws.v1"},
+        {"the subprotocol alone", "", text("Sec-WebSocket-Protocol: bearer.%s\r\n", good), READS, ""},
+        {"the cookie", "", text("Cookie: a=b; session=%s; c=d\r\n", good), READS, ""},
+        {"another cookie", "", text("Cookie: other=%s\r\n", good), 0, ""},
+        {"a good header, a bad query", "?token=bad", bearer(good), READS, ""},
+        {"a bad header, a good query", text("?token=%s", good), bearer("bad"), 0, ""},
+        {"another scheme, a good query", text("?token=%s", good), "Authorization: Basic eDp5\r\n", READS, ""},
+        {"a bad query, a good cookie", "?token=bad", text("Cookie: session=%s\r\n", good), 0, ""},
+        {"a bad subprotocol, a good cookie", "",
+         text("Sec-WebSocket-Protocol: bearer.bad\r\nCookie: session=%s\r\n", good), 0, ""},
+        {"a cookie from the same origin", "",
+         text("Origin: http://a\r\nCookie: session=%s\r\n", good), READS, ""},
+        {"a cookie from another origin", "",
+         text("Origin: http://b\r\nCookie: session=%s\r\n", good), 0, ""},
     };
+    site s;
+    site_init(&s);
+    s.desc.token_cookie = "session";
+    s.desc.auth_ms = 50; /* for who brings none */
+    site_start(&s, false);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         peer p;
         test_row(row[i].name, i);
-        peer_init(&p);
-        peer_open(&p, port);
-        CHECK_EQ(peer_upgrade(&p, format(TASKS "2%s%s", row[i].query, ""), row[i].fields), 101);
-        CHECK_STR(peer_field(&p, "Sec-WebSocket-Protocol"), i == 3 ? "taskws.v1" : "");
-        CHECK(has(peer_text(&p), "\"type\":\"connected\""));
-        CHECK(peer_leave(&p, 1000));
+        watch(&p, &s, text("2%s", row[i].query), row[i].fields);
+        CHECK_STR(peer_field(&p, "Sec-WebSocket-Protocol"), row[i].protocol);
+        CHECK(peer_message(&p));
+        CHECK_STR(json(tws_buf_view(&p.body), "type"), (row[i].kinds & WS) != 0 ? "connected" : "error");
+        peer_close(&p);
+        const char *target = text("%s2%s", TASKS, row[i].query);
+        int status = ask(&p, &s, "GET", target, row[i].fields, NULL);
+        CHECK_EQ(status == 200, (row[i].kinds & GET) != 0);
+        peer_close(&p);
+        status = ask(&p, &s, "GET", target, text("Accept: text/event-stream\r\n%s", row[i].fields), NULL);
+        CHECK_EQ(status == 200, (row[i].kinds & SSE) != 0);
+        peer_close(&p);
     }
-    stop();
+    site_end(&s);
 }
 
-TEST("a token may come in the first message, and must within its deadline")
+TEST("a token may come as the first message; until then pings are answered and nothing is told")
 {
-    tws_task_server_desc d = quiet();
-    d.auth_ms = 100;
-    int port = start(&d);
+    site s;
     peer p;
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_upgrade(&p, TASKS "2", NULL), 101);
+    site_init(&s);
+    site_start(&s, false);
+    publish(&s, "2", "{\"task_id\":\"a\"}");
+    watch(&p, &s, "2", NULL);
     peer_say(&p, "{\"type\":\"ping\"}");
     CHECK_TEXT(&p, "{\"type\":\"pong\"}");
-    peer_say(&p, format("{\"type\":\"auth\",\"token\":\"%s\"}%s", token("2"), ""));
-    CHECK(has(peer_text(&p), "\"type\":\"connected\""));
+    peer_say(&p, "{\"type\":\"hello\"}");
+    CHECK(peer_contains(tws_str_c(peer_text(&p)), "bad_message"));
+    peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("2", 100, "")));
+    CHECK(peer_message(&p));
+    CHECK_STR(json(tws_buf_view(&p.body), "type"), "connected");
+    CHECK(peer_message(&p));
+    CHECK_STR(json(tws_buf_view(&p.body), "data"), "{\"task_id\":\"a\"}");
     CHECK(peer_leave(&p, 1000));
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_upgrade(&p, TASKS "2", NULL), 101);
-    CHECK(has(peer_text(&p), "\"code\":\"auth_timeout\""));
-    CHECK_TEXT(&p, "closed 4408 auth_timeout");
-    CHECK(peer_end(&p));
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_get(&p, TASKS "2", NULL), 401);
-    CHECK(has(p.body.ptr, "token_missing"));
-    peer_close(&p);
-    stop();
+    watch(&p, &s, "2", NULL);
+    peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("3", 100, "")));
+    check_ws_refusal(&p, 4403, "forbidden_user", false);
+    watch(&p, &s, "2", NULL);
+    peer_say(&p, "{\"type\":\"auth\",\"token\":\"x\"}");
+    check_ws_refusal(&p, 4401, "token_malformed", false);
+    site_end(&s);
 }
 
-TEST("bad messages are answered and do no harm; binary ones close")
+TEST("who brings no token in time is told auth_timeout")
 {
-    int port = start_quiet();
-    static const char *const bad[] = {"", "x", "[]", "{}", "{\"type\":1}", "{\"type\":\"auth\"}",
-                                      "{\"type\":\"auth\",\"token\":5}", "{\"type\":\"nix\"}"};
+    site s;
     peer p;
-    open_user(&p, port, "2", "");
-    peer_text(&p);
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        test_row(bad[i], i);
-        peer_say(&p, bad[i]);
-        const char *answer = peer_text(&p);
-        CHECK(has(answer, "\"code\":\"bad_message\"") && !strstr(answer, "close"));
+    site_init(&s);
+    s.desc.auth_ms = 40;
+    site_start(&s, false);
+    watch(&p, &s, "2", NULL);
+    check_ws_refusal(&p, 4408, "auth_timeout", true);
+    watch(&p, &s, "2?format=raw", NULL); /* errors stay as they are */
+    check_ws_refusal(&p, 4408, "auth_timeout", true);
+    site_end(&s);
+}
+
+TEST("an admin reads any user's tasks, and a worker publishes to any user")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "2", bearer(token("w", 100, "publish")), "{\"a\":1}"), 202);
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "2", bearer(token("root", 100, "x admin y")), NULL), 200);
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "2", bearer(token("root", 100, "admin")), "{}"), 403);
+    peer_close(&p);
+    site_end(&s);
+}
+
+/* -- events, positions, formats -- */
+
+TEST("events arrive live, with their ids, byte for byte, from C and over HTTP, to every reader of that user")
+{
+    site s;
+    peer a, b, other, worker;
+    site_init(&s);
+    site_start(&s, false);
+    watch(&a, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    watch(&b, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    watch(&other, &s, text("3?token=%s", token("3", 100, "")), NULL);
+    CHECK_TEXT(&a, connected("2", "0-0", false));
+    CHECK_TEXT(&b, connected("2", "0-0", false));
+    CHECK_TEXT(&other, connected("3", "0-0", false));
+    static const char *const data = "{ \"task_id\" : \"x\",\t\"p\":1.50, \"t\":\"\\u00e9\xc3\xa9\" }";
+    tws_event_id first = publish(&s, "2", data);
+    CHECK_TEXT(&a, task(first, data));
+    CHECK_TEXT(&b, task(first, data));
+    CHECK_EQ(ask(&worker, &s, "POST", TASKS "2", bearer(token("w", 100, "publish")), "  {\"n\":2} "), 202);
+    const char *id = text("%.*s", (int)json(tws_buf_view(&worker.body), "id").len,
+                          json(tws_buf_view(&worker.body), "id").ptr);
+    CHECK_STR(tws_buf_view(&worker.body), text("{\"id\":\"%s\"}", id));
+    CHECK_TEXT(&a, text("{\"type\":\"task\",\"id\":\"%s\",\"data\":{\"n\":2}}", id));
+    CHECK_TEXT(&b, text("{\"type\":\"task\",\"id\":\"%s\",\"data\":{\"n\":2}}", id));
+    publish(&s, "3", "{\"n\":3}");
+    CHECK(peer_message(&other));
+    CHECK_STR(json(tws_buf_view(&other.body), "data"), "{\"n\":3}");
+    peer_say(&a, "{\"type\":\"ping\"}");
+    CHECK_TEXT(&a, "{\"type\":\"pong\"}"); /* and nothing of user 3 */
+    CHECK(peer_leave(&a, 1000));
+    CHECK(peer_leave(&b, 1000));
+    CHECK(peer_leave(&other, 1000));
+    peer_close(&worker);
+    PEER_UNTIL(connections(&s) == 0);
+    CHECK_EQ(tws_hub_readers(s.ts->hub, tws_str_c("2")), 0);
+    site_end(&s);
+}
+
+TEST("many events go in as lines, and come out in their order")
+{
+    site s;
+    peer p, worker;
+    site_init(&s);
+    site_start(&s, false);
+    watch(&p, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK(peer_message(&p));
+    const char *fields = text("%sContent-Type: Application/X-NDJSON ; charset=utf-8\r\n",
+                              bearer(token("w", 100, "publish")));
+    CHECK_EQ(ask(&worker, &s, "POST", TASKS "2", fields, "{\"n\":1}\n\r\n \n{\"n\":2}\r\n  {\"n\":3} "), 202);
+    tws_str ids = json(tws_buf_view(&worker.body), "ids");
+    tws_json_reader r;
+    tws_json_init(&r, ids);
+    CHECK_EQ(tws_json_next(&r, NULL), TWS_JSON_ARRAY);
+    for (int n = 1; n <= 3; n++) {
+        tws_json_token id;
+        CHECK_EQ(tws_json_next(&r, &id), TWS_JSON_STRING);
+        CHECK_TEXT(&p, text("{\"type\":\"task\",\"id\":\"%.*s\",\"data\":{\"n\":%d}}", (int)id.text.len,
+                            id.text.ptr, n));
     }
-    peer_send_frame(&p, true, TWS_WS_BINARY, "x", 1);
-    CHECK(has(peer_text(&p), "\"close\":1003"));
-    CHECK_TEXT(&p, "closed 1003 bad_message");
+    CHECK_EQ(tws_json_next(&r, NULL), TWS_JSON_ARRAY_END);
+    peer_close(&worker);
+    CHECK_EQ(ask(&worker, &s, "POST", TASKS "2", fields, "\n\n"), 202);
+    CHECK_STR(tws_buf_view(&worker.body), "{\"ids\":[]}");
+    peer_close(&worker);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
+TEST("the same Idempotency-Key stores an event once, for one user, and answers with the same id")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    const char *worker = bearer(token("w", 100, "publish"));
+    const char *keyed = text("%sIdempotency-Key: k1\r\n", worker);
+    char id[64];
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "2", keyed, "{\"n\":1}"), 202);
+    snprintf(id, sizeof id, "%.*s", (int)p.body.len, p.body.ptr);
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "2", keyed, "{\"n\":1}"), 202);
+    CHECK_STR(tws_buf_view(&p.body), id);
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "3", keyed, "{\"n\":1}"), 202);
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "2", text("%sIdempotency-Key: k2\r\n", worker), "{\"n\":1}"), 202);
+    CHECK(!tws_str_eq_c(tws_buf_view(&p.body), id));
+    peer_close(&p);
+    const char *lines = text("%sContent-Type: application/x-ndjson\r\n", keyed);
+    for (int i = 0; i < 2; i++) {
+        CHECK_EQ(ask(&p, &s, "POST", TASKS "4", lines, "{}\n{}\n{}"), 202);
+        peer_close(&p);
+    }
+    tws_hub_stats n;
+    tws_hub_stat(s.ts->hub, &n);
+    CHECK_EQ(n.published, 6);
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "2", text("%sIdempotency-Key: %0201d\r\n", worker, 1), "{}"), 400);
+    peer_close(&p);
+    site_end(&s);
+}
+
+/* Five events: two of task a, one each of b and of none. */
+static void publish_story(const site *s, tws_event_id id[5])
+{
+    static const char *const event[5] = {
+        "{\"task_id\":\"a\",\"p\":1}", "{\"task_id\":\"b\",\"p\":2}", "{\"p\":3}",
+        "{\"task_id\":7,\"p\":4}", "{\"task_id\":\"a\",\"p\":5}"};
+    for (size_t i = 0; i < 5; i++) {
+        id[i] = publish(s, "2", event[i]);
+        CHECK(i == 0 || tws_event_id_compare(id[i - 1], id[i]) < 0);
+    }
+}
+
+TEST("a reader gets the latest event of each task first, or everything behind since, or a reset")
+{
+    static const char *const event[5] = {
+        "{\"task_id\":\"a\",\"p\":1}", "{\"task_id\":\"b\",\"p\":2}", "{\"p\":3}",
+        "{\"task_id\":7,\"p\":4}", "{\"task_id\":\"a\",\"p\":5}"};
+    tws_event_id id[5];
+    site s;
+    site_init(&s);
+    site_start(&s, false);
+    publish_story(&s, id);
+    const struct {
+        const char *name, *since;
+        bool resumed, reset;
+        const char *order; /* of the events that follow */
+    } row[] = {
+        {"none", NULL, false, false, "134"},
+        {"the beginning", "0-0", true, false, "01234"},
+        {"the first", id_text(id[0]), true, false, "1234"},
+        {"the fourth", id_text(id[3]), true, false, "4"},
+        {"the last", id_text(id[4]), true, false, ""},
+        {"before the first", "5-0", false, true, "134"},
+        {"the future", "99999999999999-0", false, true, "134"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        for (int by_field = 0; by_field < (row[i].since == NULL ? 1 : 2); by_field++) {
+            peer p;
+            const char *query = row[i].since == NULL || by_field == 1 ? "" : text("&since=%s", row[i].since);
+            const char *fields = by_field == 0 ? "" : text("Last-Event-ID: %s\r\n", row[i].since);
+            test_row(row[i].name, i);
+            watch(&p, &s, text("2?token=%s%s", token("2", 100, ""), query), fields);
+            CHECK_TEXT(&p, connected("2", id_text(id[4]), row[i].resumed));
+            if (row[i].reset) {
+                CHECK_TEXT(&p, "{\"type\":\"reset\",\"reason\":\"position_gone\"}");
+            }
+            for (const char *c = row[i].order; *c != '\0'; c++) {
+                size_t n = (size_t)(*c - '0');
+                CHECK_TEXT(&p, task(id[n], event[n]));
+            }
+            peer_say(&p, "{\"type\":\"ping\"}");
+            CHECK_TEXT(&p, "{\"type\":\"pong\"}");
+            CHECK(peer_leave(&p, 1000));
+        }
+    }
+    test_row(NULL, 0);
+    peer p;
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "2", bearer(token("2", 100, "")), NULL), 200);
+    CHECK_STR(tws_buf_view(&p.body),
+              text("{\"user_id\":\"2\",\"tasks\":[%s,%s,%s],\"last_id\":\"%s\"}", event[1], event[3],
+                   event[4], id_text(id[4])));
+    CHECK_STR(peer_field(&p, "Content-Type"), "application/json");
+    CHECK_STR(peer_field(&p, "Cache-Control"), "no-store");
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "3", bearer(token("3", 100, "")), NULL), 200);
+    CHECK_STR(tws_buf_view(&p.body), "{\"user_id\":\"3\",\"tasks\":[],\"last_id\":\"0-0\"}");
+    peer_close(&p);
+    site_end(&s);
+}
+
+TEST("a position that retention has passed is a reset and a snapshot, never a silent gap")
+{
+    site s;
+    peer p;
+    tws_event_id first, last = {0, 0};
+    site_init(&s);
+    s.desc.retain_events = 8;
+    site_start(&s, false);
+    first = publish(&s, "2", "{\"task_id\":\"a\",\"n\":0}");
+    for (int n = 1; n <= 20; n++) {
+        last = publish(&s, "2", text("{\"task_id\":\"%c\",\"n\":%d}", "ab"[n % 2], n));
+    }
+    watch(&p, &s, text("2?token=%s&since=%s", token("2", 100, ""), id_text(first)), NULL);
+    CHECK_TEXT(&p, connected("2", id_text(last), false));
+    CHECK_TEXT(&p, "{\"type\":\"reset\",\"reason\":\"position_gone\"}");
+    CHECK(peer_contains(tws_str_c(peer_text(&p)), "{\"task_id\":\"b\",\"n\":19}"));
+    CHECK_TEXT(&p, task(last, "{\"task_id\":\"a\",\"n\":20}"));
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
+TEST("the raw format is the worker's JSON alone, by the query or by the server's default")
+{
+    for (int by_default = 0; by_default < 2; by_default++) {
+        site s;
+        peer p, envelope;
+        test_row("by default", (size_t)by_default);
+        site_init(&s);
+        s.desc.raw_format = by_default == 1;
+        site_start(&s, false);
+        publish(&s, "2", "{\"task_id\":\"a\",\"n\":1}");
+        watch(&p, &s, text("2?token=%s%s", token("2", 20, ""), by_default == 1 ? "" : "&format=raw"), NULL);
+        CHECK_TEXT(&p, "{\"task_id\":\"a\",\"n\":1}"); /* and no connected, no expiring */
+        publish(&s, "2", "{\"n\":2}");
+        CHECK_TEXT(&p, "{\"n\":2}");
+        peer_say(&p, "what?");
+        CHECK(peer_contains(tws_str_c(peer_text(&p)), "{\"type\":\"error\",\"code\":\"bad_message\""));
+        watch(&envelope, &s, text("2?token=%s&format=json", token("2", 100, "")), NULL);
+        CHECK(peer_message(&envelope));
+        CHECK_STR(json(tws_buf_view(&envelope.body), "type"), "connected");
+        CHECK(peer_leave(&p, 1000));
+        CHECK(peer_leave(&envelope, 1000));
+        site_end(&s);
+    }
+}
+
+TEST("an event stream carries the same events with their ids, and the server's words as named events")
+{
+    tws_event_id id[5];
+    site s;
+    peer p;
+    site_init(&s);
+    s.desc.limits.heartbeat_ms = 30;
+    site_start(&s, false);
+    publish_story(&s, id);
+    const char *fields = text("Accept: text/event-stream\r\nLast-Event-ID: %s\r\n%s", id_text(id[2]),
+                              bearer(token("2", 100, "")));
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "2", fields, NULL), 200);
+    CHECK_STR(peer_field(&p, "Content-Type"), "text/event-stream");
+    CHECK_STR(peer_field(&p, "Cache-Control"), "no-store");
+    CHECK_STR(peer_field(&p, "X-Accel-Buffering"), "no");
+    CHECK_LINE(&p, "event: connected");
+    CHECK_LINE(&p, text("data: {\"type\":\"connected\",\"user_id\":\"2\",\"heartbeat_s\":1,\"last_id\":"
+                        "\"%s\",\"resumed\":true}", id_text(id[4])));
+    CHECK_LINE(&p, "");
+    CHECK_LINE(&p, text("id: %s", id_text(id[3])));
+    CHECK_LINE(&p, "data: {\"task_id\":7,\"p\":4}");
+    CHECK_LINE(&p, "");
+    CHECK_LINE(&p, text("id: %s", id_text(id[4])));
+    CHECK_LINE(&p, "data: {\"task_id\":\"a\",\"p\":5}");
+    CHECK_LINE(&p, "");
+    tws_event_id broken = publish(&s, "2", "{\r\n\"a\":\n1}");
+    const char *next = line(&p);
+    size_t comments = 0;
+    while (strcmp(next, ":") == 0 || next[0] == '\0') {
+        next = line(&p);
+    }
+    CHECK_STR(tws_str_c(next), text("id: %s", id_text(broken)));
+    CHECK_LINE(&p, "data: {  \"a\": 1}");
+    CHECK_LINE(&p, "");
+    for (int i = 0; i < 4; i++) { /* and in silence comments */
+        comments += strcmp(line(&p), ":") == 0;
+    }
+    CHECK_EQ(comments, 2);
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "GET", text("%s2?since=5-0", TASKS),
+                 text("Accept: text/event-stream\r\n%s", bearer(token("2", 100, ""))), NULL), 200);
+    for (int i = 0; i < 3; i++) {
+        line(&p);
+    }
+    CHECK_LINE(&p, "event: reset");
+    CHECK_LINE(&p, "data: {\"type\":\"reset\",\"reason\":\"position_gone\"}");
+    peer_close(&p);
+    PEER_UNTIL(connections(&s) == 0);
+    CHECK_EQ(tws_hub_readers(s.ts->hub, tws_str_c("2")), 0);
+    site_end(&s);
+}
+
+TEST("HEAD is answered on every route that GET has, and holds no reader")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    const char *fields = bearer(token("2", 100, "admin"));
+    static const char *const target[] = {TASKS "2", "/api/v1/ws/status", "/health", "/ready", "/metrics"};
+    for (size_t i = 0; i < sizeof target / sizeof *target; i++) {
+        test_row(target[i], i);
+        peer_open(&p, port_of(&s));
+        peer_ask(&p, "HEAD", target[i], text("Connection: close\r\n%s", fields), NULL);
+        while (peer_fill(&p)) {
+        }
+        tws_str all = peer_rest(&p);
+        CHECK(peer_contains(all, "HTTP/1.1 200 OK\r\n"));
+        CHECK(all.len > 4 && memcmp(all.ptr + all.len - 4, "\r\n\r\n", 4) == 0);
+        peer_close(&p);
+    }
+    peer_open(&p, port_of(&s));
+    peer_ask(&p, "HEAD", TASKS "2", text("Accept: text/event-stream\r\n%s", fields), NULL);
+    CHECK_EQ(peer_answer(&p), 200);
     CHECK(peer_end(&p));
-    stop();
+    PEER_UNTIL(connections(&s) == 0);
+    CHECK_EQ(tws_hub_readers(s.ts->hub, tws_str_c("2")), 0);
+    site_end(&s);
+}
+
+TEST("a user id is any text of up to 128 bytes, and is written so that JSON stays JSON")
+{
+    static const char *const path[] = {"%3C", "%01", "%22", "%C3%A9", "a%2Fb"};
+    static const char *const id[] = {"<", "\x01", "\"", "\xc3\xa9", "a/b"};
+    site s;
+    site_init(&s);
+    site_start(&s, false);
+    for (size_t i = 0; i < 5; i++) {
+        peer p;
+        size_t times = 128 / strlen(id[i]);
+        char target[1024] = TASKS, user[129] = "";
+        tws_buf claims;
+        char memory[2048];
+        test_row(path[i], i);
+        for (size_t k = 0; k < times; k++) {
+            strcat(target, path[i]);
+            strcat(user, id[i]);
+        }
+        tws_buf_fixed(&claims, memory, sizeof memory - 1);
+        tws_buf_c(&claims, "{");
+        tws_json_write_member(&claims, "sub", tws_str_c(user));
+        tws_buf_c(&claims, text(",\"exp\":%lld}", in_seconds(100)));
+        memory[claims.len] = '\0';
+        const char *fields = bearer(sign(memory, SECRET, ""));
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_upgrade(&p, target, fields), 101);
+        CHECK(peer_message(&p));
+        CHECK(tws_json_valid(tws_buf_view(&p.body)));
+        CHECK_STR(json(tws_buf_view(&p.body), "last_id"), "0-0");
+        CHECK(peer_leave(&p, 1000));
+        CHECK_EQ(ask(&p, &s, "GET", target, fields, NULL), 200);
+        CHECK(tws_json_valid(tws_buf_view(&p.body)));
+        peer_close(&p);
+        CHECK_EQ(ask(&p, &s, "GET", target, text("Accept: text/event-stream\r\n%s", fields), NULL), 200);
+        CHECK_LINE(&p, "event: connected");
+        CHECK(tws_json_valid(tws_str_c(line(&p) + 6)));
+        peer_close(&p);
+    }
+    site_end(&s);
 }
 
 /* -- the end of a token -- */
 
-TEST("a token's end is told, once and in order, and a new one for the same user puts it off")
+TEST("a token's end is told before, and closes; a new token of the same user puts it off")
 {
-    int port = start_quiet();
-    peer p;
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_upgrade(&p, format(TASKS "2?token=%s%s", token_of("2", "", now_s() + 3), ""), NULL), 101);
-    CHECK(has(peer_text(&p), "\"type\":\"connected\""));
-    CHECK(has(peer_text(&p), "{\"type\":\"expiring\",\"expires_in\":"));
-    peer_say(&p, format("{\"type\":\"auth\",\"token\":\"%s\"}%s", token_of("2", "", now_s() - 100), ""));
-    CHECK(has(peer_text(&p), "\"code\":\"token_expired\"")); /* refused; the old one still holds */
-    peer_say(&p, format("{\"type\":\"auth\",\"token\":\"%s\"}%s", token("2"), ""));
-    uint64_t until = tws_sys_now_ms() + 4000;
-    while (tws_sys_now_ms() < until) {
-        peer_pause();
+    site s;
+    peer ends, other, renews, raw, stream;
+    site_init(&s);
+    site_start(&s, false);
+    watch(&renews, &s, text("2?token=%s", token("2", 2, "")), NULL);
+    watch(&other, &s, text("2?token=%s", token("2", 2, "")), NULL);
+    watch(&raw, &s, text("2?token=%s&format=raw", token("2", 2, "")), NULL);
+    CHECK_EQ(ask(&stream, &s, "GET", TASKS "2",
+                 text("Accept: text/event-stream\r\n%s", bearer(token("2", 2, ""))), NULL), 200);
+    watch(&ends, &s, text("2?token=%s", token("2", 2, "")), NULL);
+    peer *told[] = {&renews, &other, &ends};
+    for (size_t i = 0; i < 3; i++) {
+        test_row("peer", i);
+        CHECK(peer_message(told[i]));
+        CHECK(peer_message(told[i]));
+        CHECK_STR(json(tws_buf_view(&told[i]->body), "type"), "expiring");
+        CHECK(json_u64(tws_buf_view(&told[i]->body), "expires_in") <= 2);
     }
-    publish("2", "{\"task_id\":\"later\"}");
-    CHECK(has(peer_text(&p), "later"));
-    peer_say(&p, format("{\"type\":\"auth\",\"token\":\"%s\"}%s", token("3"), ""));
-    CHECK(has(peer_text(&p), "\"code\":\"forbidden_user\""));
-    CHECK_TEXT(&p, "closed 4403 forbidden_user");
-    CHECK(peer_end(&p));
-    stop();
-}
-
-TEST("a connection ends with its token")
-{
-    int port = start_quiet();
-    peer p;
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_upgrade(&p, format(TASKS "2?token=%s%s", token_of("2", "", now_s() + 2), ""), NULL), 101);
-    CHECK(has(peer_text(&p), "connected"));
-    CHECK(has(peer_text(&p), "expiring"));
-    CHECK(has(peer_text(&p), "\"code\":\"token_expired\""));
-    CHECK_TEXT(&p, "closed 4401 token_expired");
-    CHECK(now_s() >= 2);
-    CHECK(peer_end(&p));
-    stop();
-}
-
-/* -- position, snapshot, resume -- */
-
-TEST("a reader gets the latest event of each task, oldest first, and then what is new")
-{
-    int port = start_quiet();
-    peer p;
-    publish("2", "{\"task_id\":\"a\",\"n\":1}");
-    publish("2", "{\"task_id\":\"b\",\"n\":2}");
-    publish("2", "{\"task_id\":\"a\",\"n\":3}");
-    publish("2", "{\"n\":4}"); /* no task: in no snapshot */
-    publish("3", "{\"task_id\":\"other user\"}");
-    open_user(&p, port, "2", "");
-    const char *connected = peer_text(&p);
-    CHECK(has(connected, "{\"type\":\"connected\",\"user_id\":\"2\",\"heartbeat_s\":25,\"last_id\":\""));
-    CHECK(has(connected, "\"resumed\":false}"));
-    CHECK(has(peer_text(&p), ",\"data\":{\"task_id\":\"b\",\"n\":2}}"));
-    CHECK(has(peer_text(&p), ",\"data\":{\"task_id\":\"a\",\"n\":3}}"));
-    publish("2", "{\"n\": 5 }");
-    CHECK(has(peer_text(&p), ",\"data\":{\"n\": 5 }}")); /* byte for byte */
-    CHECK(peer_leave(&p, 1000));
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_get(&p, TASKS "2", bearer(token("2"))), 200);
-    CHECK(has(p.body.ptr, "{\"user_id\":\"2\",\"tasks\":[{\"task_id\":\"b\",\"n\":2},{\"task_id\":\"a\",\"n\":3}],"
-                          "\"last_id\":\""));
-    CHECK_EQ(peer_get(&p, TASKS "4", bearer(token("4"))), 200);
-    CHECK_STR(tws_buf_view(&p.body), "{\"user_id\":\"4\",\"tasks\":[],\"last_id\":\"0-0\"}");
-    peer_close(&p);
-    stop();
-}
-
-TEST("since resumes without a gap and without a repeat; a position that is gone is a reset")
-{
-    int port = start_quiet();
-    peer p;
-    char id[48], text[64];
-    for (int n = 0; n < 300; n++) { /* the first 44 are given up */
-        snprintf(text, sizeof text, "{\"task_id\":\"t\",\"n\":%d}", n);
-        publish("2", text);
-    }
-    open_user(&p, port, "2", "since=0-0&");
-    CHECK(has(peer_text(&p), "\"resumed\":true"));
-    int first = -1;
-    for (int n = 0; n < 256 && first < 256; n++) {
-        const char *message = peer_text(&p);
-        int got = atoi(strstr(message, "\"n\":") + 4);
-        first = first < 0 ? got : first;
-        CHECK_EQ(got, first + n);
-        if (got == 280) {
-            snprintf(id, sizeof id, "%s", id_of(message));
-        }
-        if (got == 299) {
-            break;
-        }
-    }
-    CHECK(peer_leave(&p, 1000));
-    open_user(&p, port, "2", format("since=%s&%s", id, ""));
-    CHECK(has(peer_text(&p), "\"resumed\":true"));
-    for (int n = 281; n < 300; n++) {
-        snprintf(text, sizeof text, "\"n\":%d}", n);
-        CHECK(has(peer_text(&p), text));
-    }
-    CHECK(peer_leave(&p, 1000));
-    static const char *const gone[] = {"since=1-0&", "since=99999999999999-0&"};
-    for (size_t i = 0; i < 2; i++) {
-        test_row(gone[i], i);
-        open_user(&p, port, "2", gone[i]);
-        CHECK(has(peer_text(&p), "\"resumed\":false"));
-        CHECK_TEXT(&p, "{\"type\":\"reset\",\"reason\":\"position_gone\"}");
-        CHECK(has(peer_text(&p), "\"n\":299}"));
-        CHECK(peer_leave(&p, 1000));
-    }
-    stop();
-}
-
-TEST("the raw format brings the worker's JSON and nothing else, errors excepted")
-{
-    int port = start_quiet();
-    peer p;
-    publish("2", "{\"task_id\":\"a\"}");
-    open_user(&p, port, "2", "format=raw&since=1-0&");
-    CHECK_TEXT(&p, "{\"task_id\":\"a\"}");
-    publish("2", "{\"b\":1}");
-    CHECK_TEXT(&p, "{\"b\":1}");
-    CHECK(peer_leave(&p, 1000));
-    stop();
-}
-
-TEST("Server-Sent Events bring ids, named messages, and resume by Last-Event-ID")
-{
-    int port = start_quiet();
-    peer p;
-    char id[48];
-    publish("2", "{\"task_id\":\"a\"}");
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_get(&p, TASKS "2", format("Accept: text/event-stream\r\n%s%s", bearer(token("2")), "")), 200);
-    CHECK_STR(peer_field(&p, "Content-Type"), "text/event-stream");
-    publish("2", "{\n\"b\":1}"); /* a line break inside does not break the event */
-    while (!peer_contains(peer_rest(&p), "\"b\":1}\n\n") && peer_fill(&p)) {
-    }
-    CHECK(peer_contains(peer_rest(&p), "event: connected\ndata: {\"type\":\"connected\","));
-    CHECK(peer_contains(peer_rest(&p), "\ndata: {\"task_id\":\"a\"}\n\n"));
-    peer_terminate(&p.in);
-    snprintf(id, sizeof id, "%.*s", (int)strcspn(strstr(p.in.ptr, "id: ") + 4, "\n"), strstr(p.in.ptr, "id: ") + 4);
-    peer_close(&p);
-    peer_init(&p);
-    peer_open(&p, port);
-    char fields[1200];
-    snprintf(fields, sizeof fields, "Accept: text/event-stream\r\nLast-Event-ID: %s\r\n%s", id, bearer(token("2")));
-    CHECK_EQ(peer_get(&p, TASKS "2", fields), 200);
-    while (!peer_contains(peer_rest(&p), "\"b\":1}\n\n") && peer_fill(&p)) {
-    }
-    CHECK(peer_contains(peer_rest(&p), "\"resumed\":true"));
-    CHECK(!peer_contains(peer_rest(&p), "task_id"));
-    peer_close(&p);
-    stop();
-}
-
-/* -- publishing -- */
-
-static int post(peer *p, const char *user, const char *t, const char *fields, const char *body)
-{
-    peer_ask(p, "POST", format(TASKS "%s%s", user, ""), format("%s%s", bearer(t), fields), body);
-    return peer_answer(p);
-}
-
-#define NDJSON "Content-Type: application/x-ndjson; charset=utf-8\r\n"
-
-TEST("a POST publishes one object, or many checked whole before any is stored")
-{
-    tws_task_server_desc d = quiet();
-    d.max_event_bytes = 100;
-    int port = start(&d);
-    char big[120];
-    snprintf(big, sizeof big, "{\"a\":\"%0100d\"}", 0);
-    const struct {
-        const char *fields, *body;
-        int status;
-        const char *answer;
-    } row[] = {
-        {"", "{\"task_id\":\"a\"}", 202, "{\"id\":\""},
-        {"", " {\"task_id\":\"a\"}\r\n", 202, "{\"id\":\""},
-        {"", "", 400, "the body is not valid JSON"},
-        {"", "{", 400, "the body is not valid JSON"},
-        {"", "[]", 400, "the body is not a JSON object"},
-        {"", "{}{}", 400, "the body is not valid JSON"},
-        {"", big, 413, "message_too_big"},
-        {NDJSON, "{\"n\":1}\n{\"n\":2}\r\n\n{\"n\":3}", 202, "{\"ids\":[\""},
-        {NDJSON, "{}\n\n[]\n", 400, "line 3 is not a JSON object"},
-        {NDJSON, "{}\n{", 400, "line 2 is not valid JSON"},
-        {NDJSON, "\n\n", 202, "{\"ids\":[]}"},
-    };
-    peer p;
-    peer_init(&p);
-    peer_open(&p, port);
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        test_row(row[i].body, i);
-        CHECK_EQ(post(&p, "2", worker(), row[i].fields, row[i].body), row[i].status);
-        CHECK(has(p.body.ptr, row[i].answer));
-    }
-    test_row("rights", 0);
-    CHECK_EQ(post(&p, "2", token("2"), "", "{}"), 403);
-    CHECK(has(p.body.ptr, "forbidden_scope"));
-    peer_ask(&p, "POST", TASKS "2", bearer(worker()), NULL);
-    CHECK_EQ(peer_answer(&p), 411);
-    peer_close(&p);
-    tws_hub_stats stats;
-    tws_hub_stat(endpoint->hub, &stats);
-    CHECK_EQ(stats.published, 5); /* nothing of what was refused */
-    stop();
-}
-
-TEST("the same Idempotency-Key stores its events once, for each user and each line")
-{
-    int port = start_quiet();
-    char first[256];
-    peer p;
-    tws_hub_stats stats;
-    peer_init(&p);
-    peer_open(&p, port);
+    test_row(NULL, 0);
+    peer_say(&renews, "{\"type\":\"auth\",\"token\":\"bad\"}"); /* the old one still holds */
+    CHECK(peer_message(&renews));
+    CHECK_STR(json(tws_buf_view(&renews.body), "code"), "token_malformed");
+    CHECK_STR(json(tws_buf_view(&renews.body), "close"), "");
+    peer_say(&renews, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("2", 1000, "")));
+    peer_say(&other, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("3", 1000, "")));
+    check_ws_refusal(&other, 4403, "forbidden_user", false);
+    check_ws_refusal(&ends, 4401, "token_expired", true);
+    check_ws_refusal(&raw, 4401, "token_expired", true);
     for (int i = 0; i < 3; i++) {
-        CHECK_EQ(post(&p, "2", worker(), "Idempotency-Key: k\r\n", "{\"a\":1}"), 202);
-        CHECK(i == 0 || strcmp(first, p.body.ptr) == 0);
-        snprintf(first, sizeof first, "%s", p.body.ptr);
+        line(&stream);
     }
-    CHECK_EQ(post(&p, "3", worker(), "Idempotency-Key: k\r\n", "{\"a\":1}"), 202);
-    for (int i = 0; i < 2; i++) {
-        CHECK_EQ(post(&p, "4", worker(), NDJSON "Idempotency-Key: k\r\n", "{\"a\":1}\n{\"a\":2}"), 202);
-    }
-    tws_hub_stat(endpoint->hub, &stats);
-    CHECK_EQ(stats.published, 4);
-    peer_close(&p);
-    stop();
+    CHECK_LINE(&stream, "event: expiring");
+    line(&stream);
+    line(&stream);
+    CHECK_LINE(&stream, "event: error");
+    CHECK_STR(json(tws_str_c(line(&stream) + 6), "code"), "token_expired");
+    CHECK(peer_end(&stream));
+    peer_say(&renews, "{\"type\":\"ping\"}");
+    CHECK_TEXT(&renews, "{\"type\":\"pong\"}");
+    CHECK(peer_leave(&renews, 1000));
+    site_end(&s);
 }
 
-TEST("a C call says what is wrong with an event")
+TEST("keys are replaced while running: new tokens need the new key, connections keep what they have")
 {
-    start_quiet();
-    tws_event_id id;
-    CHECK_EQ(tws_task_server_publish(endpoint, "2", "{}", 2, &id), TWS_OK);
-    CHECK(id.ms != 0);
-    CHECK_EQ(tws_task_server_publish(endpoint, "2", "{", 1, NULL), TWS_ERR_SYNTAX);
-    CHECK_EQ(tws_task_server_publish(endpoint, "2", "1", 1, NULL), TWS_ERR_ARGUMENT);
-    CHECK_EQ(tws_task_server_publish(endpoint, "", "{}", 2, NULL), TWS_ERR_ARGUMENT);
-    char *big = (char *)malloc(70000);
-    memset(big, ' ', 70000);
-    big[0] = '{';
-    big[69999] = '}';
-    CHECK_EQ(tws_task_server_publish(endpoint, "2", big, 70000, NULL), TWS_ERR_LIMIT);
-    free(big);
-    stop();
+    const tws_auth_key fresh[] = {{NULL, OTHER_SECRET, 32, 0}, {"k2", SECRET "x", 33, 0}};
+    const char *claims = text("{\"sub\":\"2\",\"exp\":%lld}", in_seconds(100));
+    const char *why = NULL;
+    site s;
+    peer p, before;
+    site_init(&s);
+    site_start(&s, true);
+    watch(&before, &s, text("2?token=%s", sign(claims, SECRET, "")), NULL);
+    CHECK(peer_message(&before));
+    CHECK_EQ(tws_task_server_set_keys(s.ts, fresh, 0, &why), TWS_ERR_ARGUMENT);
+    CHECK(why != NULL && strlen(why) > 5);
+    const tws_auth_key empty = {NULL, "", 0, 0};
+    CHECK_EQ(tws_task_server_set_keys(s.ts, &empty, 1, &why), TWS_ERR_ARGUMENT);
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "2", bearer(sign(claims, SECRET, "")), NULL), 200);
+    CHECK_EQ(tws_task_server_set_keys(s.ts, fresh, 2, &why), TWS_OK);
+    CHECK_EQ(peer_get(&p, TASKS "2", bearer(sign(claims, SECRET, ""))), 401);
+    CHECK_STR(json(tws_buf_view(&p.body), "error.code"), "token_signature");
+    CHECK_EQ(peer_get(&p, TASKS "2", bearer(sign(claims, OTHER_SECRET, ""))), 200);
+    CHECK_EQ(peer_get(&p, TASKS "2", bearer(sign(claims, SECRET "x", "k2"))), 200);
+    CHECK_EQ(peer_get(&p, TASKS "2", bearer(sign(claims, SECRET "x", "k3"))), 401);
+    peer_close(&p);
+    tws_event_id id = publish(&s, "2", "{\"n\":1}");
+    CHECK_TEXT(&before, task(id, "{\"n\":1}"));
+    CHECK(peer_leave(&before, 1000));
+    for (int i = 0; i < 50; i++) { /* whatever is verified meanwhile */
+        CHECK_EQ(tws_task_server_set_keys(s.ts, fresh, 1 + (size_t)i % 2, &why), TWS_OK);
+        CHECK_EQ(ask(&p, &s, "GET", TASKS "2", bearer(sign(claims, OTHER_SECRET, "")), NULL), 200);
+        peer_close(&p);
+    }
+    site_end(&s);
 }
 
 /* -- a host's own rule -- */
 
 static struct {
     tws_verdict verdict;
-    int asked;
-    uint64_t ticket;
-} rule;
+    size_t asked;
+    tws_authorize last;
+    char user[64], who[64];
+    uint64_t tickets[64];
+    size_t count;
+    tws_task_server *ts;
+    uint32_t over;
+    pthread_mutex_t lock;
+} host = {TWS_DENY, 0, {NULL, TWS_AUTH_READ, {NULL, 0}, 0}, "", "", {0}, 0, NULL, 0,
+          PTHREAD_MUTEX_INITIALIZER};
 
-static tws_verdict by_rule(void *context, const tws_authorize *q)
+static tws_verdict host_rule(void *context, const tws_authorize *q)
 {
-    (void)context;
-    rule.asked++;
-    rule.ticket = q->ticket;
-    return rule.verdict;
+    CHECK(context == &host);
+    pthread_mutex_lock(&host.lock);
+    host.asked++;
+    host.last = *q;
+    snprintf(host.user, sizeof host.user, "%.*s", (int)q->user_id.len, q->user_id.ptr);
+    tws_str who = tws_identity_user(q->who);
+    snprintf(host.who, sizeof host.who, "%.*s", (int)who.len, who.ptr);
+    if (host.verdict == TWS_LATER && host.count < 64) {
+        host.tickets[host.count++] = q->ticket;
+    }
+    tws_verdict verdict = host.verdict;
+    pthread_mutex_unlock(&host.lock);
+    return verdict;
 }
 
-static void *answer_in_thread(void *arg)
+static void host_init(site *s, tws_verdict verdict)
 {
-    tws_task_server_answer(endpoint, rule.ticket, arg != NULL);
+    site_init(s);
+    s->desc.authorize = host_rule;
+    s->desc.context = &host;
+    host.verdict = verdict;
+    host.asked = 0;
+    host.count = 0;
+    host.over = 0;
+}
+
+TEST("a host's rule replaces the built-in one, for reading and for publishing, and its answer is cached")
+{
+    site s;
+    peer p;
+    host_init(&s, TWS_ALLOW);
+    site_start(&s, false);
+    const char *guest = bearer(token("guest", 100, ""));
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "team", guest, NULL), 200);
+    CHECK_EQ(host.asked, 1);
+    CHECK_EQ(host.last.action, TWS_AUTH_READ);
+    CHECK_STR(tws_str_c(host.user), "team");
+    CHECK_STR(tws_str_c(host.who), "guest");
+    CHECK_EQ(peer_get(&p, TASKS "team", guest), 200);
+    CHECK_EQ(peer_upgrade(&p, TASKS "team", guest), 101);
+    CHECK_TEXT(&p, connected("team", "0-0", false));
+    CHECK_EQ(host.asked, 1); /* known by now */
+    CHECK(peer_leave(&p, 1000));
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "team", guest, "{}"), 202);
+    CHECK_EQ(host.asked, 2);
+    CHECK_EQ(host.last.action, TWS_AUTH_PUBLISH);
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "GET", "/api/v1/ws/status", guest, NULL), 200); /* no user's tasks: not asked */
+    CHECK_EQ(host.asked, 2);
+    peer_close(&p);
+    host.verdict = TWS_DENY;
+    const char *own = bearer(token("own", 100, "admin publish"));
+    for (int i = 0; i < 2; i++) {
+        check_http_refusal(&p, ask(&p, &s, "GET", TASKS "own", own, NULL), 403, "forbidden_user");
+        peer_close(&p);
+        check_http_refusal(&p, ask(&p, &s, "POST", TASKS "own", own, "{}"), 403, "forbidden_user");
+        peer_close(&p);
+    }
+    CHECK_EQ(host.asked, 4);
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "own", bearer("bad"), NULL), 401);
+    CHECK_EQ(host.asked, 4);
+    peer_close(&p);
+    watch(&p, &s, text("own?token=%s", token("own", 99, "")), NULL);
+    check_ws_refusal(&p, 4403, "forbidden_user", false);
+    site_end(&s);
+}
+
+/* A look-up that takes its time, somewhere else. */
+static void *host_answers(void *unused)
+{
+    (void)unused;
+    while (__atomic_load_n(&host.over, __ATOMIC_SEQ_CST) == 0) {
+        pthread_mutex_lock(&host.lock);
+        uint64_t ticket = host.count > 0 ? host.tickets[--host.count] : UINT64_MAX;
+        pthread_mutex_unlock(&host.lock);
+        if (ticket == UINT64_MAX) {
+            sched_yield();
+            continue;
+        }
+        CHECK_EQ(tws_task_server_answer(host.ts, ticket, true), TWS_OK);
+    }
     return NULL;
 }
 
-static void answer(bool allowed)
+TEST("a host may answer later, from another thread, whatever it was asked about")
 {
     pthread_t id;
-    pthread_create(&id, NULL, answer_in_thread, allowed ? &rule : NULL);
+    site s;
+    peer p;
+    host_init(&s, TWS_LATER);
+    s.desc.threads = 2;
+    site_start(&s, true);
+    host.ts = s.ts;
+    pthread_create(&id, NULL, host_answers, NULL);
+    for (int i = 0; i < 20; i++) {
+        char user[16];
+        snprintf(user, sizeof user, "u%d", i);
+        CHECK_EQ(ask(&p, &s, "POST", text("%s%s", TASKS, user), bearer(token("w", 100, "")),
+                     "{\"task_id\":\"a\"}"), 202);
+        CHECK_EQ(peer_get(&p, text("%s%s", TASKS, user), bearer(token("w", 100, ""))), 200);
+        CHECK(peer_contains(tws_buf_view(&p.body), "{\"task_id\":\"a\"}"));
+        peer_close(&p);
+        watch(&p, &s, text("%s?token=%s", user, token("v", 100, "")), NULL);
+        CHECK(peer_message(&p));
+        CHECK_STR(json(tws_buf_view(&p.body), "type"), "connected");
+        CHECK(peer_leave(&p, 1000));
+        CHECK_EQ(ask(&p, &s, "GET", text("%s%s", TASKS, user),
+                     text("Accept: text/event-stream\r\n%s", bearer(token("x", 100, ""))), NULL), 200);
+        CHECK_LINE(&p, "event: connected");
+        peer_close(&p);
+        watch(&p, &s, user, NULL);
+        peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("y", 100, "")));
+        CHECK(peer_message(&p));
+        CHECK_STR(json(tws_buf_view(&p.body), "type"), "connected");
+        CHECK(peer_leave(&p, 1000));
+    }
+    __atomic_store_n(&host.over, 1, __ATOMIC_SEQ_CST);
     pthread_join(id, NULL);
+    site_end(&s);
 }
 
-TEST("a host's rule is asked once for a token and a user, at once or later, from any thread")
+TEST("an answer for who has gone, in whatever way, does nothing")
 {
-    tws_task_server_desc d = quiet();
-    d.authorize = by_rule;
-    int port = start(&d);
-    const char *t = token("2");
-    peer p;
-    for (int i = 0; i < 4; i++) {
-        bool later = i >= 2, allowed = i % 2 == 0;
-        char user[2] = {(char)('5' + i), '\0'};
-        rule.verdict = later ? TWS_LATER : allowed ? TWS_ALLOW : TWS_DENY;
-        rule.asked = 0;
-        for (int again = 0; again < 2; again++) { /* the second time it is remembered */
-            test_row(user, (size_t)again);
-            peer_init(&p);
-            peer_open(&p, port);
-            CHECK_EQ(peer_upgrade(&p, format(TASKS "%s?token=%s", user, t), NULL), 101);
-            if (later && again == 0) {
-                PEER_UNTIL(rule.asked == 1);
-                answer(allowed);
+    static const char *const how[] = {"an end", "a close frame, the socket stays", "a reset", "a drain"};
+    for (size_t i = 0; i < 4; i++) {
+        for (int websocket = 0; websocket < 2; websocket++) {
+            struct linger none = {1, 0};
+            site s;
+            peer p;
+            test_row(how[i], i);
+            host_init(&s, TWS_LATER);
+            site_start(&s, false);
+            peer_open(&p, port_of(&s));
+            peer_ask(&p, "GET", text("%s2?token=%s", TASKS, token("2", 100, "")),
+                     websocket != 0 ? PEER_UPGRADE : NULL, NULL);
+            PEER_UNTIL(host.count == 1);
+            if (i == 1 && websocket != 0) {
+                CHECK_EQ(peer_answer(&p), 101);
+                peer_send(&p, "\x88\x82\0\0\0\0\x03\xe8", 8);
+            } else if (i == 3) {
+                tws_server_stop(s.server);
+            } else if (i != 1) {
+                setsockopt(p.fd, SOL_SOCKET, SO_LINGER, &none, (socklen_t)(i == 2 ? sizeof none : 0));
+                peer_close(&p);
             }
-            CHECK(has(peer_text(&p), allowed ? "\"type\":\"connected\"" : "forbidden_user"));
-            CHECK_EQ(rule.asked, 1);
-            CHECK(peer_leave(&p, 1000));
+            for (int k = 0; k < 20; k++) {
+                peer_pause();
+            }
+            CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], true), TWS_OK);
+            CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], false), TWS_OK); /* once too often */
+            for (int k = 0; k < 20; k++) {
+                peer_pause();
+            }
+            peer_close(&p);
+            site_end(&s);
         }
     }
-    rule.verdict = TWS_LATER; /* HTTP waits too; and a client may be gone before the answer */
-    peer_init(&p);
-    peer_open(&p, port);
-    rule.asked = 0;
-    peer_ask(&p, "POST", TASKS "9", bearer(t), "{\"task_id\":\"x\"}");
-    PEER_UNTIL(rule.asked == 1);
-    answer(true);
-    CHECK_EQ(peer_answer(&p), 202);
-    peer_ask(&p, "GET", TASKS "8a", bearer(t), NULL);
-    PEER_UNTIL(rule.asked == 2);
-    peer_close(&p);
-    answer(true);
-    for (int i = 0; i < 20; i++) {
-        peer_step();
-    }
-    stop();
 }
 
-TEST("keys are replaced while it runs; connections keep what they were given")
+TEST("while the host thinks, a WebSocket is kept alive and takes no second token")
 {
-    int port = start_quiet();
+    site s;
     peer p;
-    const char *why = "", *old = token("2");
-    open_user(&p, port, "2", "");
-    CHECK(has(peer_text(&p), "connected"));
-    tws_auth_key key = {"new", "another secret of 32 bytes or so..", 34, 0};
-    CHECK_EQ(tws_task_server_set_keys(endpoint, &key, 1, &why), TWS_OK);
-    publish("2", "{\"task_id\":\"a\"}");
-    CHECK(has(peer_text(&p), "\"a\""));
+    host_init(&s, TWS_LATER);
+    s.desc.limits.heartbeat_ms = 30;
+    site_start(&s, false);
+    watch(&p, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    peer_say(&p, "{\"type\":\"ping\"}");
+    CHECK_TEXT(&p, "{\"type\":\"pong\"}");
+    peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("2", 100, "")));
+    CHECK(peer_contains(tws_str_c(peer_text(&p)), "bad_message"));
+    while (p.pings == 0 && peer_fill(&p)) {
+        peer_decode(&p);
+    }
+    publish(&s, "2", "{\"task_id\":\"a\"}");
+    CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], true), TWS_OK);
+    CHECK(peer_message(&p));
+    CHECK_STR(json(tws_buf_view(&p.body), "type"), "connected");
+    CHECK(peer_message(&p));
+    CHECK_STR(json(tws_buf_view(&p.body), "data"), "{\"task_id\":\"a\"}");
     CHECK(peer_leave(&p, 1000));
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_get(&p, TASKS "2", bearer(old)), 401);
-    key.secret_len = 3;
-    CHECK_EQ(tws_task_server_set_keys(endpoint, &key, 1, &why), TWS_ERR_ARGUMENT);
-    peer_close(&p);
-    stop();
+    site_end(&s);
 }
 
-/* -- limits -- */
+/* -- limits, deadlines, drain -- */
 
-TEST("a user has so many readers and no more; another user is served")
+TEST("a user has so many readers and an address so many connections; beyond, 4429 and 429")
 {
-    tws_task_server_desc d = quiet();
-    d.max_per_user = 2;
-    int port = start(&d);
-    peer p[3], other;
+    site s;
+    peer in[2], p;
+    site_init(&s);
+    s.desc.max_per_user = 2;
+    site_start(&s, false);
+    const char *query = text("2?token=%s", token("2", 100, ""));
+    for (size_t i = 0; i < 2; i++) {
+        watch(&in[i], &s, query, NULL);
+        CHECK(peer_message(&in[i]));
+    }
+    watch(&p, &s, query, NULL);
+    check_ws_refusal(&p, 4429, "too_many_connections", true);
+    const char *fields = text("Accept: text/event-stream\r\n%s", bearer(token("2", 100, "")));
+    check_http_refusal(&p, ask(&p, &s, "GET", TASKS "2", fields, NULL), 429, "too_many_connections");
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "2", bearer(token("2", 100, "")), NULL), 200); /* no reader stays */
+    peer_close(&p);
+    CHECK(peer_leave(&in[0], 1000));
+    PEER_UNTIL(connections(&s) == 1);
+    watch(&p, &s, query, NULL);
+    CHECK_TEXT(&p, connected("2", "0-0", false));
+    CHECK(peer_leave(&p, 1000));
+    CHECK(peer_leave(&in[1], 1000));
+    site_end(&s);
+    site_init(&s);
+    s.desc.max_per_ip = 1;
+    site_start(&s, false);
+    watch(&in[0], &s, query, NULL);
+    CHECK(peer_message(&in[0]));
+    watch(&p, &s, query, NULL);
+    check_ws_refusal(&p, 4429, "too_many_connections", true);
+    check_http_refusal(&p, ask(&p, &s, "GET", TASKS "2", bearer(token("2", 100, "")), NULL), 429,
+                       "too_many_connections");
+    peer_close(&p);
+    CHECK(peer_leave(&in[0], 1000));
+    site_end(&s);
+}
+
+TEST("a full server says overloaded, 1013 and 503")
+{
+    site s;
+    peer in, p;
+    site_init(&s);
+    s.desc.max_connections = 1;
+    site_start(&s, false);
+    watch(&in, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK(peer_message(&in));
+    watch(&p, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    check_ws_refusal(&p, 1013, "overloaded", true);
+    check_http_refusal(&p, ask(&p, &s, "GET", TASKS "2", bearer(token("2", 100, "")), NULL), 503,
+                       "overloaded");
+    CHECK_STR(peer_field(&p, "Connection"), "close");
+    CHECK(peer_end(&p));
+    CHECK_EQ(ask(&p, &s, "GET", "/health", NULL, NULL), 200);
+    CHECK(peer_end(&p));
+    CHECK(peer_leave(&in, 1000));
+    site_end(&s);
+}
+
+TEST("a silent client is told heartbeat_timeout")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    s.desc.limits.heartbeat_ms = 40;
+    s.desc.limits.answer_ms = 40;
+    site_start(&s, false);
+    watch(&p, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK(peer_message(&p));
+    p.silent = true;
+    check_ws_refusal(&p, 4408, "heartbeat_timeout", true);
+    site_end(&s);
+}
+
+TEST("a drain tells every reader, the ready route, and whoever still asks")
+{
+    site s;
+    peer ws, sse, keep, p;
+    site_init(&s);
+    s.desc.drain_ms = 300;
+    site_start(&s, false);
+    watch(&ws, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK(peer_message(&ws));
+    CHECK_EQ(ask(&sse, &s, "GET", TASKS "2",
+                 text("Accept: text/event-stream\r\n%s", bearer(token("2", 100, ""))), NULL), 200);
+    peer_open(&keep, port_of(&s));
+    peer_send_c(&keep, "GET /ready HTTP/1.1\r\n");
+    peer_open(&p, port_of(&s));
+    peer_send_c(&p, text("GET %s2 HTTP/1.1\r\nHost: a\r\n", TASKS));
+    PEER_UNTIL(connections(&s) == 4);
+    for (int i = 0; i < 10; i++) {
+        peer_pause();
+    }
+    tws_server_stop(s.server);
+    check_ws_refusal(&ws, 1001, "draining", true);
     for (int i = 0; i < 3; i++) {
-        open_user(&p[i], port, "2", "");
-        CHECK(has(peer_text(&p[i]), i < 2 ? "connected" : "\"code\":\"too_many_connections\""));
+        line(&sse);
     }
-    CHECK_TEXT(&p[2], "closed 4429 too_many_connections");
-    open_user(&other, port, "3", "");
-    CHECK(has(peer_text(&other), "connected"));
-    CHECK(peer_end(&p[2]));
-    CHECK(peer_leave(&p[0], 1000));
-    open_user(&p[2], port, "2", "");
-    CHECK(has(peer_text(&p[2]), "connected"));
-    CHECK(peer_leave(&p[1], 1000));
-    CHECK(peer_leave(&p[2], 1000));
-    CHECK(peer_leave(&other, 1000));
-    stop();
+    CHECK_LINE(&sse, "event: error");
+    CHECK_STR(json(tws_str_c(line(&sse) + 6), "code"), "draining");
+    CHECK(peer_end(&sse));
+    peer_send_c(&keep, "Host: a\r\n\r\n");
+    CHECK_EQ(peer_answer(&keep), 503);
+    CHECK_STR(tws_buf_view(&keep.body), "{\"status\":\"unavailable\",\"reason\":\"draining\"}");
+    CHECK(peer_end(&keep));
+    peer_send_c(&p, text("%s\r\n", bearer(token("2", 100, ""))));
+    check_http_refusal(&p, peer_answer(&p), 503, "draining");
+    CHECK(peer_end(&p));
+    PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+    site_end(&s);
 }
 
-TEST("who falls behind is told, and then gets the last status of every task")
+/* Whoever connects from now on is served through a socket with little room. */
+static void small_buffers(const site *s)
 {
-    int port = start_quiet();
+    int bytes = 4096, listener = s->server->thread[0]->listener.fd;
+    setsockopt(listener, SOL_SOCKET, SO_SNDBUF, &bytes, (socklen_t)sizeof bytes);
+}
+
+static void open_small(peer *p, const site *s)
+{
+    peer_init(p);
+    p->fd = peer_socket(NULL, port_of(s), 4096);
+    CHECK_EQ(peer_upgrade(p, text("%s2?token=%s", TASKS, token("2", 100, "")), NULL), 101);
+}
+
+TEST("a reader that falls behind is told so, and given the last status of every task")
+{
+    enum { TASKS_IN_ALL = 5, EVENTS = 3000 };
+    site s;
     peer p;
-    char text[128];
-    open_user(&p, port, "2", "");
-    CHECK(has(peer_text(&p), "connected"));
-    /* All in one turn: the ring passes the reader before it is served. */
-    for (int n = 0; n < 1000; n++) {
-        snprintf(text, sizeof text, "{\"task_id\":\"t%d\",\"n\":%d}", n % 10, n);
-        publish("2", text);
+    int last[TASKS_IN_ALL] = {0};
+    size_t events = 0, resets = 0;
+    bool over = false;
+    site_init(&s);
+    s.desc.retain_events = 16;
+    site_start(&s, false);
+    small_buffers(&s);
+    open_small(&p, &s);
+    CHECK_TEXT(&p, connected("2", "0-0", false));
+    for (int n = 1; n <= EVENTS; n++) {
+        publish(&s, "2", text("{\"task_id\":\"%d\",\"n\":%d,\"x\":\"%0100d\"}", n % TASKS_IN_ALL, n, 0));
+        tws_server_step(s.server, 0);
     }
-    CHECK_TEXT(&p, "{\"type\":\"reset\",\"reason\":\"slow_consumer\"}");
-    for (int n = 990; n < 1000; n++) {
-        snprintf(text, sizeof text, "{\"task_id\":\"t%d\",\"n\":%d}}", n % 10, n);
-        CHECK(has(peer_text(&p), text));
+    tws_event_id end = publish(&s, "2", "{\"task_id\":\"end\"}");
+    while (!over && peer_message(&p)) {
+        tws_str body = tws_buf_view(&p.body);
+        if (tws_str_eq_c(json(body, "type"), "reset")) {
+            CHECK_STR(json(body, "reason"), "slow_consumer");
+            resets++;
+            memset(last, 0, sizeof last); /* forget older state */
+            continue;
+        }
+        events++;
+        over = tws_str_eq_c(json(body, "id"), id_text(end));
+        if (!over) {
+            int n = (int)json_u64(body, "data.n");
+            CHECK(n > last[n % TASKS_IN_ALL]);
+            last[n % TASKS_IN_ALL] = n;
+        }
+    }
+    CHECK(over);
+    CHECK(resets >= 1);
+    CHECK(events < EVENTS); /* what it was too slow for was left out */
+    for (int i = 0; i < TASKS_IN_ALL; i++) {
+        CHECK_EQ(last[i], EVENTS - TASKS_IN_ALL + (i == 0 ? TASKS_IN_ALL : i));
     }
     CHECK(peer_leave(&p, 1000));
-    stop();
+    site_end(&s);
 }
 
-/* -- status, health, metrics -- */
-
-TEST("health, readiness, status and metrics tell what they promise")
+TEST("a reader that takes nothing is closed with slow_consumer and resumes without a gap")
 {
-    tws_task_server_desc d = quiet();
-    int port = start(&d);
+    site s;
+    peer slow, p;
+    site_init(&s);
+    s.desc.limits.stall_ms = 200;
+    s.desc.retain_events = 4000;
+    s.desc.retain_bytes = 4u << 20;
+    site_start(&s, false);
+    small_buffers(&s);
+    open_small(&slow, &s);
+    CHECK_TEXT(&slow, connected("2", "0-0", false));
+    for (int n = 0; n < 1000; n++) {
+        publish(&s, "2", text("{\"n\":%d,\"x\":\"%0100d\"}", n, 0));
+    }
+    tws_server_stats stats;
+    do {
+        peer_pause();
+        tws_server_stat(s.server, &stats);
+    } while (stats.timeouts == 0);
+    uint64_t next = 0;
+    char id[64] = "0-0";
+    while (peer_message(&slow) && tws_str_eq_c(json(tws_buf_view(&slow.body), "type"), "task")) {
+        tws_str body = tws_buf_view(&slow.body), at = json(body, "id");
+        CHECK_EQ(json_u64(body, "data.n"), next);
+        snprintf(id, sizeof id, "%.*s", (int)at.len, at.ptr);
+        next++;
+    }
+    CHECK_STR(json(tws_buf_view(&slow.body), "code"), "slow_consumer");
+    CHECK_STR(json(tws_buf_view(&slow.body), "retry"), "true");
+    CHECK_TEXT(&slow, "closed 4409 slow_consumer");
+    CHECK(peer_end(&slow));
+    CHECK(next < 1000);
+    watch(&p, &s, text("2?token=%s&since=%s", token("2", 100, ""), id), NULL);
+    CHECK(peer_message(&p));
+    CHECK_STR(json(tws_buf_view(&p.body), "resumed"), "true");
+    for (; next < 1000 && peer_message(&p); next++) {
+        CHECK_EQ(json_u64(tws_buf_view(&p.body), "data.n"), next);
+    }
+    CHECK_EQ(next, 1000);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
+/* -- the other routes -- */
+
+TEST("health, ready, status and metrics say what there is")
+{
+    site s;
     peer p, reader;
-    open_user(&reader, port, "2", "");
-    CHECK(has(peer_text(&reader), "connected"));
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_get(&p, "/health", NULL), 200);
+    site_init(&s);
+    site_start(&s, false);
+    CHECK_EQ(ask(&p, &s, "GET", "/health", NULL, NULL), 200);
     CHECK_STR(tws_buf_view(&p.body), "{\"status\":\"healthy\",\"version\":\"" TWS_VERSION "\"}");
     CHECK_EQ(peer_get(&p, "/ready", NULL), 200);
+    CHECK_STR(tws_buf_view(&p.body), "{\"status\":\"ready\"}");
+    watch(&reader, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK(peer_message(&reader));
+    publish(&s, "2", "{\"task_id\":\"a\"}");
+    CHECK(peer_message(&reader));
     CHECK_EQ(peer_get(&p, "/api/v1/ws/status", NULL), 401);
-    CHECK_EQ(peer_get(&p, "/api/v1/ws/status", bearer(token("2"))), 200);
-    CHECK(tws_json_valid(tws_buf_view(&p.body)));
-    CHECK(has(p.body.ptr, "\"connections\":{\"total\":2,\"streams\":1,\"yours\":1}"));
-    CHECK(has(p.body.ptr, "\"store\":\"memory\"") && !strstr(p.body.ptr, "\"hub\""));
-    CHECK_EQ(peer_get(&p, "/api/v1/ws/status", bearer(worker())), 200);
-    CHECK(has(p.body.ptr, "\"hub\":{\"topics\":1,\"readers\":1"));
+    CHECK_EQ(peer_get(&p, "/api/v1/ws/status", bearer(token("2", 100, ""))), 200);
+    tws_str b = tws_buf_view(&p.body);
+    CHECK(tws_json_valid(b));
+    CHECK_STR(json(b, "version"), TWS_VERSION);
+    CHECK(json_u64(b, "uptime_s") < 100);
+    CHECK_EQ(json_u64(b, "connections.total"), 2);
+    CHECK_EQ(json_u64(b, "connections.streams"), 1);
+    CHECK_EQ(json_u64(b, "connections.yours"), 1);
+    CHECK_STR(json(b, "store"), "memory");
+    CHECK_STR(json(b, "redis"), "null");
+    CHECK(json_u64(b, "resources.open_files") >= 5);
+    CHECK_EQ(json_u64(b, "resources.max_open_files"), tws_sys_max_files());
+    CHECK(json_u64(b, "resources.resident_bytes") > 100000);
+    CHECK_EQ(json_u64(b, "limits.max_per_user"), 64);
+    CHECK_EQ(json_u64(b, "limits.max_event_bytes"), 65536);
+    CHECK_EQ(json_u64(b, "limits.heartbeat_s"), 25);
+    CHECK_STR(json(b, "hub"), ""); /* that is the admin's */
+    CHECK_EQ(peer_get(&p, "/api/v1/ws/status", bearer(token("root", 100, "admin"))), 200);
+    b = tws_buf_view(&p.body);
+    CHECK_EQ(json_u64(b, "connections.yours"), 0);
+    CHECK_EQ(json_u64(b, "hub.topics"), 1);
+    CHECK_EQ(json_u64(b, "hub.readers"), 1);
+    CHECK_EQ(json_u64(b, "hub.published"), 1);
+    CHECK_STR(json(b, "backend"), tws_loop_backend());
     CHECK_EQ(peer_get(&p, "/metrics", NULL), 200);
-    CHECK(has(p.body.ptr, "\ntaskws_readers 1\n"));
-    static const char proxied[] = "X-Forwarded-For: 127.0.0.1\r\n"; /* loopback, but not a local one */
+    CHECK(peer_contains(tws_buf_view(&p.body), "\ntaskws_connections 2\n"));
+    CHECK(peer_contains(tws_buf_view(&p.body), "\ntaskws_events_published_total 1\n"));
+    CHECK(peer_contains(tws_buf_view(&p.body), "\ntaskws_upgrades_total 1\n"));
+    CHECK(peer_contains(tws_buf_view(&p.body), "\ntaskws_sessions_refused_total 1\n"));
+    CHECK(peer_contains(tws_buf_view(&p.body), "\ntaskws_ready 1\n"));
+    static const char *const proxied = "X-Forwarded-For: 127.0.0.1\r\n";
     CHECK_EQ(peer_get(&p, "/metrics", proxied), 401);
-    CHECK_EQ(peer_get(&p, "/metrics", format("%s%s", proxied, bearer(token("2")))), 403);
-    CHECK_EQ(peer_get(&p, "/metrics", format("%s%s", proxied, bearer(worker()))), 200);
+    CHECK_EQ(peer_get(&p, "/metrics", text("%s%s", proxied, bearer(token("2", 100, "")))), 403);
+    CHECK_STR(json(tws_buf_view(&p.body), "error.code"), "forbidden_scope");
+    CHECK_EQ(peer_get(&p, "/metrics", text("%s%s", proxied, bearer(token("2", 100, "admin")))), 200);
     peer_close(&p);
     CHECK(peer_leave(&reader, 1000));
-    stop();
+    site_end(&s);
 }
 
-TEST("a page of a listed Origin may read the answers; another is refused")
+TEST("a page of an allowed origin may ask, and is told so before and with the answer")
 {
-    tws_task_server_desc d = quiet();
-    d.origins = "https://app.example";
-    int port = start(&d);
-    peer p;
-    peer_init(&p);
-    peer_open(&p, port);
-    CHECK_EQ(peer_get(&p, TASKS "2", format("Origin: https://app.example\r\n%s%s", bearer(token("2")), "")), 200);
-    CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), "https://app.example");
-    static const char *const bad[] = {"https://app.example.evil", "http://app.example", "null",
-                                      "https://app.example:444"};
-    for (size_t i = 0; i < 4; i++) {
-        test_row(bad[i], i);
-        CHECK_EQ(peer_get(&p, TASKS "2", format("Origin: %s\r\n%s", bad[i], bearer(token("2")))), 403);
-        CHECK(has(p.body.ptr, "forbidden_origin"));
-        CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), "");
-    }
-    peer_close(&p);
-    stop();
-}
-
-/* -- tokens never reach a log -- */
-
-static char logged[65536];
-static size_t logged_len;
-
-static void keep_log(void *context, const char *line, size_t len)
-{
-    (void)context;
-    if (len < sizeof logged - logged_len) {
-        memcpy(logged + logged_len, line, len);
-        logged_len += len;
-    }
-}
-
-TEST("no token reaches the log, wherever it stood and however it was refused")
-{
-    tws_task_server_desc d = quiet();
-    d.log.level = TWS_LOG_DEBUG;
-    d.log.write = keep_log;
-    logged_len = 0;
-    int port = start(&d);
-    for (int kind = 1; kind <= 5; kind++) {
+    static const struct {
+        const char *origins, *origin;
+        bool allowed;
+    } row[] = {
+        {NULL, "https://any.example", true},
+        {"https://app.example", "https://app.example", true},
+        {"https://app.example", "https://evil.example", false},
+        {"*", "null", true},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        site s;
         peer p;
-        const char *t = token_kind(kind);
-        peer_init(&p);
-        peer_open(&p, port);
-        peer_get(&p, format(TASKS "9?token=%s%s", t, ""), bearer(t));
-        peer_get(&p, format(TASKS "%s?token=%s", t, t), NULL); /* as a user id, too */
+        const char *fields = text("Origin: %s\r\n%s", row[i].origin, bearer(token("2", 100, "")));
+        test_row(row[i].origin, i);
+        site_init(&s);
+        s.desc.origins = row[i].origins;
+        site_start(&s, false);
+        CHECK_EQ(ask(&p, &s, "OPTIONS", TASKS "2", text("Origin: %s\r\nAccess-Control-Request-Method: POST\r\n",
+                                                        row[i].origin), NULL), 204);
+        CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), row[i].allowed ? row[i].origin : "");
+        CHECK_STR(peer_field(&p, "Access-Control-Allow-Methods"), row[i].allowed ? "GET, POST" : "");
+        CHECK_EQ(peer_get(&p, TASKS "2", fields), row[i].allowed ? 200 : 403);
+        CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), row[i].allowed ? row[i].origin : "");
+        CHECK_STR(peer_field(&p, "Access-Control-Allow-Credentials"), "");
         peer_close(&p);
-        CHECK(!peer_contains(tws_str_of(logged, logged_len), t));
-        CHECK(!peer_contains(tws_str_of(logged, logged_len), strrchr(t, '.') + 1));
+        site_end(&s);
     }
-    CHECK(peer_contains(tws_str_of(logged, logged_len), "refused"));
-    stop();
+}
+
+/* -- publishing from C -- */
+
+TEST("a publish that cannot be is refused by its status and changes nothing")
+{
+    static char big[2000];
+    memset(big, ' ', sizeof big);
+    big[0] = '{';
+    big[sizeof big - 1] = '}';
+    char user[130];
+    memset(user, 'u', sizeof user - 1);
+    user[sizeof user - 1] = '\0';
+    const struct {
+        const char *user, *json;
+        size_t len;
+        tws_status status;
+    } row[] = {
+        {"2", "{}", 2, TWS_OK},
+        {"2", "", 0, TWS_ERR_SYNTAX},
+        {"2", NULL, 0, TWS_ERR_SYNTAX},
+        {"2", "{", 1, TWS_ERR_SYNTAX},
+        {"2", "{}x", 3, TWS_ERR_SYNTAX},
+        {"2", "{\"a\":\"\xff\"}", 9, TWS_ERR_SYNTAX},
+        {"2", "[]", 2, TWS_ERR_ARGUMENT},
+        {"2", "1", 1, TWS_ERR_ARGUMENT},
+        {"2", big, sizeof big, TWS_ERR_LIMIT},
+        {"", "{}", 2, TWS_ERR_ARGUMENT},
+        {user, "{}", 2, TWS_ERR_ARGUMENT},
+        {user + 1, "{}", 2, TWS_OK},
+    };
+    site s;
+    tws_hub_stats n;
+    size_t stored = 0;
+    site_init(&s);
+    s.desc.max_event_bytes = 1000;
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        tws_event_id id = {7, 7};
+        test_row(row[i].json, i);
+        CHECK_EQ(tws_task_server_publish(s.ts, row[i].user, row[i].json, row[i].len, &id), row[i].status);
+        CHECK_EQ(id.ms > 1000, row[i].status == TWS_OK);
+        CHECK_EQ(tws_task_server_publish(s.ts, row[i].user, row[i].json, row[i].len, NULL), row[i].status);
+        stored += row[i].status == TWS_OK ? 2 : 0;
+        tws_hub_stat(s.ts->hub, &n);
+        CHECK_EQ(n.published, stored);
+    }
+    test_fail_at(1);
+    CHECK_EQ(tws_task_server_publish(s.ts, "2", "{}", 2, NULL), TWS_ERR_MEMORY);
+    site_end(&s);
+}
+
+enum { PUBLISHERS = 4, READERS = 4, EVENTS_EACH = 400 };
+
+static struct {
+    const site *s;
+    int port;
+    char query[1024];
+    uint64_t gaps, repeats, connects, resets;
+} storm;
+
+static void *publish_many(void *arg)
+{
+    char event[64];
+    int who = *(const int *)arg;
+    for (int n = 1; n <= EVENTS_EACH; n++) {
+        int len = snprintf(event, sizeof event, "{\"who\":%d,\"n\":%d}", who, n);
+        CHECK_EQ(tws_task_server_publish(storm.s->ts, "2", event, (size_t)len, NULL), TWS_OK);
+        if (n % 16 == 0) {
+            sched_yield();
+        }
+    }
+    return NULL;
+}
+
+/* Come and go, each time with the last id, until every publisher's last event has been seen. */
+static void *read_all(void *arg)
+{
+    uint64_t seen[PUBLISHERS] = {0}, total = 0;
+    unsigned random = *(const unsigned *)arg;
+    char id[64] = "0-0", target[1200];
+    while (total < PUBLISHERS * EVENTS_EACH) {
+        peer p;
+        random = random * 1103515245u + 12345u;
+        size_t patience = 1 + (random >> 16) % 200;
+        peer_open(&p, storm.port);
+        snprintf(target, sizeof target, "%s&since=%s", storm.query, id);
+        CHECK_EQ(peer_upgrade(&p, target, NULL), 101);
+        __atomic_add_fetch(&storm.connects, 1, __ATOMIC_SEQ_CST);
+        while (patience-- > 0 && total < PUBLISHERS * EVENTS_EACH && peer_message(&p)) {
+            tws_str body = tws_buf_view(&p.body), at = json(body, "id");
+            if (!tws_str_eq_c(json(body, "type"), "task")) {
+                __atomic_add_fetch(&storm.resets, tws_str_eq_c(json(body, "type"), "reset"), __ATOMIC_SEQ_CST);
+                continue;
+            }
+            uint64_t who = json_u64(body, "data.who"), n = json_u64(body, "data.n");
+            __atomic_add_fetch(&storm.gaps, n > seen[who] + 1, __ATOMIC_SEQ_CST);
+            __atomic_add_fetch(&storm.repeats, n <= seen[who], __ATOMIC_SEQ_CST);
+            seen[who] = n;
+            total++;
+            snprintf(id, sizeof id, "%.*s", (int)at.len, at.ptr);
+        }
+        if (!p.open && total < PUBLISHERS * EVENTS_EACH) {
+            CHECK(p.open);
+            total = PUBLISHERS * EVENTS_EACH;
+        }
+        peer_close(&p);
+    }
+    return NULL;
+}
+
+TEST("four threads publish while readers come and go on two: no gap, no repeat, nothing lost")
+{
+    pthread_t id[PUBLISHERS + READERS];
+    int who[PUBLISHERS];
+    unsigned seed[READERS];
+    site s;
+    site_init(&s);
+    s.desc.threads = 2;
+    s.desc.retain_events = PUBLISHERS * EVENTS_EACH;
+    s.desc.retain_bytes = 16u << 20;
+    site_start(&s, true);
+    memset(&storm, 0, sizeof storm);
+    storm.s = &s;
+    storm.port = port_of(&s);
+    snprintf(storm.query, sizeof storm.query, "%s2?token=%s", TASKS, token("2", 1000, ""));
+    for (size_t i = 0; i < READERS; i++) {
+        seed[i] = (unsigned)i + 1;
+        pthread_create(&id[PUBLISHERS + i], NULL, read_all, &seed[i]);
+    }
+    for (size_t i = 0; i < PUBLISHERS; i++) {
+        who[i] = (int)i;
+        pthread_create(&id[i], NULL, publish_many, &who[i]);
+    }
+    for (size_t i = 0; i < PUBLISHERS + READERS; i++) {
+        pthread_join(id[i], NULL);
+    }
+    CHECK_EQ(storm.gaps, 0);
+    CHECK_EQ(storm.repeats, 0);
+    CHECK_EQ(storm.resets, 0);
+    CHECK(storm.connects > READERS);
+    site_end(&s);
 }
 
 /* -- memory -- */
 
-TEST("delivering allocates nothing: one allocation an event, whoever reads")
+TEST("delivering a million events allocates what is published, and nothing else")
 {
-    tws_allocator a = test_allocator();
-    tws_task_server_desc d = quiet();
-    d.allocator = &a;
-    int port = start(&d);
-    enum { READERS = 8, EVENTS = 20000 };
-    peer p[READERS];
-    for (int i = 0; i < READERS; i++) {
-        open_user(&p[i], port, "2", "");
-        CHECK(has(peer_text(&p[i]), "connected"));
+    enum { BURST = 25 };
+    size_t readers = 1000, rounds = 40;
+    struct rlimit limit;
+    getrlimit(RLIMIT_NOFILE, &limit);
+    if (limit.rlim_cur < 2 * readers + 200) {
+        limit.rlim_cur = limit.rlim_max < 2 * readers + 200 ? limit.rlim_max : 2 * readers + 200;
+        setrlimit(RLIMIT_NOFILE, &limit);
+        readers = limit.rlim_cur < 2 * readers + 200 ? (size_t)(limit.rlim_cur - 200) / 2 : readers;
+        rounds = 1000000 / BURST / readers;
     }
-    for (int n = 0; n < 600; n++) { /* the ring has its size */
-        publish("2", "{\"task_id\":\"a\",\"status\":\"running\"}");
-        for (int i = 0; i < READERS; i++) {
-            CHECK(peer_message(&p[i]));
+    struct one {
+        int fd;
+        size_t bytes;
+    } *one = (struct one *)calloc(readers, sizeof *one);
+    static char sink[65536];
+    site s;
+    site_init(&s);
+    s.desc.max_per_user = TWS_OFF;
+    site_start(&s, false);
+    const char *request = text("GET %s2?token=%s HTTP/1.1\r\nHost: a\r\n%s\r\n", TASKS, token("2", 1000, ""),
+                               PEER_UPGRADE);
+    for (size_t i = 0; i < readers; i++) {
+        one[i].fd = peer_socket(NULL, port_of(&s), 0);
+        CHECK(send(one[i].fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request));
+        peer_pause();
+    }
+    PEER_UNTIL(tws_hub_readers(s.ts->hub, tws_str_c("2")) == readers);
+    size_t published = 0, wire = 0, delivered = 0;
+    for (size_t round = 0; round < rounds + 20; round++) {
+        if (round == 20) { /* by now the ring is as large as it will be */
+            test_fail_at(0);
+            published = 0;
+            wire = 0;
+            for (size_t i = 0; i < readers; i++) {
+                while (recv(one[i].fd, sink, sizeof sink, 0) > 0) {
+                }
+                one[i].bytes = 0;
+            }
+        }
+        for (int k = 0; k < BURST; k++) {
+            const char *event = "{\"task_id\":\"a\",\"progress\":50,\"message\":\"half of it\"}";
+            tws_event_id id = publish(&s, "2", event);
+            wire += 2 + strlen(task(id, event));
+            published++;
+        }
+        uint64_t until_ms = tws_sys_now_ms() + PEER_MS;
+        for (size_t i = 0; i < readers; i++) {
+            while (one[i].bytes < wire && tws_sys_now_ms() < until_ms) {
+                ssize_t n = recv(one[i].fd, sink, sizeof sink, 0);
+                one[i].bytes += n > 0 ? (size_t)n : 0;
+                if (n <= 0) {
+                    tws_server_step(s.server, 0);
+                }
+                if (round < 20 && one[i].bytes >= wire) {
+                    one[i].bytes = wire; /* the handshake's answer is in it, too */
+                }
+            }
+            delivered += round < 20 ? 0 : BURST;
         }
     }
-    test_fail_at(0);
-    for (int n = 0; n < EVENTS; n += 20) {
-        for (int k = 0; k < 20; k++) {
-            publish("2", "{\"task_id\":\"a\",\"status\":\"running\"}");
-        }
-        for (int i = 0; i < 20 * READERS; i++) {
-            CHECK(peer_message(&p[i % READERS]));
-        }
+    size_t allocations = test_allocations();
+    CHECK_EQ(allocations, published);
+    CHECK_EQ(published, rounds * BURST);
+    for (size_t i = 0; i < readers; i++) {
+        CHECK_EQ(one[i].bytes, wire);
+        close(one[i].fd);
     }
-    CHECK_EQ(test_allocations(), EVENTS);
-    for (int i = 0; i < READERS; i++) {
-        CHECK(peer_leave(&p[i], 1000));
-    }
-    stop();
+    CHECK(delivered >= 900000);
+    printf("# %zu events delivered with %zu allocations\n", delivered, allocations);
+    free(one);
+    site_end(&s);
 }
 
-TEST("whatever allocation fails in a session, the endpoint goes on and nothing leaks")
+static bool run_session(const site *s, peer *p, size_t *stored)
 {
-    tws_allocator a = test_allocator();
-    tws_task_server_desc d = quiet();
-    d.allocator = &a;
+    const char *reader = token("2", 100, ""), *worker = bearer(token("w", 100, "publish"));
+    const char *stream = text("Accept: text/event-stream\r\n%s", bearer(reader));
+    peer worker_p, sse;
+    peer_init(&worker_p);
+    peer_init(&sse);
+    *stored = 0;
+    peer_open(p, port_of(s));
+    bool whole = peer_upgrade(p, text("%s2?token=%s", TASKS, reader), NULL) == 101 && peer_message(p) &&
+                 tws_str_eq_c(json(tws_buf_view(&p->body), "type"), "connected");
+    if (whole) {
+        peer_open(&sse, port_of(s));
+        peer_ask(&sse, "GET", TASKS "2", stream, NULL);
+        whole = peer_answer(&sse) == 200 && strcmp(line(&sse), "event: connected") == 0;
+    }
+    if (whole) {
+        int status = ask(&worker_p, s, "POST", TASKS "2",
+                         text("%sContent-Type: application/x-ndjson\r\n", worker), "{\"n\":1}\n{\"n\":2}\n{\"n\":3}");
+        tws_str body = tws_buf_view(&worker_p.body);
+        CHECK(status == 0 || tws_json_valid(body));
+        for (size_t i = 0; i < body.len; i++) { /* each id has one dash, the fault's text has none */
+            *stored += body.ptr[i] == '-';
+        }
+        whole = status == 202;
+        CHECK(!whole || *stored == 3);
+    }
+    for (int n = 0; n < 3 && whole; n++) {
+        whole = peer_message(p);
+    }
+    whole = whole && peer_get(&worker_p, TASKS "2", bearer(reader)) == 200 &&
+            peer_get(&worker_p, "/metrics", NULL) == 200 &&
+            peer_get(&worker_p, "/api/v1/ws/status", bearer(reader)) == 200;
+    peer_close(&worker_p);
+    peer_close(&sse);
+    return whole && peer_leave(p, 1000);
+}
+
+TEST("whatever allocation fails in a session, the server goes on, nothing leaks, and what is answered holds")
+{
+    size_t failures = 0;
     for (size_t n = 1;; n++) {
-        int port = start(&d);
-        peer p, q;
+        site s;
+        peer p, idle;
+        size_t stored;
+        tws_hub_stats stats;
+        test_row("allocation", n);
+        site_init(&s);
+        s.desc.limits.close_ms = 100;
+        site_start(&s, false);
+        peer_open(&idle, port_of(&s));
+        PEER_UNTIL(connections(&s) == 1);
         test_fail_at(n);
-        peer_init(&p);
-        peer_open(&p, port);
-        peer_upgrade(&p, format(TASKS "2?token=%s%s", token("2"), ""), NULL);
-        peer_init(&q);
-        peer_open(&q, port);
-        post(&q, "2", worker(), NDJSON, "{\"task_id\":\"a\"}\n{\"task_id\":\"b\"}");
-        peer_get(&q, TASKS "2", bearer(token("2")));
-        bool met = test_allocations() >= n;
+        bool whole = run_session(&s, &p, &stored);
+        bool failed = test_allocations() >= n;
         test_fail_at(0);
+        CHECK(whole || failed);
+        failures += !whole;
         peer_close(&p);
-        peer_close(&q);
-        peer_init(&q);
-        peer_open(&q, port);
-        CHECK_EQ(peer_get(&q, TASKS "2", bearer(token("2"))), 200);
-        peer_close(&q);
-        stop();
+        peer_close(&idle); /* its end lets a paused listener go on */
+        tws_hub_stat(s.ts->hub, &stats);
+        CHECK(stats.published >= stored); /* what was named is there */
+        CHECK_EQ(ask(&p, &s, "POST", TASKS "2", bearer(token("w", 100, "publish")), "{}"), 202);
+        peer_close(&p);
+        watch(&p, &s, text("2?token=%s&since=0-0", token("2", 100, "")), NULL);
+        for (size_t i = 0; i < stats.published + 2; i++) {
+            CHECK(peer_message(&p));
+        }
+        CHECK(peer_leave(&p, 1000));
+        site_end(&s);
         CHECK_EQ(test_live_blocks(), 0);
-        if (!met) {
-            CHECK(n > 8);
+        if (!failed) {
+            break;
+        }
+    }
+    CHECK(failures > 10);
+}
+
+TEST("a task server for which there is no memory is not made, says why, and leaves nothing behind")
+{
+    size_t before = peer_descriptors();
+    for (size_t n = 1;; n++) {
+        char memory[256];
+        tws_buf error;
+        site s;
+        test_row("allocation", n);
+        site_init(&s);
+        s.desc.threads = 2;
+        tws_buf_fixed(&error, memory, sizeof memory);
+        test_fail_at(n);
+        tws_status status = tws_task_server_create(&s.ts, &s.desc, &error);
+        bool whole = test_allocations() < n;
+        test_fail_at(0);
+        CHECK_EQ(status, whole ? TWS_OK : TWS_ERR_MEMORY);
+        CHECK_EQ(error.len == 0, whole);
+        CHECK_EQ(s.ts != NULL, whole);
+        tws_task_server_free(s.ts);
+        CHECK_EQ(test_live_blocks(), 0);
+        CHECK_EQ(peer_descriptors(), before);
+        if (whole) {
             break;
         }
     }
 }
 
-/* -- threads -- */
+/* -- closings are delivered -- */
 
-static void *serve(void *arg)
+TEST("whoever is refused while still sending sees the word and the end, and no reset")
 {
-    (void)arg;
-    tws_server_run(tws_task_server_base(endpoint));
-    return NULL;
-}
-
-static void *publish_many(void *arg)
-{
-    char text[64];
-    for (int n = 0; n < 500; n++) {
-        snprintf(text, sizeof text, "{\"w\":%d,\"n\":%d}", *(int *)arg, n);
-        tws_task_server_publish(endpoint, "2", text, strlen(text), NULL);
-        if (n % 50 == 0) {
-            poll(NULL, 0, 1);
+    const char *good = token("2", 100, ""), *bad = token("2", -100, "");
+    const char *upgrade = "HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE "\r\n";
+    const char *plain = "HTTP/1.1\r\nHost: a\r\nConnection: close\r\n";
+    const struct {
+        const char *name, *script;
+        uint8_t fill;
+        bool answer_close;
+        const char *want;
+    } row[] = {
+        {"401 over HTTP", text("GET %s2?token=%s %s\r\n", TASKS, bad, plain), 'x', false, "token_expired"},
+        {"401 with a body", text("POST %s2?token=%s %sContent-Length: 60000\r\n\r\n", TASKS, bad, plain), '1',
+         false, "token_expired"},
+        {"403 with a body", text("POST %s2?token=%s %sContent-Length: 60000\r\n\r\n", TASKS, good, plain), '1',
+         false, "forbidden_scope"},
+        {"413 with a body", text("POST %s2?token=%s %sContent-Length: 70000\r\n\r\n", TASKS, good, plain), '1',
+         false, " 413 "},
+        {"401 for an event stream",
+         text("GET %s2?token=%s %sAccept: text/event-stream\r\n\r\n", TASKS, bad, plain), 'x', false,
+         "token_expired"},
+        {"4401", text("GET %s2?token=%s %s", TASKS, bad, upgrade), 0x8a, true, "token_expired"},
+        {"4403", text("GET %s3?token=%s %s", TASKS, good, upgrade), 0x8a, true, "forbidden_user"},
+        {"4400", text("GET %s2?token=%s&since=x %s", TASKS, good, upgrade), 0x8a, true, "bad_request"},
+        {"4400 for a user", text("GET %s%%00 %s", TASKS, upgrade), 0x8a, true, "bad_request"},
+        {"1002", text("GET %s2?token=%s %s", TASKS, good, upgrade), 'x', false, "\x88"},
+        {"a request and garbage", text("GET %s2?token=%s HTTP/1.1\r\nHost: a\r\n\r\n", TASKS, good), 'x',
+         false, "\"tasks\":[]"},
+    };
+    for (uint32_t threads = 1; threads <= 2; threads++) {
+        site s;
+        site_init(&s);
+        s.desc.threads = threads;
+        site_start(&s, threads > 1);
+        for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+            crowd c;
+            test_row(row[i].name, i);
+            memset(&c, 0, sizeof c);
+            c.port = port_of(&s);
+            c.script = row[i].script;
+            c.script_len = strlen(row[i].script);
+            c.flood = 16 * 20000;
+            c.fill = row[i].fill;
+            c.answer_close = row[i].answer_close;
+            c.want = row[i].want;
+            c.count = 25;
+            crowd_run(&c);
+            CHECK_EQ(c.resets, 0);
+            CHECK_EQ(c.wanted, c.count);
         }
+        test_row(NULL, 0);
+        PEER_UNTIL(connections(&s) == 0);
+        site_end(&s);
     }
-    return NULL;
 }
 
-TEST("four threads publish, four serve, and each reader hears each event once and in order")
-{
-    enum { READERS = 12, WORKERS = 4 };
-    tws_task_server_desc d = quiet();
-    d.threads = 4;
-    d.retain_events = 4096;
-    d.retain_bytes = 1u << 20;
-    int port = start(&d);
-    peer_server = NULL;
-    pthread_t server, id[WORKERS];
-    int number[WORKERS];
-    peer p[READERS];
-    pthread_create(&server, NULL, serve, NULL);
-    for (int i = 0; i < READERS; i++) {
-        open_user(&p[i], port, "2", "since=0-0&");
-        CHECK(has(peer_text(&p[i]), "connected"));
-    }
-    for (int i = 0; i < WORKERS; i++) {
-        number[i] = i;
-        pthread_create(&id[i], NULL, publish_many, &number[i]);
-    }
-    for (int i = 0; i < READERS; i++) {
-        int next[WORKERS] = {0};
-        for (int k = 0; k < WORKERS * 500; k++) {
-            const char *text = peer_text(&p[i]);
-            const char *w = strstr(text, "\"w\":"), *n = strstr(text, "\"n\":");
-            if (w == NULL || n == NULL) {
-                CHECK_STR(tws_str_c(text), "an event");
-                break;
-            }
-            CHECK_EQ(atoi(n + 4), next[atoi(w + 4)]++);
-        }
-        CHECK(peer_leave(&p[i], 1000));
-    }
-    for (int i = 0; i < WORKERS; i++) {
-        pthread_join(id[i], NULL);
-    }
-    tws_server_stop(tws_task_server_base(endpoint));
-    pthread_join(server, NULL);
-    stop();
-}
+/* -- creating and the one call -- */
 
-TEST("an endpoint that cannot be made says what to do")
+TEST("what cannot be served is refused at creation with a sentence that says what to do")
 {
     static const struct {
-        const char *secret, *redis, *prefix, *part;
+        const char *name, *secret, *prefix, *part;
     } row[] = {
-        {"", NULL, NULL, "32 random bytes"},
-        {"short", NULL, NULL, "32 random bytes"},
-        {SECRET, "http://x", NULL, "redis://"},
-        {SECRET, NULL, "/api/api", "/api"},
+        {"no key", NULL, NULL, "a key is empty"},
+        {"an empty key", "", NULL, "TASKWS_SECRET"},
+        {"a short key", "0123456789", NULL, "shorter than 32 bytes"},
+        {"a doubled prefix", SECRET, "/api/v1/api/v1/ws", "/api/v1"},
+        {"a prefix without a slash", SECRET, "api", "/"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char memory[512];
         tws_buf error;
-        tws_task_server *ts = NULL;
-        tws_task_server_desc d = quiet();
-        test_row(row[i].part, i);
-        d.jwt_secret = row[i].secret;
-        d.redis_url = row[i].redis;
-        d.prefix = row[i].prefix;
-        tws_buf_fixed(&error, memory, sizeof memory - 1);
-        tws_status status = tws_task_server_create(&ts, &d, &error);
-        memory[error.len] = '\0';
-        CHECK(i == 3 || (status != TWS_OK && has(memory, row[i].part)));
-        tws_task_server_free(ts);
+        site s;
+        test_row(row[i].name, i);
+        site_init(&s);
+        s.desc.jwt_secret = row[i].secret;
+        s.desc.prefix = row[i].prefix;
+        tws_buf_fixed(&error, memory, sizeof memory);
+        CHECK(tws_task_server_create(&s.ts, &s.desc, &error) != TWS_OK);
+        CHECK(s.ts == NULL);
+        CHECK(peer_contains(tws_buf_view(&error), row[i].part));
+        CHECK(tws_task_server_create(&s.ts, &s.desc, NULL) != TWS_OK);
     }
+    site s;
+    site_init(&s);
+    s.desc.jwt_secret = "short";
+    s.desc.allow_short_secret = true;
+    s.desc.prefix = "/p";
+    site_start(&s, false);
+    peer p;
+    CHECK_EQ(ask(&p, &s, "GET", "/p/tasks/2",
+                 bearer(sign(text("{\"sub\":\"2\",\"exp\":%lld}", in_seconds(9)), "short", "")), NULL), 200);
+    peer_close(&p);
+    site_end(&s);
+}
+
+static void host_route(tws_peer *p, const tws_http_request *r, void *context)
+{
+    (void)r;
+    tws_peer_respond(p, 200, NULL, "text/plain", tws_str_c((const char *)context));
+}
+
+TEST("a host's routes stand in the same table, where a second one of a kind is refused by name")
+{
+    char memory[256];
+    tws_buf error;
+    tws_route route = {"GET", "/mine", host_route, NULL, (void *)(uintptr_t) "mine"};
+    site s;
+    peer p;
+    site_init(&s);
+    tws_buf_fixed(&error, memory, sizeof memory);
+    CHECK_EQ(tws_task_server_create(&s.ts, &s.desc, &error), TWS_OK);
+    s.server = tws_task_server_base(s.ts);
+    CHECK_EQ(tws_server_route(s.server, &route, &error), TWS_OK);
+    route.pattern = "/api/v1/ws/tasks/{whoever}";
+    CHECK_EQ(tws_server_route(s.server, &route, &error), TWS_ERR_EXISTS);
+    CHECK(peer_contains(tws_buf_view(&error), "/api/v1/ws/tasks/{whoever}"));
+    CHECK(peer_contains(tws_buf_view(&error), "/api/v1/ws/tasks/{user_id}"));
+    CHECK_EQ(tws_server_listen(s.server, NULL), TWS_OK);
+    peer_server = s.server;
+    CHECK_EQ(ask(&p, &s, "GET", "/mine", NULL, NULL), 200);
+    CHECK_STR(tws_buf_view(&p.body), "mine");
+    peer_close(&p);
+    s.threaded = false;
+    site_end(&s);
+}
+
+static char run_path[64];
+
+static void *stop_by_signal(void *arg)
+{
+    int number = *(const int *)arg;
+    peer p;
+    for (int i = 0; i < 5000; i++) {
+        if (peer_open_unix(&p, run_path)) {
+            break;
+        }
+        peer_close(&p);
+        poll(NULL, 0, 1);
+    }
+    CHECK_EQ(peer_upgrade(&p, text("%s2?token=%s", TASKS, token("2", 100, "")), NULL), 101);
+    CHECK(peer_message(&p));
+    kill(getpid(), number);
+    check_ws_refusal(&p, 1001, "draining", true);
+    return NULL;
+}
+
+TEST("the one call serves until SIGINT or SIGTERM, drains, and gives 0; or 1 when it cannot serve")
+{
+    static const int number[] = {SIGINT, SIGTERM};
+    snprintf(run_path, sizeof run_path, "/tmp/taskws-21-%ld", (long)getpid());
+    for (size_t i = 0; i < 2; i++) {
+        pthread_t id;
+        struct sigaction before, after;
+        int n = number[i];
+        site s;
+        test_row("signal", i);
+        site_init(&s);
+        s.desc.unix_path = run_path;
+        s.desc.drain_ms = 100;
+        sigaction(n, NULL, &before);
+        pthread_create(&id, NULL, stop_by_signal, &n);
+        CHECK_EQ(tws_task_server_run(&s.desc), 0);
+        pthread_join(id, NULL);
+        sigaction(n, NULL, &after);
+        CHECK(before.sa_handler == after.sa_handler);
+        CHECK(access(run_path, F_OK) != 0);
+    }
+    test_row(NULL, 0);
+    site s;
+    site_init(&s);
+    s.desc.unix_path = "/tmp/no such directory/socket";
+    CHECK_EQ(tws_task_server_run(&s.desc), 1);
+    site_init(&s);
+    s.desc.jwt_secret = "short";
+    CHECK_EQ(tws_task_server_run(&s.desc), 1);
 }

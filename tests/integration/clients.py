@@ -665,20 +665,21 @@ async def _(user):
 @test('who takes nothing for thirty seconds is closed with 4409 and may resume')
 async def _(user):
     filler = 'x' * 60000
-    async with server.connect(user, read_limit=1024, max_queue=1) as ws:
-        await receive(ws, 'connected')
-        ws.transport.pause_reading()
-        for n in range(250):
-            id = await server.publish(user, {'task_id': 'a', 'n': n, 'filler': filler})
-        await asyncio.sleep(38)  # the kernel's buffers may take a little more meanwhile
-        ws.transport.resume_reading()
-        messages, code = await closing(ws)
-        assert code == 4409, code
-        assert messages[-1]['code'] == 'slow_consumer' and messages[-1]['retry'], messages[-1]
-    last = [m['id'] for m in messages if m['type'] == 'task'][-1]
-    async with server.connect(user, f'since={last}&token=' + token(user)) as ws:
-        while (await receive_until(ws, 'task'))['id'] != id:
-            pass
+    with Server('--heartbeat', '120') as own:  # no ping comes between
+        async with own.connect(user, read_limit=1024, max_queue=1) as ws:
+            await receive(ws, 'connected')
+            ws.transport.pause_reading()
+            for n in range(250):
+                id = await own.publish(user, {'task_id': 'a', 'n': n, 'filler': filler})
+            await asyncio.sleep(32)
+            ws.transport.resume_reading()
+            messages, code = await closing(ws)
+            assert code == 4409, code
+            assert messages[-1]['code'] == 'slow_consumer' and messages[-1]['retry'], messages[-1]
+        last = [m['id'] for m in messages if m['type'] == 'task'][-1]
+        async with own.connect(user, f'since={last}&token=' + token(user)) as ws:
+            while (await receive_until(ws, 'task'))['id'] != id:
+                pass
 
 
 # -- 6. HTTP answers and 8. limits --------------------------------------------------------

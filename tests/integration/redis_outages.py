@@ -1,0 +1,1045 @@
+"""The contract of build/server with Redis behind it, against real redis-servers: what workers
+publish, every outage, and two servers on one Redis. Each test has a Redis and a server of its own,
+so that they run side by side. TASKWS_LONG=1 publishes 200,000 events in an outage, not 20,000."""
+
+import collections
+import contextlib
+import random
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+
+import redis as redis_py
+
+from harness import *
+
+
+TASKS = PREFIX + '/tasks/'
+LONG = bool(os.environ.get('TASKWS_LONG'))
+SCRIPT = subprocess.run([os.path.join(BUILD, 'server'), '--redis-script'], check=True,
+                        capture_output=True, text=True).stdout
+
+# -- Redis --------------------------------------------------------------------------------
+
+ports = itertools.count(random.randrange(10000, 29000, 50))
+
+
+def own_port():
+    """A port below those that systems hand out, so that it is still free when a Redis comes back."""
+    for port in ports:
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(('127.0.0.1', port))
+            return port
+
+
+class Redis:
+    """A redis-server with a directory of its own, in which its data outlives it; and its workers."""
+
+    def __init__(self, *options):
+        self.directory = tempfile.mkdtemp(prefix='taskws-redis-')
+        self.socket = os.path.join(self.directory, 'socket')
+        self.port = own_port()
+        self.url = f'redis://127.0.0.1:{self.port}'
+        self.options = [
+            'redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '-::1',
+            '--dir', self.directory, '--unixsocket', self.socket, '--logfile', 'log', '--save', '',
+            '--appendonly', 'yes', '--enable-debug-command', 'yes', '--repl-diskless-sync-delay', '0',
+            *options]
+        self.process = None
+        self.log_in()
+        self.published = collections.Counter()
+
+    def log_in(self, **options):
+        self.client = redis_py.Redis(port=self.port, socket_timeout=20, **options)
+
+    async def start(self, wait=True):
+        os.makedirs(self.directory, exist_ok=True)
+        self.process = subprocess.Popen(self.options, stdout=subprocess.DEVNULL)
+        while wait and not self.answers():
+            assert self.process.poll() is None, 'redis-server did not start'
+            await asyncio.sleep(0.02)
+
+    def answers(self):
+        try:
+            return self.client.ping()
+        except redis_py.AuthenticationError:
+            return True
+        except redis_py.ConnectionError:
+            return False
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def forget(self):
+        shutil.rmtree(self.directory)
+
+    def freeze(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self):
+        self.process.send_signal(signal.SIGCONT)
+
+    async def __aenter__(self):
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_):
+        self.kill()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    # -- workers --
+
+    def publish(self, user, event, *arguments):
+        """As any worker does it: the script, through EVAL. Returns the id."""
+        event = json.dumps(event) if isinstance(event, dict) else event
+        return self.client.eval(SCRIPT, 1, 'task_status:' + user, event, *arguments).decode()
+
+    def number(self, user):
+        """The next event of a user who is told 0, 1, 2 and so on."""
+        self.published[user] += 1
+        return {'task_id': 'counter', 'n': self.published[user] - 1}
+
+    def count(self, user, events):
+        """Publishes so many numbers, and returns their ids."""
+        sha = self.client.script_load(SCRIPT)
+        pipe = self.client.pipeline(transaction=False)
+        for _ in range(events):
+            pipe.evalsha(sha, 1, 'task_status:' + user, json.dumps(self.number(user)))
+        return [id.decode() for id in pipe.execute()]
+
+    def stored(self, user):
+        """What Redis holds of a user: (id, JSON as it stands there)."""
+        return [(id.decode(), fields[b'd']) for id, fields in self.client.xrange('task_status:' + user)]
+
+
+class Way:
+    """A way to a Redis that can be cut, blocked, made deaf and laid to another port."""
+
+    def __init__(self, to):
+        self.to = to
+        self.port = own_port()
+        self.url = f'redis://127.0.0.1:{self.port}'
+        self.open = asyncio.Event()
+        self.open.set()
+        self.deaf = False
+        self.writers, self.subscribers = set(), set()
+
+    async def _carry(self, reader, writer, back):
+        """One direction; `back` is where the other one writes to."""
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                await self.open.wait()
+                if b'SUBSCRIBE' in data:
+                    self.subscribers.add(back)
+                if not (self.deaf and writer in self.subscribers):
+                    writer.write(data)
+                    await writer.drain()
+        writer.close()
+
+    async def _accept(self, reader, writer):
+        try:
+            far_reader, far_writer = await asyncio.open_connection('127.0.0.1', self.to)
+        except OSError:
+            writer.close()
+            return
+        both = {writer, far_writer}
+        self.writers |= both
+        await asyncio.gather(self._carry(reader, far_writer, writer),
+                             self._carry(far_reader, writer, far_writer))
+        self.writers -= both
+
+    async def mend(self, to=None):
+        self.to = to or self.to
+        self.open.set()
+        self.listener = await asyncio.start_server(self._accept, '127.0.0.1', self.port)
+
+    def cut(self):
+        self.listener.close()
+        for writer in self.writers:
+            writer.transport.abort()
+
+    def block(self):
+        """What is sent from here on waits, as in a network that takes packets and brings none."""
+        self.open.clear()
+
+    async def __aenter__(self):
+        await self.mend()
+        return self
+
+    async def __aexit__(self, *_):
+        self.open.set()
+        self.cut()
+
+
+# -- servers and clients ------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def serving(url, *args, ready=True):
+    """A server on that Redis. In the end it goes at the first asking, without a fault."""
+    with await asyncio.to_thread(Server, '--redis', url, '--threads', '2', *args) as server:
+        if ready:
+            await becomes(server, 'ready')
+        yield server
+        server.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(server.end) == 0, server.output()
+
+
+async def readiness(server):
+    """'ready', or the reason why not."""
+    answer = await server.request('GET', '/ready')
+    assert (answer.status, answer.json['status']) in [(200, 'ready'), (503, 'unavailable')]
+    return answer.json.get('reason', 'ready')
+
+
+async def becomes(server, *words, seconds=20):
+    """Waits until /ready says one of the words, and returns the seconds that it took."""
+    begin = time.monotonic()
+    while (word := await readiness(server)) not in words:
+        if time.monotonic() - begin > seconds:
+            raise AssertionError(f'not {words} but {word} after {seconds} s:\n{server.output()}')
+        await asyncio.sleep(0.05)
+    return time.monotonic() - begin
+
+
+async def status(server):
+    return (await server.request('GET', PREFIX + '/status', bearer=admin())).json['redis']
+
+
+async def post(server, user, event, key=None):
+    headers = {'Idempotency-Key': key} if key else {}
+    return await server.request('POST', TASKS + user, headers, json.dumps(event), bearer=worker())
+
+
+async def until(true, seconds=20):
+    begin = time.monotonic()
+    while not true():
+        assert time.monotonic() - begin < seconds, f'not within {seconds} s'
+        await asyncio.sleep(0.02)
+
+
+class Client:
+    """A browser that notes all it is told. A context manager that expects to stay connected."""
+
+    def __init__(self, server, user, since=None, bearer=None):
+        self.server, self.user = server, user
+        self.query = 'token=' + (bearer or token(user)) + (f'&since={since}' if since else '')
+        self.messages = []
+
+    async def _read(self):
+        async for message in self.ws:
+            self.messages.append(json.loads(message))
+
+    async def __aenter__(self):
+        self.ws = await self.server.connect(self.user, self.query)
+        self.reading = asyncio.create_task(self._read())
+        return self
+
+    async def __aexit__(self, kind, *_):
+        open_still = self.ws.open and not self.reading.done()
+        self.reading.cancel()
+        await self.ws.close()
+        assert kind or open_still, f'the socket was closed: {self.ws.close_code}'
+
+    def of(self, *types):
+        return [m for m in self.messages if m['type'] in types]
+
+    @property
+    def tasks(self):
+        return self.of('task')
+
+    @property
+    def numbers(self):
+        return [m['data']['n'] for m in self.tasks]
+
+    async def connected(self):
+        await until(lambda: self.of('connected'))
+        return self
+
+    async def told(self, count, seconds=30):
+        """Waits for so many events, and returns the last."""
+        try:
+            await until(lambda: len(self.tasks) >= count, seconds)
+        except AssertionError:
+            raise AssertionError(f'told {len(self.tasks)} of {count}, the last {self.messages[-3:]}\n'
+                                 + self.server.output()) from None
+        return self.tasks[-1] if count else None
+
+    async def counted(self, numbers, seconds=30):
+        """It is told 0, 1, 2 up to so many: all of them, once, in order, and no reset."""
+        try:
+            await until(lambda: numbers - 1 in self.numbers[-1:], seconds)
+            assert self.numbers == list(range(numbers)) and not self.of('reset', 'error')
+        except AssertionError:
+            gaps = [(a, b) for a, b in zip(self.numbers, self.numbers[1:]) if b != a + 1]
+            raise AssertionError(f'{len(self.tasks)} of {numbers}, gaps {gaps[:5]}, '
+                                 f'{self.of("reset", "error")}\n' + self.server.output()) from None
+
+
+@contextlib.asynccontextmanager
+async def scene(user, *options, way=False):
+    """A Redis, perhaps a way to it, a server, and a client who has been told 0, 1 and 2."""
+    async with contextlib.AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(Redis(*options))
+        road = await stack.enter_async_context(Way(redis.port)) if way else redis
+        server = await stack.enter_async_context(serving(road.url))
+        client = await stack.enter_async_context(Client(server, user))
+        await client.connected()
+        redis.count(user, 3)
+        await client.counted(3)
+        yield (redis, road, server, client) if way else (redis, server, client)
+
+
+async def goes_on(redis, server, client, user):
+    """All is well again: workers and POST reach the client, who has missed nothing."""
+    await becomes(server, 'ready')
+    redis.count(user, 10)
+    await client.counted(redis.published[user])
+    answer = await post(server, user, redis.number(user))
+    assert answer.status == 202, answer.body
+    await client.counted(redis.published[user])
+    assert client.tasks[-1]['id'] == answer.json['id']
+
+
+async def refused(server, user):
+    """It cannot be stored, and that is what POST says. What it would have been must not appear."""
+    answer = await post(server, user, {'task_id': 'counter', 'n': 'refused'})
+    assert answer.status == 503 and answer.json['error']['code'] == 'unavailable', answer.body
+    assert answer.getheader('Retry-After')
+
+
+async def serves(redis, server, user):
+    """The three ways of publishing, and resuming."""
+    async with Client(server, user) as client:
+        await client.connected()
+        answer = await post(server, user, {'task_id': 'a'})
+        assert answer.status == 202, answer.body
+        durable = redis.publish(user, {'task_id': 'b'})
+        redis.client.publish('task_status:' + user, '{"task_id":"c"}')
+        await client.told(3)
+        assert [m['data']['task_id'] for m in client.tasks] == ['a', 'b', 'c']
+        assert [m.get('id') for m in client.tasks] == [answer.json['id'], durable, None]
+    async with Client(server, user, since=answer.json['id']) as client:
+        await client.told(1)
+        assert client.tasks[0]['id'] == durable and not client.of('reset')
+
+
+# -- workers ------------------------------------------------------------------------------
+
+
+@test('a plain PUBLISH is delivered at once, without an id')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server, \
+            Client(server, user) as one, Client(server, user) as two:
+        await one.connected()
+        await two.connected()
+        odd = '{ "task_id":"t1",  "note":"\u00e9 \\u00e9 \\/", "n":1e2 }'
+        assert redis.client.publish('task_status:' + user, odd) == 1
+        for client in one, two:
+            message = await client.told(1)
+            assert message == {'type': 'task', 'id': None, 'data': json.loads(odd)}, message
+        assert not redis.client.exists('task_status:' + user)
+
+
+@test('an event of the script is delivered with its id, byte for byte, and can be resumed from')
+async def _(user):
+    odd = '{ "task_id":"t1",  "note":"\\u00e9 \\/", "n":1e2 }'
+    async with Redis() as redis, serving(redis.url) as server:
+        async with Client(server, user) as client:
+            await client.connected()
+            ids = [redis.publish(user, odd) for _ in range(3)]
+            await client.told(3)
+            assert [m['id'] for m in client.tasks] == ids
+        async with server.connect(user) as ws:
+            await receive(ws, 'connected')
+            assert odd in await asyncio.wait_for(ws.recv(), 20)
+        async with Client(server, user, since=ids[0]) as client:
+            await client.told(2)
+            assert client.messages[0]['resumed'] and client.messages[0]['last_id'] == ids[2]
+            assert [m['id'] for m in client.tasks] == ids[1:]
+            live = redis.publish(user, odd)
+            assert (await client.told(3))['id'] == live
+
+
+@test('the script keeps as many events as it is told, as long as it is told, and one of a key')
+async def _(user):
+    async with Redis() as redis:
+        stream = 'task_status:' + user
+        assert redis.publish(user, '{}') and 86_000_000 < redis.client.pttl(stream) <= 86_400_000
+        for n in range(500):
+            redis.publish(user, '{}', 100, 5000)
+        assert 100 <= len(redis.stored(user)) <= 200
+        assert 4000 < redis.client.pttl(stream) <= 5000
+        once = redis.publish(user, '{"n":1}', '', '', 'the key')
+        assert redis.publish(user, '{"n":2}', '', '', 'the key') == once
+        assert redis.publish(user, '{"n":3}', '', '', 'another') != once
+        redis.publish(user + '0', '{"n":4}', '', '', 'the key')
+        assert len(redis.stored(user + '0')) == 1
+        for bad in 'x', '-1', '0', '1.5', '1e99':
+            with contextlib.suppress(redis_py.ResponseError):
+                redis.publish(user, '{}', bad)
+                raise AssertionError(bad)
+
+
+@test('what is no JSON is delivered as a JSON string, and counted')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server, Client(server, user) as client:
+        await client.connected()
+        redis.client.publish('task_status:' + user, 'done "at" last\n')
+        redis.client.publish('task_status:' + user, b'\xff\x00')
+        id = redis.publish(user, 'half {"of')
+        await client.told(3)
+        assert client.tasks[0] == {'type': 'task', 'id': None, 'data': 'done "at" last\n'}, client.tasks
+        assert client.tasks[1]['data'] == '\ufffd\0'
+        assert client.tasks[2] == {'type': 'task', 'id': id, 'data': 'half {"of'}
+        assert (await status(server))['not_json'] == 3
+
+
+@test('an event that is too big is dropped, logged and counted, and the connection goes on')
+async def _(user):
+    def event(bytes):
+        return '{"task_id":"%s"}' % ('x' * (bytes - 14))
+
+    async with Redis() as redis, serving(redis.url) as server, Client(server, user) as client:
+        await client.connected()
+        await post(server, user, {'task_id': 'begin'})
+        connects = (await status(server))['connects']
+        redis.client.publish('task_status:' + user, event(65537))
+        redis.client.publish('task_status:' + user, event(16 << 20))
+        redis.publish(user, event(65537))
+        redis.publish(user, event(8 << 20))
+        last = redis.publish(user, event(65536))
+        assert (await client.told(2))['id'] == last
+        assert (await status(server))['dropped'] == 4, server.output()
+        assert server.output().count('event dropped') == 4
+        async with Client(server, user, since=client.tasks[0]['id']) as again:
+            assert (await again.told(1))['id'] == last
+        assert (await status(server))['connects'] == connects
+    async with Redis() as redis, serving(redis.url) as server:
+        redis.publish(user, {'task_id': 'begin'})
+        redis.publish(user, event(8 << 20))
+        redis.publish(user, {'task_id': 'end'})
+        async with Client(server, user) as client:
+            await client.told(2)
+            assert [m['data']['task_id'] for m in client.tasks] == ['begin', 'end']
+
+
+@test('what nobody read is there for who comes later, over WebSocket and HTTP')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server:
+        ids = [redis.publish(user, {'task_id': t}) for t in 'abac']
+        async with Client(server, user) as client:
+            await client.told(3)
+            assert [m['id'] for m in client.tasks] == ids[1:]
+        for who in user, user + '0':
+            answer = await server.request('GET', TASKS + who, bearer=token(who))
+            assert answer.status == 200, answer.body
+            assert [t['task_id'] for t in answer.json['tasks']] == (['b', 'a', 'c'] if who == user else [])
+        async with Client(server, user, since='1-1') as client:
+            await client.told(3)
+            assert client.of('reset')
+
+
+@test('what a host program publishes is stored in Redis too')
+async def _(user):
+    async with Redis() as redis, serving(redis.url, '--demo') as server, \
+            Client(server, 'demo') as client:
+        await client.told(3)
+        assert all(m['id'] in dict(redis.stored('demo')) for m in client.tasks[:3])
+
+
+# -- publishing over HTTP -----------------------------------------------------------------
+
+
+@test('POST answers 202 only once Redis has stored the event')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server:
+        async def one(n):
+            answer = await post(server, user, {'n': n})
+            assert answer.status == 202
+            stored = dict(redis.stored(user))
+            assert json.loads(stored[answer.json['id']]) == {'n': n}
+        await asyncio.gather(*(one(n) for n in range(40)))
+        redis.client.client_pause(1500, all=False)
+        waits = asyncio.create_task(post(server, user, {'n': 'waits'}))
+        await asyncio.sleep(1)
+        assert not waits.done()
+        answer = await waits
+        assert answer.status == 202 and answer.json['id'] in dict(redis.stored(user))
+
+
+@test('many lines are stored in order, and answered with their ids')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server, Client(server, user) as client:
+        await client.connected()
+        ids = await server.publish_many(user, [redis.number(user) for _ in range(900)])
+        assert [id for id, _ in redis.stored(user)] == ids
+        await client.counted(900)
+
+
+@test('a retried POST with its Idempotency-Key is stored once, also when both come at once')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as one, serving(redis.url) as two:
+        answers = await asyncio.gather(
+            *(post(server, user, {'n': n}, 'k') for n in range(8) for server in (one, two)))
+        assert {a.status for a in answers} == {202}
+        assert len({a.json['id'] for a in answers}) == 1 and len(redis.stored(user)) == 1
+        lines = {'Content-Type': 'application/x-ndjson', 'Idempotency-Key': 'lines'}
+        ids = [(await server.request('POST', TASKS + user, lines, '{"n":1}\n{"n":2}\n',
+                                     bearer=worker())).json['ids'] for server in (one, two)]
+        assert ids[0] == ids[1] and len(redis.stored(user)) == 3
+        assert (await post(one, user, {}, 'x' * 201)).status == 400
+
+
+@test('what a 503 lists as stored is what Redis holds')
+async def _(user):
+    async with Redis('--appendonly', 'no') as redis, serving(redis.url) as server:
+        body = b''.join(b'{"n":%d,"filler":"%s"}\n' % (n, b'x' * 900) for n in range(60))
+        used = redis.client.info('memory')['used_memory']
+        redis.client.config_set('maxmemory', used + 120_000)
+        seen = set()
+        for n in range(40):
+            answer = await server.request(
+                'POST', f'{TASKS}{user}', {'Content-Type': 'application/x-ndjson'}, body, bearer=worker())
+            stored = [id for id, _ in redis.stored(user)][-60:]
+            assert answer.json['ids'] == stored[-len(answer.json['ids']):] or not answer.json['ids']
+            seen.add(answer.status)
+            if answer.status == 503:
+                assert answer.json['error']['code'] == 'unavailable'
+                break
+        assert 503 in seen
+
+
+# -- connections --------------------------------------------------------------------------
+
+
+@test('a Redis without HELLO is spoken to in RESP2')
+async def _(user):
+    async with Redis('--rename-command', 'HELLO', '') as redis, serving(redis.url) as server:
+        await serves(redis, server, user)
+        assert not [c for c in redis.client.client_list() if c.get('resp') == '3']
+    async with Redis('--rename-command', 'HELLO', '', '--requirepass', 'pw') as redis:
+        redis.log_in(password='pw')
+        async with serving(f'redis://:pw@127.0.0.1:{redis.port}') as server:
+            await serves(redis, server, user)
+
+
+@test('with RESP3 both of its connections speak it, and bear its name')
+async def _(user):
+    async with Redis() as redis, serving(redis.url):
+        mine = [c for c in redis.client.client_list() if c['name'] == 'taskws']
+        assert len(mine) == 2 and all(c.get('resp', '3') == '3' for c in mine), mine
+
+
+@test('password, user with few rights, and database are taken from the URL')
+async def _(user):
+    async with Redis('--requirepass', 'p@ss/w:rd %') as redis:
+        redis.log_in(password='p@ss/w:rd %')
+        async with serving(f'redis://:p%40ss%2Fw%3Ard%20%25@127.0.0.1:{redis.port}') as server:
+            await serves(redis, server, user)
+        redis.client.execute_command(
+            'ACL', 'SETUSER', 'tasks', 'on', '>secret', '~task_status:*', '~{task_status:*}:once:*',
+            '&task_status:*', '-@all', '+@connection', '+@pubsub', '+@scripting', '+@stream', '+time',
+            '+pexpire', '+get', '+set')
+        redis.log_in(password='p@ss/w:rd %', db=3)
+        async with serving(f'redis://tasks:secret@127.0.0.1:{redis.port}/3') as server:
+            await serves(redis, server, user + '0')
+            answers = [await post(server, user + '0', {}, 'key') for _ in range(2)]
+            assert [a.status for a in answers] == [202, 202], answers[0].body
+            assert redis.client.exists(f'task_status:{user}0')
+            assert 'secret' not in server.output()
+
+
+@test('unix sockets, IPv6 and names lead to Redis')
+async def _(user):
+    async with Redis('--requirepass', 'pw') as redis:
+        redis.log_in(password='pw', db=2)
+        for n, url in enumerate([f'unix://:pw@{redis.socket}?db=2',
+                                 f'redis://:pw@[::1]:{redis.port}/2',
+                                 f'redis://default:pw@localhost:{redis.port}/2']):
+            async with serving(url) as server:
+                await serves(redis, server, f'{user}-{n}')
+
+
+@test('a URL that cannot be used is refused at the start')
+async def _(user):
+    for url in 'http://x', 'redis://h:port', 'redis://h/db', 'redis://user@h', 'unix://', 'rediss://h':
+        with Program('server', '--redis', url, '--port', '0', env={'TASKWS_SECRET': SECRET}) as program:
+            code = await asyncio.to_thread(program.end)
+            assert code == 1 and 'Redis URL' in program.output(), (url, code, program.output())
+
+
+# -- readers ------------------------------------------------------------------------------
+
+
+@test('a hundred clients of one user are one subscription and one read, which end after the last')
+async def _(user):
+    def calls(command):
+        return redis.client.info('commandstats').get('cmdstat_' + command, {}).get('calls', 0)
+
+    def subscribers():
+        return redis.client.pubsub_numsub('task_status:' + user)[0][1]
+
+    async with Redis() as redis, serving(redis.url, '--max-per-user', '200') as server:
+        ids = [redis.publish(user, {'task_id': 'a', 'n': n}) for n in range(9)]
+        async with Client(server, user):
+            await until(subscribers)
+            before = calls('xrevrange'), calls('xrange')
+            for _ in range(4):
+                async with contextlib.AsyncExitStack() as stack:
+                    clients = [await stack.enter_async_context(Client(server, user, since=ids[n % 9]))
+                               for n in range(25)]
+                    for n, client in enumerate(clients):
+                        await client.told(8 - n % 9)
+            assert (calls('xrevrange'), calls('xrange')) == before
+            assert subscribers() == 1
+        await asyncio.sleep(3)
+        assert subscribers() == 1
+        async with Client(server, user) as client:
+            await client.told(1)
+        begin = time.monotonic()
+        await until(lambda: not subscribers())
+        assert 8 < time.monotonic() - begin < 15
+
+
+@test('an event that is published at any moment of a handshake arrives once')
+async def _(user):
+    stop = False
+
+    async def publisher():
+        n = 0
+        while not stop:
+            redis.publish(user, {'task_id': 'a', 'n': n})
+            n += 1
+            await asyncio.sleep(0.002)
+
+    async with Redis() as redis, serving(redis.url) as server:
+        published = asyncio.create_task(publisher())
+        with contextlib.ExitStack() as ends:
+            ends.callback(published.cancel)
+            for _ in range(60):  # of a user without readers, whose past is read again each time
+                async with Client(server, user) as client:
+                    await client.told(4)
+                    n = client.numbers
+                    assert n == list(range(n[0], n[0] + len(n))), n
+            last = client.tasks[-1]['id']
+            for _ in range(60):
+                async with Client(server, user, since=last) as client:
+                    await client.told(4)
+                    assert client.numbers[0] == n[-1] + 1 and not client.of('reset')
+                    n = client.numbers
+                    assert n == list(range(n[0], n[0] + len(n))), n
+                    last = client.tasks[-1]['id']
+            assert not published.done()
+
+
+# -- outages ------------------------------------------------------------------------------
+
+
+@test('Redis killed and started again with its data: sockets stay, nothing is lost or repeated')
+async def _(user):
+    async with scene(user) as (redis, server, client):
+        for _ in range(2):
+            redis.kill()
+            await becomes(server, 'unreachable', seconds=10)
+            await refused(server, user)
+            async with Client(server, user + '0') as late:  # who comes now waits, and is served
+                await redis.start()
+                redis.count(user, 300)
+                redis.publish(user + '0', {'task_id': 'a'})
+                await goes_on(redis, server, client, user)
+                await late.told(1)
+
+
+@test('Redis started again empty: clients are told reset, and what is new')
+async def _(user):
+    async with scene(user) as (redis, server, client), Client(server, user + 'q') as quiet, \
+            Client(server, user + 'n') as none:
+        await none.connected()
+        await quiet.connected()
+        old = redis.publish(user + 'q', '{"task_id":"a"}')
+        await quiet.told(1)
+        redis.kill()
+        redis.forget()
+        await redis.start()
+        redis.count(user, 5)
+        await becomes(server, 'ready')
+        await until(lambda: quiet.of('reset') and client.of('reset') and client.numbers[-1] == 7)
+        redis.count(user, 5)
+        await until(lambda: client.numbers[-1] == 12)
+        assert quiet.messages[-1]['type'] == 'reset' and len(client.of('reset')) == 1
+        assert client.numbers[-5:] == [8, 9, 10, 11, 12] and client.numbers[:3] == [0, 1, 2]
+        assert len(set(client.numbers)) == len(client.numbers) and sorted(client.numbers) == client.numbers
+        assert [m['type'] for m in none.messages] == ['connected']
+        new = redis.publish(user + 'q', '{"task_id":"b"}')
+        assert (await quiet.told(2))['id'] == new
+        async with Client(server, user + 'q', since=old) as again:
+            assert (await again.told(1))['id'] == new and again.of('reset')
+
+
+@test('Redis frozen is noticed within ten seconds, and thawed it goes on')
+async def _(user):
+    async with scene(user) as (redis, server, client):
+        redis.freeze()
+        begin = time.monotonic()
+        event = redis.number(user)
+        waits = asyncio.create_task(post(server, user, event, 'the key'))
+        await becomes(server, 'silent', seconds=11)
+        assert time.monotonic() - begin < 10
+        assert (await waits).status == 503
+        await refused(server, user)
+        redis.thaw()
+        await becomes(server, 'ready')
+        answer = await post(server, user, event, 'the key')
+        assert answer.status == 202
+        await goes_on(redis, server, client, user)
+        assert len([e for _, e in redis.stored(user) if json.loads(e) == event]) == 1
+
+
+@test('a network that swallows everything is noticed within ten seconds, and got over')
+async def _(user):
+    async with scene(user, way=True) as (redis, way, server, client):
+        way.block()
+        redis.count(user, 300)
+        assert await becomes(server, 'silent', seconds=11) < 10
+        await refused(server, user)
+        way.cut()
+        await way.mend()
+        await goes_on(redis, server, client, user)
+
+
+@test('CLIENT KILL of either connection, again and again while events come, loses none')
+async def _(user):
+    async with scene(user) as (redis, server, client):
+        for n in range(8):
+            redis.count(user, 20)
+            redis.client.client_kill_filter(_type='pubsub' if n % 2 else 'normal', skipme=True)
+            redis.count(user, 20)
+            await asyncio.sleep(0.3)
+        await goes_on(redis, server, client, user)
+
+
+@test('a subscription that has gone deaf is noticed within ten seconds, though it is connected')
+async def _(user):
+    async with scene(user, way=True) as (redis, way, server, client):
+        way.deaf = True
+        redis.count(user, 100)
+        assert await becomes(server, 'deaf', seconds=11) < 10
+        way.deaf = False
+        await goes_on(redis, server, client, user)
+        assert (await status(server))['connects'] == 3
+
+
+@test('CLIENT PAUSE for two seconds changes nothing, for eight it is noticed and got over')
+async def _(user):
+    async with scene(user) as (redis, server, client):
+        redis.client.client_pause(2000)
+        waits = asyncio.create_task(post(server, user, redis.number(user)))
+        for _ in range(18):
+            assert await readiness(server) == 'ready'
+            await asyncio.sleep(0.1)
+        assert (await waits).status == 202
+        redis.client.client_pause(8000)
+        assert await becomes(server, 'silent', seconds=11) < 10
+        await refused(server, user)
+        await goes_on(redis, server, client, user)
+
+
+@test('a Redis slow by two seconds is waited for: it stays ready, and nothing is refused')
+async def _(user):
+    async with scene(user) as (redis, server, client):
+        for _ in range(3):
+            sleeps = asyncio.create_task(
+                asyncio.to_thread(redis.client.execute_command, 'DEBUG', 'SLEEP', '2'))
+            await asyncio.sleep(0.2)
+            answer = asyncio.create_task(post(server, user, redis.number(user)))
+            while not sleeps.done():
+                assert await readiness(server) == 'ready'
+                await asyncio.sleep(0.1)
+            assert (await answer).status == 202
+        await goes_on(redis, server, client, user)
+        assert (await status(server))['connects'] == 2
+
+
+@test('a password that is changed is said, and once it fits again all goes on')
+async def _(user):
+    async with Redis('--requirepass', 'old') as redis:
+        redis.log_in(password='old')
+        async with serving(f'redis://:old@127.0.0.1:{redis.port}') as server, \
+                Client(server, user) as client:
+            await client.connected()
+            redis.count(user, 3)
+            await client.counted(3)
+            for change, word in [('new', 'wrongpass'), ('', 'ready'), ('old', 'ready')]:
+                redis.client.config_set('requirepass', change)
+                redis.log_in(password=change or None)
+                redis.client.client_kill_filter(_type='pubsub', skipme=True)
+                redis.client.client_kill_filter(_type='normal', skipme=True)
+                redis.count(user, 20)
+                await asyncio.sleep(0.3)
+                await becomes(server, word)
+                if word != 'ready':
+                    await refused(server, user)
+            await goes_on(redis, server, client, user)
+            assert 'old' not in re.sub(r'threshold', '', server.output())
+
+
+@test('a server without the password that Redis wants says so')
+async def _(user):
+    async with Redis('--requirepass', 'pw') as redis, serving(redis.url, ready=False) as server:
+        await becomes(server, 'noauth')
+        async with serving(f'redis://:wrong@127.0.0.1:{redis.port}', ready=False) as other:
+            await becomes(other, 'wrongpass')
+            assert 'wrong ' not in other.output() and 'wrong"' not in other.output()
+        redis.client = redis_py.Redis(port=redis.port, password='pw')
+        redis.client.config_set('requirepass', '')
+        await becomes(server, 'ready')
+        await serves(redis, server, user)
+
+
+@test('a failover: the replica at the same address delivers, and stores once it is promoted')
+async def _(user):
+    async with scene(user, way=True) as (redis, way, server, client), \
+            Redis('--replicaof', '127.0.0.1', str(redis.port)) as replica:
+        replica.published = redis.published
+        redis.count(user, 200)
+        await until(lambda: replica.client.info('replication')['master_link_status'] == 'up')
+        assert redis.client.wait(1, 10000) == 1
+        redis.kill()
+        way.cut()
+        await becomes(server, 'unreachable')
+        await way.mend(replica.port)
+        await becomes(server, 'ready')
+        await refused(server, user)
+        assert (await status(server))['state'] == 'readonly'
+        replica.client.publish('task_status:' + user, json.dumps(replica.number(user)))
+        await client.counted(204)
+        replica.client.replicaof('NO', 'ONE')
+        async def stored():
+            return (await status(server))['state'] == 'ready'
+        begin = time.monotonic()
+        while not await stored():
+            assert time.monotonic() - begin < 15
+            await asyncio.sleep(0.1)
+        await goes_on(replica, server, client, user)
+
+
+@test('a master that becomes a replica is noticed at the first event, and the other way round')
+async def _(user):
+    async with scene(user) as (redis, server, client), Redis() as other:
+        redis.client.replicaof('127.0.0.1', str(other.port))
+        await asyncio.sleep(0.2)
+        await refused(server, user)
+        redis.client.replicaof('NO', 'ONE')
+        await becomes(server, 'ready')
+
+
+@test('a peer that is an HTTP server is called what it is, and Redis in its place is found')
+async def _(user):
+    async def answer(reader, writer):
+        with contextlib.suppress(OSError):
+            await reader.readline()
+            writer.write(b'HTTP/1.1 400 Bad Request\r\nContent-Type: text/html\r\n'
+                         b'Connection: close\r\n\r\n<html><body>What?</body></html>\n')
+            await writer.drain()
+        writer.close()
+
+    http_server = await asyncio.start_server(answer, '127.0.0.1', 0)
+    async with http_server, scene(user, way=True) as (redis, way, server, client):
+        way.cut()
+        await way.mend(http_server.sockets[0].getsockname()[1])
+        await becomes(server, 'no_redis')
+        await refused(server, user)
+        redis.count(user, 100)
+        way.cut()
+        await way.mend(redis.port)
+        await goes_on(redis, server, client, user)
+
+
+@test('a Redis that loads its data is waited for, and said to load')
+async def _(user):
+    slow = ['--appendonly', 'no', '--loading-process-events-interval-bytes', '1024']
+    async with scene(user, *slow) as (redis, server, client):
+        pipe = redis.client.pipeline()
+        for n in range(400):
+            pipe.set(f'filler:{n}', 'x' * 100)
+        pipe.execute()
+        redis.client.save()
+        redis.kill()
+        redis.options += ['--key-load-delay', '10000']
+        await redis.start(wait=False)
+        await becomes(server, 'loading')
+        await refused(server, user)
+        await becomes(server, 'ready')
+        await goes_on(redis, server, client, user)
+
+
+@test('a Redis that takes no writes still delivers, says 503 to POST, and 202 when it does again')
+async def _(user):
+    async with scene(user, '--appendonly', 'no') as (redis, server, client):
+        for setting, bad, good, word in [('maxmemory', 1, 0, 'oom'),
+                                         ('min-replicas-to-write', 1, 0, 'readonly')]:
+            redis.client.config_set(setting, bad)
+            await refused(server, user)
+            await refused(server, user)
+            redis.client.publish('task_status:' + user, json.dumps(redis.number(user)))
+            await client.counted(redis.published[user])
+            assert await readiness(server) == 'ready'
+            assert (await status(server))['state'] == word
+            redis.client.config_set(setting, good)
+            begin = time.monotonic()
+            while (await status(server))['state'] != 'ready':
+                assert time.monotonic() - begin < 10
+                await asyncio.sleep(0.1)
+            await goes_on(redis, server, client, user)
+
+
+@test(f'{200_000 if LONG else 20_000:,} events that are published in an outage arrive, once and in order')
+async def _(user):
+    users = [f'{user}-{n}' for n in range(250 if LONG else 25)]
+    async with Redis() as redis, Way(redis.port) as way, serving(way.url) as server, \
+            contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Client(server, name)) for name in users]
+        for name, client in zip(users, clients):
+            await client.connected()
+            redis.count(name, 1)
+        for client in clients:
+            await client.counted(1)
+        way.cut()
+        await becomes(server, 'unreachable')
+        for name in users:
+            await asyncio.to_thread(redis.count, name, 800)
+        await way.mend()
+        await becomes(server, 'ready')
+        for client in clients:
+            await client.counted(801, seconds=120)
+
+
+@test('an outage in which more was published than Redis keeps ends in a reset, not in a gap')
+async def _(user):
+    async with scene(user, way=True) as (redis, way, server, client):
+        way.cut()
+        await becomes(server, 'unreachable')
+        for _ in range(3):
+            redis.count(user, 1000)
+        await way.mend()
+        await until(lambda: client.of('reset') and client.numbers[-1] == 3002)
+        redis.count(user, 10)
+        await until(lambda: client.numbers[-1] == 3012)
+        at = client.messages.index(client.of('reset')[0])
+        after = [m['data']['n'] for m in client.messages[at + 1:]]
+        assert after == sorted(set(after)) and after[-10:] == list(range(3003, 3013)), after
+        assert len(client.of('reset')) == 1
+
+
+@test('a server that starts before its Redis serves once it is there')
+async def _(user):
+    redis = Redis()
+    async with serving(redis.url, ready=False) as server, Client(server, user) as client:
+        await becomes(server, 'unreachable')
+        await refused(server, user)
+        assert (await server.request('GET', '/health')).status == 200
+        answer = await server.request('GET', TASKS + user, bearer=token(user))
+        assert answer.status == 503, answer.body
+        async with redis:
+            await goes_on(redis, server, client, user)
+
+
+@test('a name that nobody knows holds up nothing but Redis')
+async def _(user):
+    async with serving('redis://no-such-name.invalid', ready=False) as server:
+        for _ in range(30):
+            begin = time.monotonic()
+            assert (await server.request('GET', '/health')).status == 200
+            assert await readiness(server) in ('connecting', 'unreachable')
+            assert time.monotonic() - begin < 2
+            await asyncio.sleep(0.1)
+
+
+@test('a Redis that is full, and one that is a cluster without this slot, are said to be so')
+async def _(user):
+    async with Redis('--maxclients', '1') as redis, serving(redis.url, ready=False) as server:
+        await becomes(server, 'refused')
+        assert 'max number of clients' in (await status(server))['reason']
+        redis.client.config_set('maxclients', 100)
+        await becomes(server, 'ready')
+        await serves(redis, server, user)
+    async with Redis('--cluster-enabled', 'yes') as redis, serving(redis.url) as server, \
+            Client(server, user):
+        await becomes(server, 'moved')
+        await refused(server, user)
+
+
+# -- two servers --------------------------------------------------------------------------
+
+
+@test('an event that one server stores is delivered by the other')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as one, serving(redis.url) as two, \
+            Client(one, user) as at_one, Client(two, user) as at_two:
+        await at_one.connected()
+        await at_two.connected()
+        for n in range(20):
+            assert (await post((one, two)[n % 2], user, redis.number(user))).status == 202
+        await at_one.counted(20)
+        await at_two.counted(20)
+        assert at_one.tasks == at_two.tasks
+
+
+@test('a client that moves between two servers by since loses and repeats nothing')
+async def _(user):
+    stop = False
+
+    async def publisher():
+        while not stop:
+            redis.publish(user, redis.number(user))
+            await asyncio.sleep(0.003)
+
+    async with Redis() as redis, serving(redis.url) as one, serving(redis.url) as two, \
+            Client(one, user) as stays:
+        await stays.connected()
+        redis.count(user, 1)
+        last, seen = (await stays.told(1))['id'], [0]
+        published = asyncio.create_task(publisher())
+        with contextlib.ExitStack() as ends:
+            ends.callback(published.cancel)
+            for n in range(100):
+                async with Client((one, two)[n % 2], user, since=last) as client:
+                    await client.told(n % 7 + 1)
+                assert not client.of('reset') and client.messages[0]['resumed'], client.messages[:3]
+                last = client.tasks[-1]['id']
+                seen += client.numbers
+            assert not published.done()
+            assert seen == list(range(len(seen))), seen
+
+
+@test('a client that comes to a server which is behind waits for it, and is not reset')
+async def _(user):
+    async with Redis() as redis, Way(redis.port) as way, serving(redis.url) as ahead, \
+            serving(way.url) as behind, Client(ahead, user) as fast, Client(behind, user) as slow:
+        await fast.connected()
+        await slow.connected()
+        redis.count(user, 3)
+        await fast.counted(3)
+        await slow.counted(3)
+        way.block()
+        redis.count(user, 3)
+        await fast.counted(6)
+        async with Client(behind, user, since=fast.tasks[4]['id']) as moved:
+            await asyncio.sleep(0.5)
+            way.open.set()
+            await slow.counted(6)
+            await moved.told(1)
+            assert not moved.of('reset') and moved.numbers == [5], moved.messages
+
+
+# -- all of it ----------------------------------------------------------------------------
+
+
+async def main():
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(64))
+    return await run_all(abreast=12)
+
+
+finish(asyncio.run(main()))
