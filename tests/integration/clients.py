@@ -487,19 +487,19 @@ async def _(user):
 @test('a slow reader is given the latest of each task, and the last status is never dropped')
 async def _(user):
     filler = 'x' * 60000
-    async with server.connect(user, read_limit=1024, max_queue=1) as ws:
+    async with server.connect_slowly(user) as ws:
         await receive(ws, 'connected')
         ws.transport.pause_reading()
         for n in range(250):
             await server.publish(user, {'task_id': str(n % 2), 'n': n, 'filler': filler})
         await server.publish(user, {'task_id': '0', 'n': 'last'})
         ws.transport.resume_reading()
-        seen = {}
+        seen, steps = {}, 0
         while seen.get('0') != 'last':
-            message = await receive(ws)
-            if message['type'] == 'task':
-                seen[message['data']['task_id']] = message['data']['n']
-        assert seen['1'] == 249
+            event = (await receive_until(ws, 'task'))['data']
+            seen[event['task_id']] = event['n']
+            steps += 1
+        assert seen['1'] == 249 and steps < 250, (seen['1'], steps)
 
 
 # -- 6. close codes -----------------------------------------------------------------------
@@ -666,12 +666,15 @@ async def _(user):
 async def _(user):
     filler = 'x' * 60000
     with Server('--heartbeat', '120') as own:  # no ping comes between
-        async with own.connect(user, read_limit=1024, max_queue=1) as ws:
+        async with own.connect_slowly(user) as ws:
             await receive(ws, 'connected')
             ws.transport.pause_reading()
             for n in range(250):
                 id = await own.publish(user, {'task_id': 'a', 'n': n, 'filler': filler})
-            await asyncio.sleep(32)
+            given_up = b''
+            while b'\ntaskws_timeouts_total 1\n' not in given_up:
+                await asyncio.sleep(0.2)
+                given_up = (await own.request('GET', '/metrics')).body
             ws.transport.resume_reading()
             messages, code = await closing(ws)
             assert code == 4409, code

@@ -139,6 +139,13 @@ class Server(Program):
         options.setdefault('compression', None)
         return websockets.connect(self.url(user, query), **options)
 
+    def connect_slowly(self, user):
+        """A client that takes little beyond what it is asked to, once its reading is paused."""
+        narrow = socket.socket()
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        narrow.connect(('127.0.0.1', self.port))
+        return self.connect(user, sock=narrow, read_limit=1024, max_queue=1)
+
     # -- HTTP --
 
     def request_now(self, method, path, headers=None, body=None):

@@ -1,6 +1,6 @@
 """The contract of build/server with Redis behind it, against real redis-servers: what workers
 publish, every outage, and two servers on one Redis. Each test has a Redis and a server of its own,
-so that they run side by side. TASKWS_LONG=1 publishes 200,000 events in an outage, not 20,000."""
+so that they run side by side. With TASKWS_LONG=1 an outage lasts for 200,000 events, not 20,000."""
 
 import collections
 import contextlib
@@ -461,10 +461,11 @@ async def _(user):
             stored = dict(redis.stored(user))
             assert json.loads(stored[answer.json['id']]) == {'n': n}
         await asyncio.gather(*(one(n) for n in range(40)))
-        redis.client.client_pause(1500, all=False)
+        redis.client.client_pause(20_000, all=False)
         waits = asyncio.create_task(post(server, user, {'n': 'waits'}))
-        await asyncio.sleep(1)
+        await asyncio.sleep(0.5)
         assert not waits.done()
+        redis.client.client_unpause()
         answer = await waits
         assert answer.status == 202 and answer.json['id'] in dict(redis.stored(user))
 
@@ -632,6 +633,21 @@ async def _(user):
                     assert n == list(range(n[0], n[0] + len(n))), n
                     last = client.tasks[-1]['id']
             assert not published.done()
+
+
+@test('who was away resumes without a reset from any event that Redis still has')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server, serving(redis.url) as other, \
+            Client(other, user) as reads_already:
+        await reads_already.connected()
+        ids = redis.count(user, 1000)
+        await reads_already.counted(1000)
+        for at in server, other:
+            for n in 0, 500, 999:
+                async with Client(at, user, since=ids[n]) as client:
+                    await client.told(999 - n)
+                    assert client.numbers == list(range(n + 1, 1000)) and not client.of('reset')
+                    assert client.messages[0]['resumed']
 
 
 # -- outages ------------------------------------------------------------------------------
@@ -965,8 +981,8 @@ async def _(user):
         redis.client.config_set('maxclients', 100)
         await becomes(server, 'ready')
         await serves(redis, server, user)
-    async with Redis('--cluster-enabled', 'yes') as redis, serving(redis.url) as server, \
-            Client(server, user):
+    async with Redis('--cluster-enabled', 'yes', '--cluster-port', str(own_port())) as redis, \
+            serving(redis.url) as server, Client(server, user):
         await becomes(server, 'moved')
         await refused(server, user)
 
