@@ -645,6 +645,7 @@ async def _(user):
         for at in server, other:
             for n in 0, 500, 999:
                 async with Client(at, user, since=ids[n]) as client:
+                    await client.connected()
                     await client.told(999 - n)
                     assert client.numbers == list(range(n + 1, 1000)) and not client.of('reset')
                     assert client.messages[0]['resumed']
