@@ -186,7 +186,8 @@
  *     In this version: no TLS (put a proxy in front), no permessage-deflate.
  *     Without Redis the store is the process's memory: a restart empties it, clients get a reset.
  *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; of
- *     these a server reads the newest retain_events when a user's first reader comes.
+ *     these a server reads the newest retain_events (with Redis 1,000, and 1 MiB) when a user's
+ *     first reader comes.
  *     No HTTP/2, no static files from disk, no templates, no other algorithm than HS256, no rooms
  *     or presence, no client library beyond examples/client.h and examples/web/taskws.js.
  *     Windows is not supported; POSIX with poll(2) is enough.
@@ -12415,6 +12416,10 @@ TWS_API bool tws_conn_idle(const tws_conn *c)
 #include <time.h>
 #include <unistd.h>
 
+#if defined(__GLIBC__) && !defined(__USE_XOPEN2K8) /* a system header came first, under -std=c99 */
+#error "include taskws.h's implementation before any system header, or compile with -D_GNU_SOURCE"
+#endif
+
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* then SIGPIPE is ignored per socket or by the host */
 #endif
@@ -12655,7 +12660,7 @@ static int tws__sys_port(int fd)
 
 static int tws__sys_accept(int listener)
 {
-#if defined(__linux__) && defined(SOCK_NONBLOCK) && defined(_GNU_SOURCE)
+#if defined(__linux__) && defined(SOCK_NONBLOCK) && (defined(__USE_GNU) || !defined(__GLIBC__))
     return accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 #else
     int fd = accept(listener, NULL, NULL);
@@ -17260,6 +17265,10 @@ static void tws__task_defaults(tws_task_server_desc *d)
     d->auth_ms = tws__default(d->auth_ms, 10 * 1000);
     if (d->max_body_bytes != 0) {
         d->limits.max_body_bytes = d->max_body_bytes;
+    }
+    if (d->redis_url != NULL) { /* hold what a stream holds, for whoever resumes */
+        d->retain_events = tws__default(d->retain_events, 1000);
+        d->retain_bytes = tws__default(d->retain_bytes, 1024 * 1024);
     }
     tws_conn_defaults(&d->limits);
     d->limits.allocator = d->allocator;

@@ -1372,18 +1372,19 @@ TEST("a drain tells everybody, one after the other over its whole time")
 TEST("requests under way complete in a drain, and their connections end behind the answer")
 {
     site s;
-    peer p[5];
+    peer p[6];
     site_init(&s);
     s.desc.drain_ms = 100;
     site_start(&s, false);
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 6; i++) {
         peer_open(&p[i], port_of(&s));
     }
+    peer_send_c(&p[5], "GET /ws HTTP/1.1\r\nHost: a\r\n");
     peer_ask(&p[0], "GET", "/later", NULL, NULL);
     peer_send_c(&p[1], "GET /hello HTTP/1.1\r\nHo");
     peer_send_c(&p[2], "POST /back HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhe");
     CHECK_EQ(peer_get(&p[3], "/hello", NULL), 200); /* idle now */
-    PEER_UNTIL(met.later != UINT64_MAX && connections(&s) == 5);
+    PEER_UNTIL(met.later != UINT64_MAX && connections(&s) == 6);
     peer_ask(&p[4], "GET", "/hello", NULL, NULL); /* sent, and not read yet when the stop comes */
     tws_server_stop(s.server);
     uint64_t begin_ms = tws_sys_now_ms();
@@ -1404,6 +1405,13 @@ TEST("requests under way complete in a drain, and their connections end behind t
         CHECK_STR(peer_field(&p[i], "Connection"), "close");
         CHECK(peer_end(&p[i]));
     }
+    peer_send_c(&p[5], PEER_UPGRADE "\r\n");
+    CHECK_EQ(peer_answer(&p[5]), 101);
+    p[5].open = true;
+    tws_ws_init(&p[5].decoder, TWS_WS_CLIENT, 0, 0);
+    CHECK_TEXT(&p[5], "draining"); /* a WebSocket that comes late is told at the next round */
+    CHECK_TEXT(&p[5], "closed 1001 draining");
+    CHECK(peer_end(&p[5]));
     PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
     site_end(&s);
 }

@@ -1110,6 +1110,28 @@ TEST("a host may answer later, from another thread, whatever it was asked about"
     site_end(&s);
 }
 
+TEST("a later answer is remembered with the token, be it yes or no")
+{
+    for (int allowed = 0; allowed < 2; allowed++) {
+        site s;
+        peer p;
+        host_init(&s, TWS_LATER);
+        site_start(&s, false);
+        const char *fields = bearer(token("2", 100, ""));
+        peer_open(&p, port_of(&s));
+        peer_ask(&p, "GET", TASKS "2", fields, NULL);
+        PEER_UNTIL(host.count == 1);
+        CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], allowed != 0), TWS_OK);
+        for (int i = 0; i < 3; i++) {
+            CHECK_EQ(peer_answer(&p), allowed != 0 ? 200 : 403);
+            peer_ask(&p, "GET", TASKS "2", fields, NULL);
+        }
+        CHECK_EQ(host.asked, 1);
+        peer_close(&p);
+        site_end(&s);
+    }
+}
+
 TEST("an answer for who has gone, in whatever way, does nothing")
 {
     static const char *const how[] = {"an end", "a close frame, the socket stays", "a reset", "a drain"};
@@ -1699,6 +1721,45 @@ TEST("delivering a million events allocates what is published, and nothing else"
     site_end(&s);
 }
 
+TEST("a session for which there is no memory is told internal, 1011 and 500")
+{
+    size_t told_ws = 0, told_http = 0;
+    for (size_t n = 1; n < 40; n++) {
+        site s;
+        peer p, idle;
+        site_init(&s);
+        site_start(&s, false);
+        const char *fields = bearer(token("2", 100, ""));
+        publish(&s, "2", "{\"task_id\":\"a\"}");
+        peer_open(&p, port_of(&s));
+        peer_open(&idle, port_of(&s));
+        PEER_UNTIL(connections(&s) == 2);
+        test_row("allocation", n / 2);
+        test_fail_at(n / 2);
+        if (n % 2 == 0 && peer_upgrade(&p, TASKS "2", fields) == 101 && peer_message(&p)) {
+            tws_str body = tws_buf_view(&p.body);
+            if (tws_str_eq_c(json(body, "type"), "error")) {
+                CHECK_STR(json(body, "code"), "internal");
+                CHECK_STR(json(body, "retry"), "true");
+                CHECK_TEXT(&p, "closed 1011 internal");
+                told_ws++;
+            }
+        }
+        if (n % 2 == 1 && peer_get(&p, TASKS "2", fields) == 500) {
+            CHECK_STR(json(tws_buf_view(&p.body), "error.code"), "internal");
+            told_http++;
+        }
+        test_fail_at(0);
+        peer_close(&p);
+        peer_close(&idle);
+        site_end(&s);
+    }
+    CHECK(told_ws > 0);
+    CHECK(told_http > 0);
+}
+
+/* Everything that a user and a worker do, once. False where it ended before; *stored is how many
+ * events an answer has named. */
 static bool run_session(const site *s, peer *p, size_t *stored)
 {
     const char *reader = token("2", 100, ""), *worker = bearer(token("w", 100, "publish"));
