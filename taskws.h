@@ -124,8 +124,8 @@
  *     max_per_user, max_per_ip     64, off                     beyond: 4429
  *     max_event_bytes              64 KiB                      413
  *     max_body_bytes               64 KiB                      413
- *     retain_events, retain_bytes  256, 256 KiB                per user, in memory
- *     retain_s, retain_total_bytes 1 h, 64 MiB
+ *     retain_events, retain_bytes  256, 256 KiB                per user, in memory; Redis: 1,100
+ *     retain_s, retain_total_bytes 1 h, 64 MiB                 and 1 MiB, 24 h as its streams
  *     auth_ms                      10 s                        for a token in the first message
  *     drain_ms                     10 s                        closes are spread over it
  *     limits.max_head_bytes        16 KiB, 100 fields          431, 414
@@ -185,9 +185,8 @@
  *
  *     In this version: no TLS (put a proxy in front), no permessage-deflate.
  *     Without Redis the store is the process's memory: a restart empties it, clients get a reset.
- *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; of
- *     these a server reads the newest retain_events (with Redis 1,000, and 1 MiB) when a user's
- *     first reader comes.
+ *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; a
+ *     server reads the newest retain_events of them when a user's first reader comes.
  *     No HTTP/2, no static files from disk, no templates, no other algorithm than HS256, no rooms
  *     or presence, no client library beyond examples/client.h and examples/web/taskws.js.
  *     Windows is not supported; POSIX with poll(2) is enough.
@@ -15745,7 +15744,7 @@ static void tws__upstream_stored(const tws_redis_event *ev)
 }
 
 /* Redis gives a thousand events in the time in which a reader is given some dozens, and a ring
- * holds but 256: so the hub is given a part of that at a time, and the next part when all readers
+ * holds but some: so the hub is given a part of that at a time, and the next part when all readers
  * have been served. Then nobody falls behind who takes what is offered; who does not, still does.
  */
 static void tws__upstream_spend(tws__upstream *up, const tws_redis_event *ev)
@@ -16179,9 +16178,7 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
         tws_buf_c(error, " (redis://user:password@host:port/db or unix://path)");
         return status;
     }
-    uint32_t events = tws__or_default(d->retain_events, 256);
-    uint32_t bytes = tws__or_default(d->retain_bytes, 256 * 1024);
-    up->most = 1 + (uint32_t)tws__min64(events / 5, bytes / 4096);
+    up->most = 1 + (uint32_t)tws__min64(d->retain_events / 5, d->retain_bytes / 4096);
     up->room = up->most;
     memset(&rd, 0, sizeof rd);
     rd.allocator = d->allocator;
@@ -17258,6 +17255,16 @@ static tws_status tws__make_seats(tws_task_server *ts)
     return TWS_OK;
 }
 
+/* With Redis as much as a stream keeps, which gives up whole nodes of a hundred events: who may
+ * resume must not depend on whether somebody else reads here already. */
+static void tws__retain_defaults(tws_task_server_desc *d)
+{
+    bool redis = d->redis_url != NULL;
+    d->retain_events = tws__default(d->retain_events, redis ? 1100 : 256);
+    d->retain_bytes = tws__default(d->retain_bytes, redis ? 1024 * 1024 : 256 * 1024);
+    d->retain_s = tws__default(d->retain_s, redis ? 24 * 3600 : 3600);
+}
+
 static void tws__task_defaults(tws_task_server_desc *d)
 {
     d->max_per_user = tws__default(d->max_per_user, 64);
@@ -17266,10 +17273,7 @@ static void tws__task_defaults(tws_task_server_desc *d)
     if (d->max_body_bytes != 0) {
         d->limits.max_body_bytes = d->max_body_bytes;
     }
-    if (d->redis_url != NULL) { /* hold what a stream holds, for whoever resumes */
-        d->retain_events = tws__default(d->retain_events, 1000);
-        d->retain_bytes = tws__default(d->retain_bytes, 1024 * 1024);
-    }
+    tws__retain_defaults(d);
     tws_conn_defaults(&d->limits);
     d->limits.allocator = d->allocator;
     if (d->log.write == NULL) {
