@@ -584,8 +584,9 @@ async def _(user):
 
     async with Redis() as redis, serving(redis.url, '--max-per-user', '200') as server:
         ids = [redis.publish(user, {'task_id': 'a', 'n': n}) for n in range(9)]
-        async with Client(server, user):
-            await until(subscribers)
+        async with Client(server, user) as first:
+            await first.told(1)
+            assert subscribers() == 1
             before = calls('xrevrange'), calls('xrange')
             for _ in range(4):
                 async with contextlib.AsyncExitStack() as stack:
