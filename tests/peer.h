@@ -299,7 +299,8 @@ static void peer_write_frame(tws_buf *b, bool fin, tws_ws_opcode opcode, const v
     }
 }
 
-static bool peer_send_frame(peer *p, bool fin, tws_ws_opcode opcode, const void *payload, size_t len)
+static bool peer_send_frame(peer *p, bool fin, tws_ws_opcode opcode, const void *payload,
+                            size_t len)
 {
     tws_buf b;
     tws_buf_init(&b, NULL, 1u << 30);
@@ -319,7 +320,8 @@ static void peer_got_close(peer *p, const tws_ws_event *ev)
     uint8_t payload[125];
     p->close_code = ev->code;
     p->open = false;
-    snprintf(p->close_reason, sizeof p->close_reason, "%.*s", (int)ev->len, (const char *)ev->payload);
+    snprintf(p->close_reason, sizeof p->close_reason, "%.*s", (int)ev->len,
+             (const char *)ev->payload);
     size_t n = ev->code == 1005 ? 0 : tws_ws_close_payload(payload, ev->code, tws_str_c(""));
     peer_send_frame(p, true, TWS_WS_CLOSE, payload, n);
 }
@@ -415,8 +417,8 @@ TEST_UNUSED static bool peer_leave(peer *p, uint16_t code)
 }
 
 /* -- a crowd: each sends its script and then a flood that nobody asked for, and closes when the
- * server has ended its side. Every other one reads all along; the rest, as many a client does, reads
- * when it has sent everything, and then a write that fails is what it sees of a reset. -- */
+ * server has ended its side. Every other one reads all along; the rest, as many a client does,
+ * reads when it has sent everything, and then a write that fails is what it sees of a reset. -- */
 
 typedef struct crowd {
     int port;

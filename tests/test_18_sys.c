@@ -273,7 +273,8 @@ TEST("IPv6 is listened on, and :: takes both families")
     const struct {
         int listener, family;
         bool connects;
-    } row[] = {{one, AF_INET6, true}, {one, AF_INET, false}, {all, AF_INET6, true}, {all, AF_INET, true}};
+    } row[] = {
+        {one, AF_INET6, true}, {one, AF_INET, false}, {all, AF_INET6, true}, {all, AF_INET, true}};
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         uint8_t address[16];
         test_row("family", i);

@@ -472,7 +472,8 @@ TEST("a timer beyond the wheel's horizon fires in its time, at every distance")
 {
     const uint64_t horizon_ms = (uint64_t)TWS__WHEEL * TWS_TIMER_STEP_MS;
     clockwork *c = clockwork_make();
-    for (uint64_t far_ms = horizon_ms - 100; far_ms < 3 * horizon_ms; far_ms += horizon_ms / 3 + 1) {
+    for (uint64_t far_ms = horizon_ms - 100; far_ms < 3 * horizon_ms;
+         far_ms += horizon_ms / 3 + 1) {
         test_row("ms from now", (size_t)far_ms);
         uint64_t end_ms = c->now_ms + far_ms;
         clockwork_set(c, 0, end_ms);

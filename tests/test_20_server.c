@@ -1,4 +1,5 @@
-/* test_20_server.c: listeners, threads, limits, drain and a host's own routes, over real sockets. */
+/* test_20_server.c: listeners, threads, limits, drain and a host's own routes, over real sockets.
+ */
 #include "test.h"
 
 #include "peer.h"
@@ -49,8 +50,8 @@ static void tell_params(tws_peer *p, const tws_http_request *r, void *context)
     char text[256];
     tws_str a = tws_peer_param(p, 0), b = tws_peer_param(p, 1), none = tws_peer_param(p, 2);
     (void)context;
-    snprintf(text, sizeof text, "%.*s|%.*s|%zu|%.*s", (int)a.len, a.ptr, (int)b.len, b.ptr, none.len,
-             (int)r->query.len, r->query.len == 0 ? "" : r->query.ptr);
+    snprintf(text, sizeof text, "%.*s|%.*s|%zu|%.*s", (int)a.len, a.ptr, (int)b.len, b.ptr,
+             none.len, (int)r->query.len, r->query.len == 0 ? "" : r->query.ptr);
     tws_peer_respond(p, 200, NULL, "text/plain", tws_str_c(text));
 }
 
@@ -157,7 +158,8 @@ static void on_stream_taken(tws_peer *p, size_t n)
     }
 }
 
-static const tws_peer_ops stream_ops = {NULL, on_close, on_stream_output, on_stream_taken, NULL, NULL};
+static const tws_peer_ops stream_ops = {NULL, on_close, on_stream_output, on_stream_taken,
+                                        NULL, NULL};
 
 static void open_stream(tws_peer *p, const tws_http_request *r, void *context)
 {
@@ -352,12 +354,16 @@ TEST("requests find their route, and what there is none for is told what there i
         {"GET", "/p/1/x/", NULL, 404, "{\"error\":{\"code\":\"not_found\",", "", ""},
         {"POST", "/hello", "{}", 405, "{\"error\":{\"code\":\"method_not_allowed\",", "Allow",
          "GET, HEAD"},
-        {"DELETE", "/back", NULL, 405, "{\"error\":{\"code\":\"method_not_allowed\",", "Allow", "POST"},
-        {"PUT", "/ws", "x", 405, "{\"error\":{\"code\":\"method_not_allowed\",", "Allow", "GET, HEAD"},
+        {"DELETE", "/back", NULL, 405, "{\"error\":{\"code\":\"method_not_allowed\",", "Allow",
+         "POST"},
+        {"PUT", "/ws", "x", 405, "{\"error\":{\"code\":\"method_not_allowed\",", "Allow",
+         "GET, HEAD"},
         {"GET", "/ws", NULL, 426, "{\"error\":{\"code\":\"bad_request\",", "Upgrade", "websocket"},
-        {"GET", "/ws", NULL, 426, "{\"error\":{\"code\":\"bad_request\",", "Sec-WebSocket-Version", "13"},
-        {"GET", "/fail/401", NULL, 401, "{\"error\":{\"code\":\"internal\",\"message\":\"so it is\"}}",
-         "WWW-Authenticate", "Bearer"},
+        {"GET", "/ws", NULL, 426, "{\"error\":{\"code\":\"bad_request\",", "Sec-WebSocket-Version",
+         "13"},
+        {"GET", "/fail/401", NULL, 401,
+         "{\"error\":{\"code\":\"internal\",\"message\":\"so it is\"}}", "WWW-Authenticate",
+         "Bearer"},
         {"GET", "/fail/503", NULL, 503, "{\"error\":{\"code\":\"internal\",", "Retry-After", "1"},
         {"GET", "/fail/429", NULL, 429, "{\"error\":{\"code\":\"internal\",", "Retry-After", "1"},
         {"GET", "/fail/500", NULL, 500, "{\"error\":{\"code\":\"internal\",", "X-A", "b"},
@@ -421,7 +427,8 @@ TEST("malformed requests are answered with their status and word, and the connec
         {"GET /hello HTTP/1.1\r\n\r\n", 400, "bad_request"},
         {"GET /hello HTTP/2.0\r\nHost: a\r\n\r\n", 505, "bad_request"},
         {"POST /back HTTP/1.1\r\nHost: a\r\nContent-Length: 65537\r\n\r\n", 413, "message_too_big"},
-        {"POST /back HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501, "bad_request"},
+        {"POST /back HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501,
+         "bad_request"},
         {long_line, 414, "message_too_big"},
         {long_head, 431, "message_too_big"},
     };
@@ -885,7 +892,7 @@ TEST("who goes while the answer is awaited costs no turns until it comes")
 
 /* -- limits -- */
 
-TEST("connections beyond the limit are refused in words, those beyond the reserve wait, none is reset")
+TEST("connections beyond the limit are refused in words or wait, and none is reset")
 {
     enum { ALL = 60, MOST = 4 };
     static peer p[ALL];
@@ -927,7 +934,7 @@ TEST("connections beyond the limit are refused in words, those beyond the reserv
     site_end(&s);
 }
 
-TEST("a request beyond the limit is answered as its handler will, and the connection ends behind it")
+TEST("a request beyond the limit is its handler's to answer, and the connection ends behind it")
 {
     site s;
     peer in, out;
@@ -973,7 +980,8 @@ TEST("out of descriptors, the listener pauses, and goes on when there are some, 
         peer_close(&p[i]);
     }
     CHECK_EQ(peer_answer(&p[in]), 200);
-    setrlimit(RLIMIT_NOFILE, &limit); /* or somebody else has given some back: noticed in a second */
+    setrlimit(RLIMIT_NOFILE,
+              &limit); /* or somebody else has given some back: noticed in a second */
     for (size_t i = in + 1; i < ALL; i++) {
         CHECK_EQ(peer_answer(&p[i]), 200);
     }
@@ -1045,7 +1053,8 @@ TEST("behind a trusted proxy the address is the one that the proxy saw, the last
 {
     static const char *const row[][3] = {
         {"127.0.0.1", "X-Forwarded-For: 1.2.3.4\r\n", "1.2.3.4 remote too_many_connections"},
-        {"127.0.0.1", "X-Forwarded-For: 8.8.8.8 , 1.2.3.4\r\n", "1.2.3.4 remote too_many_connections"},
+        {"127.0.0.1", "X-Forwarded-For: 8.8.8.8 , 1.2.3.4\r\n",
+         "1.2.3.4 remote too_many_connections"},
         {"127.0.0.1", "X-Forwarded-For: 1.2.3.4, 8.8.8.8\r\n", "8.8.8.8 remote fits"},
         {"127.0.0.1", "X-Forwarded-For: 8.8.8.8\r\nX-Forwarded-For: 1.2.3.4\r\n",
          "1.2.3.4 remote too_many_connections"},
@@ -1056,6 +1065,40 @@ TEST("behind a trusted proxy the address is the one that the proxy saw, the last
         {"127.0.0.1", "", "127.0.0.1 local fits"},
     };
     run_addresses(true, row, sizeof row / sizeof *row);
+}
+
+TEST("over one connection of a trusted proxy each request counts for its own client")
+{
+    static const struct {
+        int connection;
+        const char *client, *want;
+    } row[] = {
+        {0, "1.1.1.1", "fits"},
+        {1, "1.1.1.1", "too_many_connections"},
+        {1, "2.2.2.2", "fits"},
+        {0, "2.2.2.2", "too_many_connections"},
+        {0, "3.3.3.3", "fits"},
+        {1, "1.1.1.1", "fits"},
+    };
+    site s;
+    peer p[2];
+    site_init(&s);
+    s.desc.max_per_ip = 1;
+    s.desc.trust_proxy = true;
+    site_start(&s, false);
+    peer_open(&p[0], port_of(&s));
+    peer_open(&p[1], port_of(&s));
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char field[64], want[64];
+        test_row(row[i].client, i);
+        snprintf(field, sizeof field, "X-Forwarded-For: %s\r\n", row[i].client);
+        snprintf(want, sizeof want, "%s remote %s", row[i].client, row[i].want);
+        CHECK_EQ(peer_get(&p[row[i].connection], "/address", field), 200);
+        CHECK_STR(tws_buf_view(&p[row[i].connection].body), want);
+    }
+    peer_close(&p[0]);
+    peer_close(&p[1]);
+    site_end(&s);
 }
 
 TEST("a WebSocket of an address with too many is told so and closed with 4429")
@@ -1148,7 +1191,8 @@ TEST("a reader that takes nothing blocks nobody, and is closed with 4409 in the 
         tws_server_stat(s.server, &n);
     } while (n.timeouts == 0 && p.open);
     size_t floods = 0;
-    while (peer_message(&slow) && slow.opcode == TWS_WS_BINARY) { /* it wakes up: all of it is there */
+    while (peer_message(&slow) &&
+           slow.opcode == TWS_WS_BINARY) { /* it wakes up: all of it is there */
         CHECK_EQ(slow.body.len, 60000);
         floods++;
     }
@@ -1486,7 +1530,7 @@ TEST("peers that never end are dropped when drain and deadlines have passed")
 
 /* -- closings are delivered -- */
 
-TEST("who has sent much that nobody wanted sees the answer and the end, and no reset, however it closes")
+TEST("whoever sends much that nobody wants sees answer and end, and no reset, however it closes")
 {
     static const char upgrade[] = "GET /ws HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE "\r\n";
     static const struct {
@@ -1497,20 +1541,22 @@ TEST("who has sent much that nobody wanted sees the answer and the end, and no r
         const char *want;
     } row[] = {
         {"garbage", "\x01\x02\x03\r\n\r\n", "", 0, 'x', false, " 400 "},
-        {"a path without a route", "GET /no HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "", 0, 'x',
-         false, " 404 "},
-        {"a body unread", "POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n", "", 0, 'x',
-         false, " 413 "},
+        {"a path without a route", "GET /no HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "",
+         0, 'x', false, " 404 "},
+        {"a body unread", "POST /no HTTP/1.1\r\nHost: a\r\nContent-Length: 5000000\r\n\r\n", "", 0,
+         'x', false, " 413 "},
         {"a head without an end", "GET / HTTP/1.1\r\nA: ", "", 0, 'x', false, " 431 "},
         {"an answer with an end", "GET /hello HTTP/1.0\r\n\r\n", "", 0, 'x', false, "hello"},
-        {"a refused upgrade", "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "", 0, 'x',
-         false, " 426 "},
+        {"a refused upgrade", "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", "", 0,
+         'x', false, " 426 "},
         {"a frame of no kind", upgrade, "", 0, 'x', false, "\x88"},
         {"a frame without mask", upgrade, "\x81\x05", 2, 'x', false, "\x03\xea"},
         {"a message too big", upgrade, "\x82\xff\0\0\0\0\7\0\0\0", 10, 0, false, "\x03\xf1"},
         {"a close of the server's", upgrade, "\x81\x85\0\0\0\0close", 11, 0x88, false, "\x11\x30"},
-        {"a close of the client's", upgrade, "\x88\x82\0\0\0\0\x03\xe8", 8, 'x', false, "\x88\x02\x03\xe8"},
-        {"a close of the server's, answered", upgrade, "\x81\x85\0\0\0\0close", 11, 0, true, "\x11\x30"},
+        {"a close of the client's", upgrade, "\x88\x82\0\0\0\0\x03\xe8", 8, 'x', false,
+         "\x88\x02\x03\xe8"},
+        {"a close of the server's, answered", upgrade, "\x81\x85\0\0\0\0close", 11, 0, true,
+         "\x11\x30"},
     };
     for (size_t threads = 1; threads <= 2; threads++) {
         site s;
@@ -1664,7 +1710,8 @@ static bool whole_session(const site *s, peer *p)
     for (int i = 0; i < 100 && met.later == UINT64_MAX; i++) {
         peer_pause();
     }
-    while (tws_server_post(s->server, met.later, answer_now, (void *)(uintptr_t) "now") == TWS_ERR_MEMORY) {
+    while (tws_server_post(s->server, met.later, answer_now, (void *)(uintptr_t) "now") ==
+           TWS_ERR_MEMORY) {
     }
     if (peer_answer(p) != 200 || peer_upgrade(p, "/ws", NULL) != 101) {
         return false;
@@ -1717,9 +1764,10 @@ TEST("whatever allocation fails in a session, the server goes on and nothing lea
 
 TEST("stopped or freed at any moment, nothing leaks")
 {
-    static const char all[] = "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nPOST /back HTTP/1.1\r\nHost: a\r\n"
-                              "Content-Length: 2\r\n\r\nhiGET /ws HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE
-                              "\r\n\x81\x85\0\0\0\0flood\x81\x85\0\0\0\0timer\x81\x85\0\0\0\0close";
+    static const char all[] =
+        "GET /hello HTTP/1.1\r\nHost: a\r\n\r\nPOST /back HTTP/1.1\r\nHost: a\r\n"
+        "Content-Length: 2\r\n\r\nhiGET /ws HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE
+        "\r\n\x81\x85\0\0\0\0flood\x81\x85\0\0\0\0timer\x81\x85\0\0\0\0close";
     static const char later[] = "GET /later HTTP/1.1\r\nHost: a\r\n\r\n";
     static const char stream[] = "GET /stream?n=100000 HTTP/1.1\r\nHost: a\r\n\r\n";
     static const char upgrade[] = "GET /plain HTTP/1.1\r\nHost: a\r\n" PEER_UPGRADE "\r\n";
