@@ -9429,7 +9429,7 @@ struct tws_redis {
     bool probe_out;    /* it has not come back */
     bool probe_sent;   /* and its PUBLISH was answered */
     bool replica;
-    bool was_replica;  /* before the connection was made again */
+    bool was_replica;  /* when it was last up */
     bool no_script;    /* Redis has lost it: the next publish brings it */
     bool time_out;     /* TIME was not answered yet */
     tws_redis_state told; /* the state that was */
@@ -10670,6 +10670,7 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
         if (r->was_replica && !r->replica) { /* its data may have changed without a push */
             tws__redis_fail_c(r, TWS_REDIS_SUBSCRIBER, TWS_REDIS_IS_READONLY, "it was a replica");
         }
+        r->was_replica = false;
     }
 }
 
@@ -11061,7 +11062,7 @@ TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link)
     tws_resp_init(&end->decoder, &limits);
     end->in_push = false;
     if (link == TWS_REDIS_COMMANDS) {
-        r->was_replica = r->replica;
+        r->was_replica = r->was_replica || r->replica;
         r->replica = false;
     }
     tws__redis_step(r, link, TWS__REDIS_HELLO);
@@ -11204,27 +11205,22 @@ TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out)
 
 /* -- life -- */
 
-static uint32_t tws__redis_or(uint32_t value, uint32_t otherwise)
-{
-    return value == 0 ? otherwise : value;
-}
-
 static void tws__redis_configure(tws_redis_desc *d)
 {
-    d->max_users = tws__redis_or(d->max_users, 131072);
-    d->max_event_bytes = tws__redis_or(d->max_event_bytes, 64 * 1024);
+    d->max_users = tws__or_default(d->max_users, 131072);
+    d->max_event_bytes = tws__or_default(d->max_event_bytes, 64 * 1024);
     d->max_event_bytes = d->max_event_bytes > 1024 ? d->max_event_bytes : 1024;
-    d->load_events = tws__redis_or(d->load_events, 256);
-    d->load_bytes = tws__redis_or(d->load_bytes, 256 * 1024);
-    d->retain_events = tws__redis_or(d->retain_events, 1000);
-    d->retain_s = tws__redis_or(d->retain_s, 24 * 60 * 60);
-    d->max_publishes = tws__redis_or(d->max_publishes, 4096);
-    d->max_publish_bytes = tws__redis_or(d->max_publish_bytes, 8 * 1024 * 1024);
-    d->command_ms = tws__redis_or(d->command_ms, 5000);
-    d->probe_ms = tws__redis_or(d->probe_ms, 3000);
-    d->grace_ms = tws__redis_or(d->grace_ms, 10 * 1000);
-    d->backoff_min_ms = tws__redis_or(d->backoff_min_ms, 50);
-    d->backoff_max_ms = tws__redis_or(d->backoff_max_ms, 5000);
+    d->load_events = tws__or_default(d->load_events, 256);
+    d->load_bytes = tws__or_default(d->load_bytes, 256 * 1024);
+    d->retain_events = tws__or_default(d->retain_events, 1000);
+    d->retain_s = tws__or_default(d->retain_s, 24 * 60 * 60);
+    d->max_publishes = tws__or_default(d->max_publishes, 4096);
+    d->max_publish_bytes = tws__or_default(d->max_publish_bytes, 8 * 1024 * 1024);
+    d->command_ms = tws__or_default(d->command_ms, 5000);
+    d->probe_ms = tws__or_default(d->probe_ms, 3000);
+    d->grace_ms = tws__or_default(d->grace_ms, 10 * 1000);
+    d->backoff_min_ms = tws__or_default(d->backoff_min_ms, 50);
+    d->backoff_max_ms = tws__or_default(d->backoff_max_ms, 5000);
     if (d->backoff_max_ms < d->backoff_min_ms) {
         d->backoff_max_ms = d->backoff_min_ms;
     }
