@@ -227,8 +227,9 @@ typedef struct key_file {
     size_t count;
 } key_file;
 
-/* KEY, or KID KEY [UNTIL], where UNTIL is a Unix time. Words are ended in place. */
-static bool read_key(char *line, tws_auth_key *key)
+/* KEY, or KID KEY [UNTIL], where UNTIL is a Unix time. Words are ended in place. False for a line
+ * without a key; *bad when there is an UNTIL that is none, which must not mean for ever. */
+static bool read_key(char *line, tws_auth_key *key, bool *bad)
 {
     char *word[3] = {NULL, NULL, NULL};
     size_t words = 0;
@@ -243,9 +244,8 @@ static bool read_key(char *line, tws_auth_key *key)
     key->kid = words == 1 ? NULL : word[0];
     key->secret = words == 1 ? word[0] : word[1];
     key->secret_len = strlen((const char *)key->secret);
-    if (words == 3 && tws_str_u64(tws_str_c(word[2]), &until)) {
-        key->until_s = (int64_t)until;
-    }
+    *bad = *bad || (words == 3 && (!tws_str_u64(tws_str_c(word[2]), &until) || until == 0));
+    key->until_s = (int64_t)until;
     return true;
 }
 
@@ -260,15 +260,19 @@ static bool read_key_file(key_file *f, const char *path)
     fclose(in);
     f->text[n] = '\0';
     f->count = 0;
+    bool bad = false;
     for (char *line = f->text; line != NULL && f->count < MAX_KEYS;) {
         char *end = strchr(line, '\n');
         if (end != NULL) {
             *end = '\0';
         }
-        f->count += read_key(line, &f->key[f->count]);
+        f->count += read_key(line, &f->key[f->count], &bad);
         line = end == NULL ? NULL : end + 1;
     }
-    return true;
+    if (bad) {
+        fprintf(stderr, "server: %s: UNTIL is a Unix time in seconds\n", path);
+    }
+    return !bad;
 }
 
 /* -- dashboard -- */
