@@ -1115,7 +1115,7 @@ TWS_API void tws_event_unref(tws_event *e);
  * From join on, feed the user's events in the order of their ids: first the past, then say
  * tws_hub_loaded (until then readers are given nothing), then what was heard live meanwhile; an id
  * that does not rise is a repeat. From leave on, publish for that user does nothing
- * (TWS_ERR_NOT_FOUND). What is still here at the next join is kept, and may be fed again.
+ * (TWS_ERR_NOT_FOUND), and nothing is kept: at the next join all of the past is fed again.
  *
  * Joined again without having left: a reader's `since` is beyond the newest id here, for it comes
  * from another server. Feed what is new, then say tws_hub_loaded: until then that reader waits. */
@@ -2057,6 +2057,62 @@ static size_t tws__min(size_t a, size_t b)
 static size_t tws__max(size_t a, size_t b)
 {
     return a > b ? a : b;
+}
+
+static uint64_t tws__min64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+/* What a desc says, or the default where it says 0. */
+static uint32_t tws__default(uint32_t value, uint32_t otherwise)
+{
+    return value == 0 ? otherwise : value;
+}
+
+/* SipHash-1-3 (Aumasson and Bernstein, 2012): v is its state. */
+static void tws__sip_round(uint64_t v[4])
+{
+    v[0] += v[1];
+    v[2] += v[3];
+    v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0];
+    v[3] = (v[3] << 16 | v[3] >> 48) ^ v[2];
+    v[0] = v[0] << 32 | v[0] >> 32;
+    v[2] += v[1];
+    v[0] += v[3];
+    v[1] = (v[1] << 17 | v[1] >> 47) ^ v[2];
+    v[3] = (v[3] << 21 | v[3] >> 43) ^ v[0];
+    v[2] = v[2] << 32 | v[2] >> 32;
+}
+
+static void tws__sip_word(uint64_t v[4], uint64_t word)
+{
+    v[3] ^= word;
+    tws__sip_round(v);
+    v[0] ^= word;
+}
+
+/* Whole words are read in the machine's byte order: the hash never leaves this process. */
+static uint64_t tws__hash(const uint64_t key[2], tws_str s)
+{
+    uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
+                     key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)};
+    uint64_t last = (uint64_t)s.len << 56;
+    size_t at = 0;
+    for (; s.len - at >= 8; at += 8) {
+        uint64_t word;
+        memcpy(&word, s.ptr + at, sizeof word);
+        tws__sip_word(v, word);
+    }
+    for (unsigned shift = 0; at < s.len; at++, shift += 8) {
+        last |= (uint64_t)(uint8_t)s.ptr[at] << shift;
+    }
+    tws__sip_word(v, last);
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++) {
+        tws__sip_round(v);
+    }
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 /* -- slices -- */
@@ -6968,51 +7024,6 @@ struct tws_auth_cache {
     tws_jwt_policy policy;
 };
 
-/* SipHash-1-3 (Aumasson and Bernstein, 2012): v is its state. */
-static void tws__sip_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[2] += v[3];
-    v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0];
-    v[3] = (v[3] << 16 | v[3] >> 48) ^ v[2];
-    v[0] = v[0] << 32 | v[0] >> 32;
-    v[2] += v[1];
-    v[0] += v[3];
-    v[1] = (v[1] << 17 | v[1] >> 47) ^ v[2];
-    v[3] = (v[3] << 21 | v[3] >> 43) ^ v[0];
-    v[2] = v[2] << 32 | v[2] >> 32;
-}
-
-static void tws__sip_word(uint64_t v[4], uint64_t word)
-{
-    v[3] ^= word;
-    tws__sip_round(v);
-    v[0] ^= word;
-}
-
-/* Whole words are read in the machine's byte order: the hash never leaves this process. */
-static uint64_t tws__sip_hash(const uint64_t key[2], tws_str s)
-{
-    uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
-                     key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)};
-    uint64_t last = (uint64_t)s.len << 56;
-    size_t at = 0;
-    for (; s.len - at >= 8; at += 8) {
-        uint64_t word;
-        memcpy(&word, s.ptr + at, sizeof word);
-        tws__sip_word(v, word);
-    }
-    for (unsigned shift = 0; at < s.len; at++, shift += 8) {
-        last |= (uint64_t)(uint8_t)s.ptr[at] << shift;
-    }
-    tws__sip_word(v, last);
-    v[2] ^= 0xff;
-    for (int i = 0; i < 3; i++) {
-        tws__sip_round(v);
-    }
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
 static tws__auth_slot *tws__auth_set(const tws_auth_cache *c, uint64_t hash)
 {
     return &c->slot[(size_t)(hash % c->sets) * c->ways];
@@ -7142,7 +7153,7 @@ static tws__auth_entry *tws__auth_entry_of(const tws_auth_cache *c, tws_str toke
     if (c == NULL) {
         return NULL;
     }
-    tws__auth_slot *slot = tws__auth_look_up(c, tws__sip_hash(c->hash_key, token), token);
+    tws__auth_slot *slot = tws__auth_look_up(c, tws__hash(c->hash_key, token), token);
     return slot != NULL ? slot->entry : NULL;
 }
 
@@ -7273,7 +7284,7 @@ TWS_API tws_jwt_error tws_auth_verify(tws_auth_cache *cache, tws_auth_ring *ring
         return tws__auth_check(ring, policy, token, now_s, who, &until_s);
     }
     tws__auth_use(cache, ring, policy);
-    uint64_t hash = tws__sip_hash(cache->hash_key, token);
+    uint64_t hash = tws__hash(cache->hash_key, token);
     tws__auth_slot *slot = tws__auth_look_up(cache, hash, token);
     if (slot != NULL && now_s <= slot->entry->until_s) {
         *who = slot->entry->who;
@@ -7439,52 +7450,6 @@ static tws_event_id tws__event_id_max(tws_event_id a, tws_event_id b)
 }
 
 /* -- hash -- */
-
-/* SipHash-1-3 (Aumasson and Bernstein, 2012): whoever chooses users or tasks, and does not know
- * the key, cannot crowd them into one chain. */
-static void tws__hub_round(uint64_t v[4])
-{
-    v[0] += v[1];
-    v[2] += v[3];
-    v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0];
-    v[3] = (v[3] << 16 | v[3] >> 48) ^ v[2];
-    v[0] = v[0] << 32 | v[0] >> 32;
-    v[2] += v[1];
-    v[0] += v[3];
-    v[1] = (v[1] << 17 | v[1] >> 47) ^ v[2];
-    v[3] = (v[3] << 21 | v[3] >> 43) ^ v[0];
-    v[2] = v[2] << 32 | v[2] >> 32;
-}
-
-static void tws__hub_word(uint64_t v[4], uint64_t word)
-{
-    v[3] ^= word;
-    tws__hub_round(v);
-    v[0] ^= word;
-}
-
-/* Words are read in the machine's byte order: a hash never leaves its process. */
-static uint64_t tws__hub_hash(const uint64_t key[2], tws_str s)
-{
-    uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
-                     key[0] ^ UINT64_C(0x6c7967656e657261), key[1] ^ UINT64_C(0x7465646279746573)};
-    uint64_t last = (uint64_t)s.len << 56;
-    size_t at = 0;
-    for (; s.len - at >= 8; at += 8) {
-        uint64_t word;
-        memcpy(&word, s.ptr + at, sizeof word);
-        tws__hub_word(v, word);
-    }
-    for (unsigned shift = 0; at < s.len; at++, shift += 8) {
-        last |= (uint64_t)(uint8_t)s.ptr[at] << shift;
-    }
-    tws__hub_word(v, last);
-    v[2] ^= 0xff;
-    tws__hub_round(v);
-    tws__hub_round(v);
-    tws__hub_round(v);
-    return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
 
 /* -- events: one allocation each -- */
 
@@ -8000,7 +7965,7 @@ static tws__topic *tws__shard_find(const tws__shard *s, tws_str user_id, uint32_
 /* Lock the shard of a user. */
 static tws__shard *tws__hub_enter(tws_hub *hub, tws_str user_id, uint32_t *hash, tws__chores *c)
 {
-    uint64_t h = tws__hub_hash(hub->hash_key, user_id);
+    uint64_t h = tws__hash(hub->hash_key, user_id);
     tws__shard *s = &hub->shard[(h >> 32) & (hub->desc.shards - 1)];
     *hash = (uint32_t)h;
     tws__shard_enter(s, c);
@@ -8255,7 +8220,7 @@ static void tws__event_fill(tws_event *e, const tws_hub *hub, tws_str json, bool
         e->task_at = (uint32_t)end;
         e->task_len = (uint32_t)name.len;
     }
-    e->task_hash = (uint32_t)tws__hub_hash(hub->hash_key, tws__event_task(e));
+    e->task_hash = (uint32_t)tws__hash(hub->hash_key, tws__event_task(e));
 }
 
 static tws_status tws__event_build(const tws_hub *hub, tws_str json, tws_event **event)
@@ -8536,6 +8501,34 @@ TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str 
     return TWS_OK;
 }
 
+/* Events between the newest and what comes next were lost on their way. The ring ends here, and an
+ * index is left out, so that a reader who had caught up is behind all the same. */
+static void tws__topic_break(tws__topic *t, tws__chores *c)
+{
+    tws__history *h = t->history;
+    while (h != NULL && h->first < h->next) {
+        tws__history_pop(h, c);
+    }
+    if (h != NULL) {
+        h->first = ++h->next;
+    } else {
+        t->next++;
+    }
+    t->hole = tws__topic_next(t);
+}
+
+/* All that is held, and what its ids have promised. */
+static void tws__topic_forget(tws__topic *t, tws_event_id complete_from, tws__chores *c)
+{
+    tws__topic_break(t, c);
+    while (t->history != NULL && t->history->oldest != NULL) {
+        tws__history_drop_task(t->history, t->history->oldest, c);
+    }
+    t->floor = complete_from;
+    t->last_id = complete_from;
+    t->has_ids = !tws__event_id_none(complete_from);
+}
+
 TWS_API void tws_hub_detach(tws_hub_reader *r)
 {
     tws__chores c;
@@ -8559,6 +8552,7 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
     }
     if (upstream != NULL && t->readers == 0) {
         upstream->leave(upstream->context, tws__topic_user(t));
+        tws__topic_forget(t, tws__event_id(0, 0), &c); /* it ages; join brings it all */
     }
     tws__topic_tidy(t, &c);
     tws__shard_leave(s, &c);
@@ -8735,22 +8729,6 @@ TWS_API void tws_hub_batch_free(tws_hub_batch *b)
 
 /* -- upstream -- */
 
-/* Events between the newest and what comes next were lost on their way. The ring ends here, and an
- * index is left out, so that a reader who had caught up is behind all the same. */
-static void tws__topic_break(tws__topic *t, tws__chores *c)
-{
-    tws__history *h = t->history;
-    while (h != NULL && h->first < h->next) {
-        tws__history_pop(h, c);
-    }
-    if (h != NULL) {
-        h->first = ++h->next;
-    } else {
-        t->next++;
-    }
-    t->hole = tws__topic_next(t);
-}
-
 TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from)
 {
     tws__chores c;
@@ -8784,13 +8762,7 @@ TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete
     tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
     tws__topic *t = tws__shard_find(s, user_id, hash);
     if (t != NULL) {
-        tws__topic_break(t, &c);
-        while (t->history != NULL && t->history->oldest != NULL) {
-            tws__history_drop_task(t->history, t->history->oldest, &c);
-        }
-        t->floor = complete_from;
-        t->last_id = complete_from;
-        t->has_ids = !tws__event_id_none(complete_from);
+        tws__topic_forget(t, complete_from, &c);
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
     }
@@ -8894,23 +8866,18 @@ TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out)
 #define TWS__HUB_BUCKETS 8           /* of topics, in each shard at first */
 #define TWS__HUB_MAX_EVENTS (1u << 24) /* so that a ring's size is no worry */
 
-static uint32_t tws__or_default(uint32_t value, uint32_t otherwise)
-{
-    return value == 0 ? otherwise : value;
-}
-
 static void tws__hub_configure(tws_hub *hub, const tws_hub_desc *desc, uint32_t shards)
 {
     tws_hub_desc *d = &hub->desc;
     *d = *desc;
     d->shards = shards;
-    d->max_events = tws__or_default(d->max_events, 256);
+    d->max_events = tws__default(d->max_events, 256);
     d->max_events = d->max_events < TWS__HUB_MAX_EVENTS ? d->max_events : TWS__HUB_MAX_EVENTS;
-    d->max_bytes = tws__or_default(d->max_bytes, 256 * 1024);
-    d->max_age_s = tws__or_default(d->max_age_s, 3600);
+    d->max_bytes = tws__default(d->max_bytes, 256 * 1024);
+    d->max_age_s = tws__default(d->max_age_s, 3600);
     d->max_total_bytes = d->max_total_bytes == 0 ? 64 * 1024 * 1024 : d->max_total_bytes;
-    d->max_event_bytes = tws__or_default(d->max_event_bytes, 64 * 1024);
-    d->max_readers = tws__or_default(d->max_readers, 64);
+    d->max_event_bytes = tws__default(d->max_event_bytes, 64 * 1024);
+    d->max_readers = tws__default(d->max_readers, 64);
     if (d->max_bytes > d->max_total_bytes) {
         d->max_bytes = (uint32_t)d->max_total_bytes;
     }
@@ -8935,7 +8902,7 @@ static bool tws__shard_init(tws__shard *s, tws_hub *hub)
 
 TWS_API tws_status tws_hub_create(tws_hub **hub, const tws_hub_desc *desc)
 {
-    const uint32_t wanted = tws__or_default(desc->shards, 16);
+    const uint32_t wanted = tws__default(desc->shards, 16);
     uint32_t shards = 1;
     while (shards < wanted && shards < 4096) {
         shards *= 2;
@@ -9560,7 +9527,7 @@ static tws__redis_user **tws__redis_slot(const tws_redis *r, uint32_t hash)
 
 static tws__redis_user *tws__redis_find(const tws_redis *r, tws_str user_id)
 {
-    uint32_t hash = (uint32_t)tws__hub_hash(r->hash_key, user_id);
+    uint32_t hash = (uint32_t)tws__hash(r->hash_key, user_id);
     tws__redis_user *u = *tws__redis_slot(r, hash);
     while (u != NULL && (u->hash != hash || !tws_str_eq(tws__redis_user_id(u), user_id))) {
         u = u->chain;
@@ -9601,7 +9568,7 @@ static tws__redis_user *tws__redis_add(tws_redis *r, tws_str user_id)
     }
     tws__redis_list(&u->work);
     tws__redis_list(&u->idle);
-    u->hash = (uint32_t)tws__hub_hash(r->hash_key, user_id);
+    u->hash = (uint32_t)tws__hash(r->hash_key, user_id);
     u->len = (uint8_t)user_id.len;
     memcpy(u + 1, user_id.ptr, user_id.len);
     u->chain = *tws__redis_slot(r, u->hash);
@@ -11207,20 +11174,20 @@ TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out)
 
 static void tws__redis_configure(tws_redis_desc *d)
 {
-    d->max_users = tws__or_default(d->max_users, 131072);
-    d->max_event_bytes = tws__or_default(d->max_event_bytes, 64 * 1024);
+    d->max_users = tws__default(d->max_users, 131072);
+    d->max_event_bytes = tws__default(d->max_event_bytes, 64 * 1024);
     d->max_event_bytes = d->max_event_bytes > 1024 ? d->max_event_bytes : 1024;
-    d->load_events = tws__or_default(d->load_events, 256);
-    d->load_bytes = tws__or_default(d->load_bytes, 256 * 1024);
-    d->retain_events = tws__or_default(d->retain_events, 1000);
-    d->retain_s = tws__or_default(d->retain_s, 24 * 60 * 60);
-    d->max_publishes = tws__or_default(d->max_publishes, 4096);
-    d->max_publish_bytes = tws__or_default(d->max_publish_bytes, 8 * 1024 * 1024);
-    d->command_ms = tws__or_default(d->command_ms, 5000);
-    d->probe_ms = tws__or_default(d->probe_ms, 3000);
-    d->grace_ms = tws__or_default(d->grace_ms, 10 * 1000);
-    d->backoff_min_ms = tws__or_default(d->backoff_min_ms, 50);
-    d->backoff_max_ms = tws__or_default(d->backoff_max_ms, 5000);
+    d->load_events = tws__default(d->load_events, 256);
+    d->load_bytes = tws__default(d->load_bytes, 256 * 1024);
+    d->retain_events = tws__default(d->retain_events, 1000);
+    d->retain_s = tws__default(d->retain_s, 24 * 60 * 60);
+    d->max_publishes = tws__default(d->max_publishes, 4096);
+    d->max_publish_bytes = tws__default(d->max_publish_bytes, 8 * 1024 * 1024);
+    d->command_ms = tws__default(d->command_ms, 5000);
+    d->probe_ms = tws__default(d->probe_ms, 3000);
+    d->grace_ms = tws__default(d->grace_ms, 10 * 1000);
+    d->backoff_min_ms = tws__default(d->backoff_min_ms, 50);
+    d->backoff_max_ms = tws__default(d->backoff_max_ms, 5000);
     if (d->backoff_max_ms < d->backoff_min_ms) {
         d->backoff_max_ms = d->backoff_min_ms;
     }
@@ -11243,7 +11210,7 @@ static void tws__redis_name(tws_redis *r)
     static const char prefix[] = TWS__REDIS_PREFIX "probe:";
     uint8_t digest[TWS_SHA1_BYTES];
     const char *script = tws_redis_script();
-    uint64_t nonce = tws__hub_hash(r->hash_key, tws_str_c("probe"));
+    uint64_t nonce = tws__hash(r->hash_key, tws_str_c("probe"));
     tws_sha1(script, strlen(script), digest);
     tws__hex(digest, sizeof digest, r->sha);
     memcpy(digest, &nonce, sizeof nonce);
@@ -11257,7 +11224,7 @@ static void tws__redis_init(tws_redis *r, const tws_redis_desc *d, uint64_t now_
     r->url = *d->url;
     r->desc.url = NULL;
     memcpy(r->hash_key, d->seed, sizeof r->hash_key);
-    r->random = tws__hub_hash(r->hash_key, tws_str_c("jitter")) | 1;
+    r->random = tws__hash(r->hash_key, tws_str_c("jitter")) | 1;
     r->now_ms = now_ms;
     r->storing = TWS_REDIS_IS_READY;
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
@@ -11377,25 +11344,20 @@ enum {
 
 /* -- life -- */
 
-static uint32_t tws__or(uint32_t value, uint32_t fallback)
-{
-    return value == 0 ? fallback : value;
-}
-
 TWS_API void tws_conn_defaults(tws_conn_desc *d)
 {
-    d->max_head_bytes = tws__or(d->max_head_bytes, 16 * 1024);
-    d->max_body_bytes = tws__or(d->max_body_bytes, 64 * 1024);
-    d->max_message_bytes = tws__or(d->max_message_bytes, 64 * 1024);
-    d->max_frames = tws__or(d->max_frames, 1024);
-    d->max_output_bytes = tws__or(d->max_output_bytes, 64 * 1024);
-    d->head_ms = tws__or(d->head_ms, 10 * 1000);
-    d->body_ms = tws__or(d->body_ms, 10 * 1000);
-    d->idle_ms = tws__or(d->idle_ms, 75 * 1000);
-    d->heartbeat_ms = tws__or(d->heartbeat_ms, 25 * 1000);
-    d->answer_ms = tws__or(d->answer_ms, 10 * 1000);
-    d->stall_ms = tws__or(d->stall_ms, 30 * 1000);
-    d->close_ms = tws__or(d->close_ms, 5 * 1000);
+    d->max_head_bytes = tws__default(d->max_head_bytes, 16 * 1024);
+    d->max_body_bytes = tws__default(d->max_body_bytes, 64 * 1024);
+    d->max_message_bytes = tws__default(d->max_message_bytes, 64 * 1024);
+    d->max_frames = tws__default(d->max_frames, 1024);
+    d->max_output_bytes = tws__default(d->max_output_bytes, 64 * 1024);
+    d->head_ms = tws__default(d->head_ms, 10 * 1000);
+    d->body_ms = tws__default(d->body_ms, 10 * 1000);
+    d->idle_ms = tws__default(d->idle_ms, 75 * 1000);
+    d->heartbeat_ms = tws__default(d->heartbeat_ms, 25 * 1000);
+    d->answer_ms = tws__default(d->answer_ms, 10 * 1000);
+    d->stall_ms = tws__default(d->stall_ms, 30 * 1000);
+    d->close_ms = tws__default(d->close_ms, 5 * 1000);
 }
 
 TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_ms)
@@ -12243,11 +12205,6 @@ TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_eve
 static uint64_t tws__after(uint64_t at_ms, uint32_t ms)
 {
     return ms == TWS_OFF ? UINT64_MAX : at_ms + ms;
-}
-
-static uint64_t tws__min64(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
 }
 
 /* While output waits the ping would wait behind it: then the stall deadline watches alone. */
@@ -14229,8 +14186,8 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
     }
     s->desc = *desc;
     s->threads = tws__thread_count(desc->threads);
-    s->desc.receive_bytes = tws__or(desc->receive_bytes, 64 * 1024);
-    s->desc.drain_ms = desc->drain_ms == TWS_OFF ? 0 : tws__or(desc->drain_ms, 10 * 1000);
+    s->desc.receive_bytes = tws__default(desc->receive_bytes, 64 * 1024);
+    s->desc.drain_ms = desc->drain_ms == TWS_OFF ? 0 : tws__default(desc->drain_ms, 10 * 1000);
     s->desc.limits.allocator = desc->allocator;
     tws_conn_defaults(&s->desc.limits);
     uint64_t files = tws__min64(tws_sys_max_files(), 0x7fffffffu);
@@ -14672,6 +14629,10 @@ TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, c
     tws_json_write_member(&b, "code", tws_str_c(word));
     tws_json_write_member(&b, "message", tws_str_c(message));
     tws_buf_c(&b, "}}");
+    if (b.status != TWS_OK) { /* longer than any of ours: a host's */
+        tws_peer_respond_error(p, status, head, "internal", "the reason is too long to tell");
+        return;
+    }
     tws_buf_fixed(&h, lines, sizeof lines - 1);
     tws_buf_c(&h, head == NULL ? "" : head);
     if (status == 401) {
@@ -14912,11 +14873,6 @@ static const tws__refusal *tws__refusal_of(const char *word)
 }
 
 /* -- small things -- */
-
-static uint32_t tws__default(uint32_t value, uint32_t fallback)
-{
-    return value == 0 ? fallback : value;
-}
 
 static tws__seat *tws__seat_of(tws_task_server *ts, const tws_peer *p)
 {
@@ -15345,15 +15301,24 @@ static const char *tws__event_fault(tws_status status)
     }
 }
 
+/* Without the white space around it, RFC 8259 2. */
+static tws_str tws__trim_json(tws_str s)
+{
+    while (s.len != 0 && strchr(" \t\r\n", s.ptr[0]) != NULL && s.ptr[0] != '\0') {
+        s = tws_str_from(s, 1);
+    }
+    while (s.len != 0 && strchr(" \t\r\n", s.ptr[s.len - 1]) != NULL && s.ptr[s.len - 1] != '\0') {
+        s.len--;
+    }
+    return s;
+}
+
 /* The next event of a body: the whole of it, or in NDJSON the next line that is not blank. */
 static bool tws__next_event(const tws__session *s, tws_str *rest, uint64_t *number, tws_str *json)
 {
     while (rest->len != 0 || (!s->ndjson && *number == 0)) {
         size_t end = s->ndjson ? tws_str_find(*rest, '\n') : rest->len;
-        *json = tws_str_trim(tws_str_of(rest->ptr, end));
-        if (s->ndjson && json->len != 0 && json->ptr[json->len - 1] == '\r') {
-            *json = tws_str_trim(tws_str_of(json->ptr, json->len - 1));
-        }
+        *json = tws__trim_json(tws_str_of(rest->ptr, end));
         *rest = tws_str_from(*rest, end + 1);
         (*number)++;
         if (json->len != 0 || !s->ndjson) {

@@ -69,8 +69,12 @@ static void fail(tws_peer *p, const tws_http_request *r, void *context)
 {
     (void)context;
     int status = (int)strtol(tws_peer_param(p, 0).ptr, NULL, 10);
+    char story[600];
     (void)r;
-    tws_peer_respond_error(p, status, "X-A: b\r\n", "internal", "so it is");
+    memset(story, 'z', sizeof story);
+    story[sizeof story - 1] = '\0';
+    tws_peer_respond_error(p, status, "X-A: b\r\n", "internal",
+                           status == 502 ? story : "so it is");
 }
 
 static void on_close(tws_peer *p, uint16_t code, tws_str reason)
@@ -367,6 +371,9 @@ TEST("requests find their route, and what there is none for is told what there i
         {"GET", "/fail/503", NULL, 503, "{\"error\":{\"code\":\"internal\",", "Retry-After", "1"},
         {"GET", "/fail/429", NULL, 429, "{\"error\":{\"code\":\"internal\",", "Retry-After", "1"},
         {"GET", "/fail/500", NULL, 500, "{\"error\":{\"code\":\"internal\",", "X-A", "b"},
+        {"GET", "/fail/502", NULL, 502,
+         "{\"error\":{\"code\":\"internal\",\"message\":\"the reason is too long to tell\"}}",
+         "X-A", "b"},
     };
     site s;
     peer p;

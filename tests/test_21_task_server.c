@@ -591,7 +591,8 @@ TEST("events arrive live, byte for byte, from C and over HTTP, for every reader 
     CHECK_TEXT(&a, task(first, data));
     CHECK_TEXT(&b, task(first, data));
     CHECK_EQ(
-        ask(&worker, &s, "POST", TASKS "2", bearer(token("w", 100, "publish")), "  {\"n\":2} "),
+        ask(&worker, &s, "POST", TASKS "2", bearer(token("w", 100, "publish")),
+            "\r\n {\"n\":2}\t\r\n"),
         202);
     const char *id = text("%.*s", (int)json(tws_buf_view(&worker.body), "id").len,
                           json(tws_buf_view(&worker.body), "id").ptr);
