@@ -1118,11 +1118,15 @@ TWS_API void tws_event_unref(tws_event *e);
  * (TWS_ERR_NOT_FOUND), and nothing is kept: at the next join all of the past is fed again.
  *
  * Joined again without having left: a reader's `since` is beyond the newest id here, for it comes
- * from another server. Feed what is new, then say tws_hub_loaded: until then that reader waits. */
+ * from another server. Feed what is new, then say tws_hub_loaded: until then that reader waits.
+ *
+ * Reload: the total budget took the past from a user who has readers, and one of them wants it. Say
+ * tws_hub_forget, feed all of it again, then say tws_hub_loaded: until then all of them wait. */
 typedef struct tws_hub_upstream {
     void *context;
     void (*join)(void *context, tws_str user_id);  /* the first reader has come; or see above */
     void (*leave)(void *context, tws_str user_id); /* the last one has gone */
+    void (*reload)(void *context, tws_str user_id);
 } tws_hub_upstream;
 
 /* The caps hold whenever no publish is under way, and count what an event takes in memory. Over one
@@ -1253,7 +1257,7 @@ TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in);
  *          tws_hub_snapshot_free. NULL when there are none.
  * last_id  [out] the topic's newest id, 0-0 when it has none.
  * errors   TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id), TWS_ERR_UNAVAILABLE: with an upstream, a
- *          user without readers is not known here, nor one that is loading: attach and gather. */
+ *          user without readers is not known here, nor one whose past is not: attach and gather. */
 TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_ms,
                                     tws_event ***events, size_t *count, tws_event_id *last_id);
 TWS_API void tws_hub_snapshot_free(tws_hub *hub, tws_event **events, size_t count);
@@ -7621,6 +7625,7 @@ typedef struct tws__topic {
     uint32_t readers;
     bool has_ids;         /* an event has had one */
     bool loading;         /* an upstream has joined it and not said that it is loaded */
+    bool thin;            /* the total budget took what an upstream had loaded */
     uint8_t user_len;     /* the user id follows */
 } tws__topic;
 
@@ -8326,6 +8331,7 @@ static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms)
     bool drop = s->oldest != NULL && s->oldest->published_ms <= then_ms;
     if (drop) {
         tws__topic *t = s->oldest->topic;
+        t->thin = then_ms == UINT64_MAX && s->hub->desc.upstream != NULL;
         tws__topic_close_history(t, &c);
         tws__topic_tidy(t, &c);
     }
@@ -8527,6 +8533,7 @@ static void tws__topic_forget(tws__topic *t, tws_event_id complete_from, tws__ch
     t->floor = complete_from;
     t->last_id = complete_from;
     t->has_ids = !tws__event_id_none(complete_from);
+    t->thin = false;
 }
 
 TWS_API void tws_hub_detach(tws_hub_reader *r)
@@ -8662,6 +8669,26 @@ static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws
     b->more = b->next < end;
 }
 
+/* Would it be given less than upstream has? A caught-up reader, and one that resumes from where all
+ * is here, would not. */
+static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
+{
+    switch (r->state) {
+    case TWS__READER_NEW: return true;
+    case TWS__READER_SINCE:
+    case TWS__READER_AHEAD: return tws_event_id_compare(r->since, t->floor) < 0;
+    default: return r->position < r->snapshot_until || r->position < tws__topic_first(t);
+    }
+}
+
+static void tws__topic_reload(tws__topic *t)
+{
+    const tws_hub_upstream *up = t->shard->hub->desc.upstream;
+    t->thin = false;
+    t->loading = true;
+    up->reload(up->context, tws__topic_user(t));
+}
+
 static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
 {
     if (r->state != TWS__READER_SNAPSHOT && r->state != TWS__READER_STEPS) {
@@ -8696,6 +8723,9 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
     b->next = r->position;
     b->snapshot_until = r->snapshot_until;
     TWS__LOCK(&t->shard->lock);
+    if (t->thin && tws__reader_wants_past(r, t)) {
+        tws__topic_reload(t);
+    }
     if (!t->loading) {
         tws__reader_gather(r, t, b);
     }
@@ -8808,7 +8838,7 @@ TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_
     tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
     const tws__topic *t = tws__shard_find(s, user_id, hash);
     const tws__history *h = t == NULL ? NULL : t->history;
-    if (hub->desc.upstream != NULL && (t == NULL || t->readers == 0 || t->loading)) {
+    if (hub->desc.upstream != NULL && (t == NULL || t->readers == 0 || t->loading || t->thin)) {
         status = TWS_ERR_UNAVAILABLE;
     } else if (h != NULL && h->tasks > 0 && !tws__history_expired(h, &hub->desc, now_ms)) {
         status = tws__history_snapshot(h, hub->desc.allocator, events, count);
@@ -15471,7 +15501,7 @@ static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
  * thread 0; what the session hears goes into the hub by the same function as every other event. */
 #ifndef TASKWS_NO_REDIS
 
-enum { TWS__ORDER_JOIN, TWS__ORDER_LEAVE, TWS__ORDER_PUBLISH };
+enum { TWS__ORDER_JOIN, TWS__ORDER_LEAVE, TWS__ORDER_RELOAD, TWS__ORDER_PUBLISH };
 
 typedef struct tws__order {
     struct tws__order *next;
@@ -15581,6 +15611,12 @@ static void tws__upstream_leave(void *context, tws_str user)
 {
     tws__upstream *up = (tws__upstream *)context;
     tws__upstream_order(up, TWS__ORDER_LEAVE, user, tws_str_of(NULL, 0), tws_str_of(NULL, 0), 0);
+}
+
+static void tws__upstream_reload(void *context, tws_str user)
+{
+    tws__upstream *up = (tws__upstream *)context;
+    tws__upstream_order(up, TWS__ORDER_RELOAD, user, tws_str_of(NULL, 0), tws_str_of(NULL, 0), 0);
 }
 
 static tws_redis_state tws__upstream_state(const tws__upstream *up)
@@ -15762,6 +15798,9 @@ static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
         tws_redis_drop(up->session, user);
     } else if (o->kind == TWS__ORDER_JOIN) {
         tws_redis_want(up->session, user);
+    } else if (o->kind == TWS__ORDER_RELOAD) {
+        tws_redis_reload(up->session, user);
+        tws_redis_want(up->session, user); /* again: to be told LOADED */
     } else {
         tws_status status = tws_redis_publish(up->session, user, json, key, o->ticket);
         if (status != TWS_OK) {
@@ -16183,6 +16222,7 @@ static const tws_hub_upstream *tws__upstream_seam(tws__upstream *up, tws_hub_ups
     }
     seam->context = up;
     seam->join = tws__upstream_join;
+    seam->reload = tws__upstream_reload;
     seam->leave = tws__upstream_leave;
     return seam;
 }

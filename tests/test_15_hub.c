@@ -1357,14 +1357,25 @@ static void script_leave(void *context, tws_str user_id)
     script_note(context, '-', user_id);
 }
 
-static tws_hub *hub_upstream(script *s)
+static void script_reload(void *context, tws_str user_id)
+{
+    script_note(context, '*', user_id);
+}
+
+static tws_hub *hub_upstream_of(script *s, uint64_t max_total_bytes)
 {
     tws_hub_desc d = hub_desc();
-    tws_hub_upstream up = {s, script_join, script_leave};
+    tws_hub_upstream up = {s, script_join, script_leave, script_reload};
     memset(s, 0, sizeof *s);
     d.upstream = &up; /* it is copied */
     d.now_ms = NOW;
+    d.max_total_bytes = max_total_bytes;
     return hub_make(&d);
+}
+
+static tws_hub *hub_upstream(script *s)
+{
+    return hub_upstream_of(s, 0);
 }
 
 static tws_status feed(tws_hub *hub, uint64_t id, const char *task, int n)
@@ -1664,6 +1675,58 @@ TEST("events lost upstream are a reset to every reader, caught up or not")
         tws_hub_inbox_free(in);
         tws_hub_free(hub);
     }
+}
+
+TEST("what the total budget took from a user with readers is read again for who wants it")
+{
+    script s;
+    tws_hub *hub = hub_upstream_of(&s, 4096);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader live, other, snapshot, resumed;
+    tws_event **events;
+    tws_event_id last, three = id_of(3, 0);
+    size_t count;
+    CHECK_EQ(tws_hub_attach(in, &live, tws_str_c("1"), NULL), TWS_OK);
+    feed(hub, 1, "a", 1);
+    feed(hub, 2, "b", 2);
+    feed(hub, 3, "a", 3);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&live), "start 2 3");
+    CHECK_EQ(tws_hub_attach(in, &other, tws_str_c("2"), NULL), TWS_OK);
+    tws_hub_loaded(hub, tws_str_c("2"), id_of(0, 0));
+    for (uint64_t n = 1; n < 100; n++) {
+        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
+    }
+    CHECK_TEXT(s.text, "+1 +2");
+    CHECK_EQ(feed(hub, 4, "c", 4), TWS_OK); /* who was given the past misses nothing */
+    CHECK_TEXT(drain(&live), "4");
+    CHECK_EQ(tws_hub_attach(in, &resumed, tws_str_c("1"), &three), TWS_OK);
+    CHECK_TEXT(drain(&resumed), "start resumed 4");
+    CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last),
+             TWS_ERR_UNAVAILABLE);
+    CHECK_TEXT(s.text, "+1 +2");
+    CHECK_EQ(tws_hub_attach(in, &snapshot, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_TEXT(drain(&snapshot), ""); /* not "4" alone */
+    CHECK_TEXT(drain(&snapshot), "");
+    CHECK_TEXT(s.text, "+1 +2 *1");
+    tws_hub_forget(hub, tws_str_c("1"), id_of(0, 0));
+    for (int n = 1; n <= 4; n++) {
+        CHECK_EQ(feed(hub, (uint64_t)n, n == 2 ? "b" : n == 4 ? "c" : "a", n), TWS_OK);
+    }
+    CHECK_TEXT(drain(&snapshot), "");
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&snapshot), "start 2 3 4");
+    CHECK_TEXT(drain(&live), "position_gone 2 3 4");
+    CHECK_TEXT(drain(&resumed), "position_gone 2 3 4");
+    CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last), TWS_OK);
+    CHECK_EQ(count, 3);
+    tws_hub_snapshot_free(hub, events, count);
+    tws_hub_detach(&live);
+    tws_hub_detach(&other);
+    tws_hub_detach(&resumed);
+    tws_hub_detach(&snapshot);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
 }
 
 /* -- memory that runs out -- */

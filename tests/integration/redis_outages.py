@@ -652,6 +652,28 @@ async def _(user):
                     assert client.messages[0]['resumed']
 
 
+@test('what the memory for all users has no room for is read again from Redis, not left out')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server, Client(server, user) as first:
+        await first.connected()
+        ids = [redis.publish(user, {'task_id': t}) for t in 'abac']
+        await first.told(4)
+        async with contextlib.AsyncExitStack() as stack:
+            others = [await stack.enter_async_context(Client(server, f'{user}-{n}')) for n in range(80)]
+            for n, other in enumerate(others):  # a MiB each, of 64 in all
+                await other.connected()
+                for _ in range(17):
+                    redis.publish(f'{user}-{n}', {'task_id': 'big', 'text': 'x' * 60000})
+                await other.told(17)
+            async with Client(server, user) as second:
+                await second.told(3)
+                assert [m['id'] for m in second.tasks] == ids[1:], second.messages
+            answer = await server.request('GET', TASKS + user, bearer=token(user))
+            assert [t['task_id'] for t in answer.json['tasks']] == ['b', 'a', 'c'], answer.body
+        await first.told(7)
+        assert [m['type'] for m in first.messages[5:]] == ['reset'] + 3 * ['task'], first.messages
+
+
 # -- outages ------------------------------------------------------------------------------
 
 
