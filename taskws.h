@@ -2734,69 +2734,83 @@ TWS_API size_t tws_base64url_encode(const void *data, size_t len, char *out)
 
 /* -- decoding -- */
 
-/* All ones if c is one of first..last, else zero. */
-static uint32_t tws__base64_mask(uint32_t c, char first, char last)
+/* Eight characters at a time, the first one in a word's highest byte. No branch and no look-up
+ * depends on a character: random text would mispredict the one, and a key be betrayed by either. */
+
+#define TWS__BYTES(n) (UINT64_C(0x0101010101010101) * (n))
+
+/* 0xff in each byte of x, all of them below 128, that is one of first..last. */
+static uint64_t tws__base64_among(uint64_t x, char first, char last)
 {
-    return 0u - (uint32_t)(c - (uint8_t)first <= (uint32_t)(last - first));
+    uint64_t from = x + TWS__BYTES(128u - (uint8_t)first);
+    uint64_t beyond = x + TWS__BYTES(127u - (uint8_t)last);
+    return ((from & ~beyond & TWS__BYTES(0x80)) >> 7) * 0xff;
 }
 
-/* A character's digit; above 63 for one that is none. No branch and no look-up depends on the
- * character: random text would mispredict the one, and a key be betrayed by either. */
-static uint32_t tws__base64_digit(const char *alphabet, char character)
+static uint64_t tws__base64_load(const uint8_t text[8])
 {
-    uint32_t c = (uint8_t)character;
-    uint32_t plus_one = 0;
-    plus_one |= tws__base64_mask(c, 'A', 'Z') & (c - 'A' + 1);
-    plus_one |= tws__base64_mask(c, 'a', 'z') & (c - 'a' + 27);
-    plus_one |= tws__base64_mask(c, '0', '9') & (c - '0' + 53);
-    plus_one |= tws__base64_mask(c, alphabet[62], alphabet[62]) & 63;
-    plus_one |= tws__base64_mask(c, alphabet[63], alphabet[63]) & 64;
-    return plus_one - 1;
+    return (uint64_t)tws__load_be32(text) << 32 | tws__load_be32(text + 4);
 }
 
-/* Reads n digits, 2..4, as 24 bits with zeros behind. False if one is none. */
-static bool tws__base64_group(const char *alphabet, const char *text, size_t n, uint32_t *bits)
+/* The 48 bits of eight digits. False if a character is none. No byte carries into the next one. */
+static bool tws__base64_digits(const char *alphabet, const char text[8], uint64_t *bits)
 {
-    uint32_t seen = 0;
-    *bits = 0;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t digit = tws__base64_digit(alphabet, text[i]);
-        *bits |= digit << (18 - 6 * i);
-        seen |= digit;
-    }
-    return seen < 64;
+    const uint64_t word = tws__base64_load((const uint8_t *)text);
+    const uint64_t x = word & TWS__BYTES(0x7f);
+    const uint64_t upper = tws__base64_among(x, 'A', 'Z');
+    const uint64_t lower = tws__base64_among(x, 'a', 'z');
+    const uint64_t number = tws__base64_among(x, '0', '9');
+    const uint64_t plus = tws__base64_among(x, alphabet[62], alphabet[62]);
+    const uint64_t slash = tws__base64_among(x, alphabet[63], alphabet[63]);
+    uint64_t digit = ((upper | lower | number) & x) + (number & TWS__BYTES(52 - '0'));
+    digit -= (upper & TWS__BYTES('A')) | (lower & TWS__BYTES('a' - 26));
+    digit |= (plus & TWS__BYTES(62)) | (slash & TWS__BYTES(63));
+    const uint64_t low_byte = UINT64_C(0x00ff00ff00ff00ff);
+    const uint64_t low_half = UINT64_C(0x0000ffff0000ffff);
+    digit = (digit >> 8 & low_byte) << 6 | (digit & low_byte);
+    digit = (digit >> 16 & low_half) << 12 | (digit & low_half);
+    *bits = digit >> 32 << 24 | (digit & 0xffffff);
+    return x == word && (upper | lower | number | plus | slash) == UINT64_MAX;
 }
 
-/* Without padding. out may be where the text stands: no group is written before it is read. */
+static void tws__base64_store(uint64_t bits, uint8_t *out)
+{
+    out[0] = (uint8_t)(bits >> 40);
+    out[1] = (uint8_t)(bits >> 32);
+    out[2] = (uint8_t)(bits >> 24);
+    out[3] = (uint8_t)(bits >> 16);
+    out[4] = (uint8_t)(bits >> 8);
+    out[5] = (uint8_t)bits;
+}
+
+/* Without padding. out may be where the text stands: nothing is written before it is read. */
 static tws_status tws__base64_read(const char *alphabet, tws_str text, uint8_t *out, size_t cap,
                                    size_t *out_len)
 {
-    size_t tail = text.len % 4;
-    size_t bytes = text.len / 4 * 3 + (tail > 0 ? tail - 1 : 0);
-    uint32_t bits;
-    if (tail == 1) {
+    const size_t bytes = text.len / 4 * 3 + (text.len % 4 > 0 ? text.len % 4 - 1 : 0);
+    size_t rest = bytes;
+    uint64_t bits;
+    if (text.len % 4 == 1) {
         return TWS_ERR_SYNTAX; /* six bits are no byte */
     }
     if (bytes > cap) {
         return TWS_ERR_LIMIT;
     }
-    for (; text.len >= 4; text.ptr += 4, text.len -= 4) {
-        if (!tws__base64_group(alphabet, text.ptr, 4, &bits)) {
+    for (; text.len >= 8; text = tws_str_from(text, 8), out += 6, rest -= 6) {
+        if (!tws__base64_digits(alphabet, text.ptr, &bits)) {
             return TWS_ERR_SYNTAX;
         }
-        *out++ = (uint8_t)(bits >> 16);
-        *out++ = (uint8_t)(bits >> 8);
-        *out++ = (uint8_t)bits;
+        tws__base64_store(bits, out);
     }
-    if (tail > 0) {
-        uint32_t unused = tail == 2 ? 0xffff : 0xff;
-        if (!tws__base64_group(alphabet, text.ptr, tail, &bits) || (bits & unused) != 0) {
+    if (text.len > 0) {
+        char last[8] = {'A', 'A', 'A', 'A', 'A', 'A', 'A', 'A'}; /* zeros */
+        memcpy(last, text.ptr, text.len);
+        if (!tws__base64_digits(alphabet, last, &bits) || bits << (16 + 8 * rest) != 0) {
             return TWS_ERR_SYNTAX;
         }
-        *out++ = (uint8_t)(bits >> 16);
-        if (tail == 3) {
-            *out = (uint8_t)(bits >> 8);
-        }
+        uint8_t end[6];
+        tws__base64_store(bits, end);
+        memcpy(out, end, rest);
     }
     *out_len = bytes;
     return TWS_OK;
