@@ -68,6 +68,7 @@
  *     TASKWS_NO_JWT           without sections 10, 14 and 21
  *     TASKWS_NO_REDIS         without sections 11 and 16
  *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
+ *     TASKWS_NO_SIMD          without the processor's own instructions (for SHA-256)
  *     TASKWS_POLL             poll(2) where epoll would be chosen
  *     TWS_ASSERT(x)           what to do about a mistake of the caller's; assert(x)
  *
@@ -1995,6 +1996,13 @@ typedef pthread_mutex_t tws__mutex;
 #define TWS__UNLOCK(m) ((void)pthread_mutex_unlock(m))
 #endif
 
+/* x86's SHA instructions: compiled in where the compiler can, used where the processor can. */
+#if !defined(TASKWS_NO_SIMD) && defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+#include <cpuid.h>
+#include <immintrin.h>
+#define TWS__SHA_INSTRUCTIONS __attribute__((target("sha,ssse3,sse4.1")))
+#endif
+
 /* == 2. status, alloc: error model, one allocator hook ====================================
  * Sizes are handed back on release, so that an allocator need not remember them. */
 
@@ -2066,6 +2074,11 @@ static size_t tws__max(size_t a, size_t b)
 static uint64_t tws__min64(uint64_t a, uint64_t b)
 {
     return a < b ? a : b;
+}
+
+static uint32_t tws__load_be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
 /* What a desc says, or the default where it says 0. */
@@ -2387,11 +2400,6 @@ static uint32_t tws__rotate_right(uint32_t x, unsigned n)
     return x >> n | x << (32 - n);
 }
 
-static uint32_t tws__load_be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
 static void tws__store_be32(uint8_t *p, uint32_t x)
 {
     p[0] = (uint8_t)(x >> 24);
@@ -2559,7 +2567,7 @@ static void tws__sha256_rounds(uint32_t state[8], const uint32_t word[64])
     }
 }
 
-static void tws__sha256_blocks(uint32_t state[8], const uint8_t *p, size_t blocks)
+static void tws__sha256_portable(uint32_t state[8], const uint8_t *p, size_t blocks)
 {
     uint32_t word[64];
     for (; blocks > 0; blocks--, p += TWS__SHA_BLOCK) {
@@ -2567,6 +2575,106 @@ static void tws__sha256_blocks(uint32_t state[8], const uint8_t *p, size_t block
         tws__sha256_rounds(state, word);
     }
     tws_wipe(word, sizeof word); /* of HMAC's first block, this is the key */
+}
+
+#ifdef TWS__SHA_INSTRUCTIONS
+
+static bool tws__sha256_ask_processor(void)
+{
+    const uint32_t basic = bit_SSSE3 | bit_SSE4_1;
+    uint32_t a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & basic) == basic &&
+           __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_SHA) != 0;
+}
+
+/* Asked once, for under a hypervisor the question is slow; two threads at once get one answer. */
+static bool tws__sha256_has_instructions(void)
+{
+    static uint32_t answer; /* 0: not asked yet, 1: no, 2: yes */
+    uint32_t known = TWS__LOAD(&answer);
+    if (known == 0) {
+        known = tws__sha256_ask_processor() ? 2 : 1;
+        TWS__STORE(&answer, known);
+    }
+    return known == 2;
+}
+
+/* Four rounds with the words w. The instruction wants a, b, e, f in one register, a the highest,
+ * and c, d, g, h in another. */
+static inline TWS__SHA_INSTRUCTIONS void tws__sha256_four(__m128i *abef, __m128i *cdgh, __m128i w,
+                                                          const uint32_t *k)
+{
+    __m128i sum = _mm_add_epi32(w, _mm_loadu_si128((const __m128i *)(const void *)k));
+    *cdgh = _mm_sha256rnds2_epu32(*cdgh, *abef, sum);
+    *abef = _mm_sha256rnds2_epu32(*abef, *cdgh, _mm_shuffle_epi32(sum, 0x0e));
+}
+
+/* The four words that come after a, b, c, d. */
+static inline TWS__SHA_INSTRUCTIONS __m128i tws__sha256_next(__m128i a, __m128i b, __m128i c,
+                                                             __m128i d)
+{
+    __m128i sum = _mm_add_epi32(_mm_sha256msg1_epu32(a, b), _mm_alignr_epi8(d, c, 4));
+    return _mm_sha256msg2_epu32(sum, d);
+}
+
+static inline TWS__SHA_INSTRUCTIONS __m128i tws__sha256_load(const uint8_t *p)
+{
+    const __m128i big_endian = _mm_set_epi8(12, 13, 14, 15, 8, 9, 10, 11, 4, 5, 6, 7, 0, 1, 2, 3);
+    return _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), big_endian);
+}
+
+static TWS__SHA_INSTRUCTIONS void tws__sha256_fast(uint32_t state[8], const uint8_t *p,
+                                                   size_t blocks)
+{
+    __m128i *const at = (__m128i *)(void *)state;
+    __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128(at), 0xb1);
+    __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128(at + 1), 0x1b);
+    __m128i abef = _mm_alignr_epi8(cdab, efgh, 8);
+    __m128i cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
+    for (; blocks > 0; blocks--, p += TWS__SHA_BLOCK) {
+        const __m128i abef_before = abef, cdgh_before = cdgh;
+        __m128i a = tws__sha256_load(p), b = tws__sha256_load(p + 16);
+        __m128i c = tws__sha256_load(p + 32), d = tws__sha256_load(p + 48);
+        for (const uint32_t *k = tws__sha256_k; k < tws__sha256_k + 64; k += 16) {
+            tws__sha256_four(&abef, &cdgh, a, k);
+            a = tws__sha256_next(a, b, c, d);
+            tws__sha256_four(&abef, &cdgh, b, k + 4);
+            b = tws__sha256_next(b, c, d, a);
+            tws__sha256_four(&abef, &cdgh, c, k + 8);
+            c = tws__sha256_next(c, d, a, b);
+            tws__sha256_four(&abef, &cdgh, d, k + 12);
+            d = tws__sha256_next(d, a, b, c);
+        }
+        abef = _mm_add_epi32(abef, abef_before);
+        cdgh = _mm_add_epi32(cdgh, cdgh_before);
+    }
+    __m128i feba = _mm_shuffle_epi32(abef, 0x1b);
+    __m128i ghcd = _mm_shuffle_epi32(cdgh, 0xb1);
+    _mm_storeu_si128(at, _mm_blend_epi16(feba, ghcd, 0xf0));
+    _mm_storeu_si128(at + 1, _mm_alignr_epi8(ghcd, feba, 8));
+}
+
+#else
+
+static bool tws__sha256_has_instructions(void)
+{
+    return false;
+}
+
+static void tws__sha256_fast(uint32_t state[8], const uint8_t *p, size_t blocks)
+{
+    tws__sha256_portable(state, p, blocks);
+}
+
+#endif
+
+static void tws__sha256_blocks(uint32_t state[8], const uint8_t *p, size_t blocks)
+{
+    if (tws__sha256_has_instructions()) {
+        tws__sha256_fast(state, p, blocks);
+    } else {
+        tws__sha256_portable(state, p, blocks);
+    }
 }
 
 TWS_API void tws_sha256_init(tws_sha256 *h)

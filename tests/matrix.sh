@@ -84,6 +84,10 @@ while [ $set_number -lt 64 ]; do
     try "the flags$defines" alone $defines
 done
 
+for cc in gcc clang; do
+    try "$cc without the processor's own instructions" alone -DTASKWS_NO_SIMD
+done
+
 if grep -q 'ifdef TASKWS_OPENSSL' taskws.h; then
     cc=gcc cxx=g++
     try 'TLS as C' compile implementation c -DTASKWS_OPENSSL

@@ -255,6 +255,26 @@ TEST("an empty key and an empty message may be NULL")
     check_hex(digest, sizeof digest, digests[0].sha1);
 }
 
+TEST("the processor's instructions, where it has them, and plain C agree on any blocks")
+{
+    uint8_t bytes[7 * TWS__SHA_BLOCK];
+    uint32_t random = 1;
+    for (int round = 0; round < 1000; round++) {
+        uint32_t fast[8], plain[8];
+        size_t blocks = (size_t)round % 8;
+        for (size_t i = 0; i < sizeof bytes; i++) {
+            random = random * 1664525 + 1013904223;
+            bytes[i] = (uint8_t)(random >> 24);
+        }
+        memcpy(fast, bytes + 5, sizeof fast);
+        memcpy(plain, fast, sizeof plain);
+        const uint8_t *p = test_exact(bytes, blocks * TWS__SHA_BLOCK);
+        tws__sha256_blocks(fast, p, blocks);
+        tws__sha256_portable(plain, p, blocks);
+        CHECK_MEM(fast, sizeof fast, plain, sizeof plain);
+    }
+}
+
 /* -- secrets -- */
 
 TEST("secrets are equal only where every bit of every byte is")
