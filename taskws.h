@@ -642,6 +642,7 @@ typedef enum tws_ws_type {
 typedef struct tws_ws_event {
     tws_ws_type type;
     tws_ws_opcode opcode; /* DATA: TEXT or BINARY, of the message */
+    bool compressed;      /* DATA: the message had RSV1, and its text is not judged: RFC 7692 6 */
     bool first;           /* DATA: the message begins here */
     bool last;            /* DATA: the message is complete with this piece */
     uint16_t code;        /* CLOSE, ERROR */
@@ -668,6 +669,8 @@ typedef struct tws_ws_decoder {
 
 TWS_API void tws_ws_init(tws_ws_decoder *d, tws_ws_role role, uint32_t max_message,
                          uint32_t max_frames);
+/* permessage-deflate was agreed on: a message may say by RSV1 that it is compressed. */
+TWS_API void tws_ws_allow_compressed(tws_ws_decoder *d);
 
 /* Decode the next event from data.
  *
@@ -4903,7 +4906,7 @@ typedef struct tws__ws_rule {
 
 static const tws__ws_rule tws__ws_rules[] = {
     {0, NULL},
-    {1002, "a reserved bit is set, and no extension was agreed on"}, /* RFC 6455 5.2 */
+    {1002, "a reserved bit is set that no extension uses there"},    /* RFC 6455 5.2, 7692 6 */
     {1002, "a reserved opcode"},                                     /* 5.2 */
     {1002, "a continuation of nothing"},                             /* 5.4 */
     {1002, "a new message inside an unfinished one"},                /* 5.4 */
@@ -4926,6 +4929,8 @@ static const tws__ws_rule tws__ws_rules[] = {
 #define TWS__WS_OPEN 2u   /* a message has begun and not ended */
 #define TWS__WS_BEGUN 4u  /* and has given an event */
 #define TWS__WS_CLOSED 8u /* a close frame has come */
+#define TWS__WS_PACKED 16u /* the message is compressed */
+#define TWS__WS_MAY_PACK 32u /* messages may be, as long as the connection lasts */
 
 typedef struct tws__ws_frame {
     uint64_t payload;
@@ -4933,6 +4938,7 @@ typedef struct tws__ws_frame {
     uint32_t mask;
     uint8_t opcode;
     bool fin;
+    bool packed;
 } tws__ws_frame;
 
 TWS_API void tws_ws_init(tws_ws_decoder *d, tws_ws_role role, uint32_t max_message,
@@ -4942,6 +4948,11 @@ TWS_API void tws_ws_init(tws_ws_decoder *d, tws_ws_role role, uint32_t max_messa
     d->role = (uint8_t)role;
     d->max_message = max_message;
     d->max_frames = max_frames;
+}
+
+TWS_API void tws_ws_allow_compressed(tws_ws_decoder *d)
+{
+    d->flags |= TWS__WS_MAY_PACK;
 }
 
 TWS_API bool tws_ws_code_valid(uint16_t code)
@@ -4971,7 +4982,9 @@ static tws__ws_fault tws__ws_judge_first(const tws_ws_decoder *d, unsigned byte)
     const unsigned known = 0x0707; /* opcodes 0-2 and 8-10 */
     const unsigned opcode = byte & 15u;
     const bool open = (d->flags & TWS__WS_OPEN) != 0;
-    if ((byte & 0x70u) != 0) {
+    const bool begins = opcode == TWS_WS_TEXT || opcode == TWS_WS_BINARY;
+    const bool may_pack = begins && (d->flags & TWS__WS_MAY_PACK) != 0;
+    if ((byte & (may_pack ? 0x30u : 0x70u)) != 0) {
         return TWS__WS_RESERVED_BIT;
     }
     if ((known >> opcode & 1u) == 0) {
@@ -5038,6 +5051,7 @@ static tws__ws_fault tws__ws_read_header(const tws_ws_decoder *d, const uint8_t 
         return fault;
     }
     f->fin = p[0] >= 0x80;
+    f->packed = (p[0] & 0x40u) != 0;
     f->opcode = p[0] & 15u;
     f->payload = p[1] & 0x7fu;
     fault = tws__ws_judge_second(d, f->opcode, p[1]);
@@ -5110,7 +5124,8 @@ static void tws__ws_begin(tws_ws_decoder *d, const tws__ws_frame *f)
 {
     if (f->opcode != TWS_WS_CONTINUATION) {
         d->opcode = f->opcode;
-        d->flags = TWS__WS_OPEN;
+        d->flags |= TWS__WS_OPEN;
+        d->flags |= f->packed ? TWS__WS_PACKED : 0u;
     }
     d->flags |= f->fin ? TWS__WS_FIN : 0u;
     d->frame_left = f->payload;
@@ -5145,7 +5160,7 @@ static bool tws__ws_text(tws_ws_decoder *d, const uint8_t *p, size_t n, uint64_t
 /* The message is complete, and with it its text: the next one has limits of its own. */
 static void tws__ws_end(tws_ws_decoder *d)
 {
-    d->flags = 0;
+    d->flags &= TWS__WS_MAY_PACK;
     d->frames = 0;
     d->message_bytes = 0;
 }
@@ -5156,12 +5171,14 @@ static size_t tws__ws_piece(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_ev
     const size_t n = d->frame_left < len ? (size_t)d->frame_left : len;
     const uint64_t seen = tws__ws_unmask(d, p, n);
     const bool last = n == d->frame_left && (d->flags & TWS__WS_FIN) != 0;
-    if (d->opcode == TWS_WS_TEXT && !tws__ws_text(d, p, n, seen, last)) {
+    const bool packed = (d->flags & TWS__WS_PACKED) != 0;
+    if (d->opcode == TWS_WS_TEXT && !packed && !tws__ws_text(d, p, n, seen, last)) {
         return tws__ws_fail(d, ev, TWS__WS_NOT_UTF8);
     }
     d->frame_left -= n;
     ev->type = TWS_WS_DATA;
     ev->opcode = (tws_ws_opcode)d->opcode;
+    ev->compressed = packed;
     ev->first = (d->flags & TWS__WS_BEGUN) == 0;
     ev->last = last;
     ev->payload = p;

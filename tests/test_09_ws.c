@@ -123,6 +123,9 @@ static void on_data(reader *r, const tws_ws_event *ev)
         return;
     }
     CHECK_EQ(ev->frame_left, 0);
+    if (ev->compressed) {
+        note(r, "compressed", NULL, 0);
+    }
     note(r, ev->opcode == TWS_WS_TEXT ? "text" : "binary", r->message, r->message_len);
     r->message_len = 0;
     r->open = false;
@@ -202,11 +205,16 @@ typedef struct row {
     uint32_t max_frames;
 } row;
 
+static bool may_be_compressed;
+
 static reader reader_of(const row *w, tws_ws_role role)
 {
     reader r;
     memset(&r, 0, sizeof r);
     tws_ws_init(&r.decoder, role, w->max_message, w->max_frames);
+    if (may_be_compressed) {
+        tws_ws_allow_compressed(&r.decoder);
+    }
     r.kept = malloc(256);
     r.message = malloc(sizeof bytes);
     return r;
@@ -562,6 +570,33 @@ TEST("the pieces of a frame say how much of it is still to come")
     CHECK_EQ(ev.frame_left, 0);
     CHECK_EQ(tws_ws_decode(&d, bytes, 0, &ev), 0);
     CHECK_EQ(ev.type, TWS_WS_MORE);
+}
+
+TEST("once compression is agreed on, RSV1 marks a message's first frame and nothing else")
+{
+    static const row rows[] = {
+        {"a compressed text", "c1 +02 : ff fe ;", "compressed() text(\xff\xfe) ", 0, 0},
+        {"a compressed binary", "c2 +01 : 'a' ;", "compressed() binary(a) ", 0, 0},
+        {"an empty one", "c1 +00 : ;", "compressed() text() ", 0, 0},
+        {"plain ones before and behind", "81 +01 : 'a' ; c1 +01 : 'b' ; 82 +01 : 'c' ;",
+         "text(a) compressed() text(b) binary(c) ", 0, 0},
+        {"in fragments, with a ping between", "41 +01 : ff ; 89 +00 : ; 80 +01 : fe ;",
+         "ping() compressed() text(\xff\xfe) ", 0, 0},
+        {"text that is plain is judged", "c1 +01 : ff ; 81 +01 : ff ! ;",
+         "compressed() text(\xff) error-1007() ", 0, 0},
+        {"the limit counts what comes", "c2 +04 ! : 'abcd' ;", "error-1009() ", 3, 0},
+        {"RSV1 on a continuation", "41 +01 : 'a' ; c0 ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV1 on a continuation alone", "01 +01 : 'a' ; 40 ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV1 on a ping", "c9 ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV1 on a pong", "ca ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV1 on a close", "c8 ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV2 beside it", "e1 ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV3 beside it", "d1 ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV2", "a1 ! +00 : ;", "error-1002() ", 0, 0},
+    };
+    may_be_compressed = true;
+    run_rows(rows, COUNT(rows), true, true);
+    may_be_compressed = false;
 }
 
 /* -- masks -- */
