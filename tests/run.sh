@@ -58,6 +58,7 @@ if needs python; then
     suite programs.py "$python tests/integration/programs.py"
     suite redis_outages.py "$python tests/integration/redis_outages.py"
     suite resets.py "$python tests/integration/resets.py"
+    suite rfc6455.py "$python tests/integration/rfc6455.py"
 fi
 needs workers && suite workers.py "$python tests/integration/workers.py"
 if needs node; then
