@@ -14839,6 +14839,25 @@ TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_
     tws__peer_long(p, ops, data);
 }
 
+/* Does the client offer that subprotocol, to the letter? It takes no answer that is not one of its
+ * own values (RFC 6455 4.1), and will not forgive another case. */
+static bool tws__peer_offered(const tws_http_request *r, const char *protocol)
+{
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        tws_str offers = r->field[i].value;
+        tws_str offer;
+        if (!tws_str_eq_nocase(r->field[i].name, tws_str_c("Sec-WebSocket-Protocol"))) {
+            continue;
+        }
+        while (tws_str_split(&offers, ',', &offer)) {
+            if (tws_str_eq_c(offer, protocol)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const char *protocol,
                              const tws_peer_ops *ops, void *data)
 {
@@ -14850,7 +14869,7 @@ TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const
         tws_peer_respond_error(p, status, NULL, "bad_request", reason);
         return false;
     }
-    bool offered = protocol != NULL && tws_http_lists(request, "Sec-WebSocket-Protocol", protocol);
+    bool offered = protocol != NULL && tws__peer_offered(request, protocol);
     tws_conn_accept(&p->conn, tws__peer_turn(p), key, tws_str_c(offered ? protocol : NULL));
     tws_count(&p->thread->traffic.upgrades, 1);
     tws__peer_long(p, ops, data);

@@ -621,32 +621,63 @@ TEST("a handler hears once how its WebSocket ended, whoever ended it")
     site_end(&s);
 }
 
-TEST("an improper handshake is refused and its handlers hear nothing")
+#define WS "GET /ws HTTP/1.1\r\nHost: a\r\n"
+#define UPGRADE "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+#define KEY "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+#define V13 "Sec-WebSocket-Version: 13\r\n"
+
+TEST("an improper handshake is refused by its rule, and its handlers hear nothing")
 {
     static const struct {
-        const char *fields;
+        const char *name, *request;
         int status;
+        bool ends; /* the connection; else it is as good as before */
     } row[] = {
-        {"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 8\r\n"
-         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n", 426},
-        {"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-         "Sec-WebSocket-Key: short\r\n", 400},
-        {"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n", 400},
-        {"Upgrade: h2c\r\nConnection: Upgrade\r\n", 426},
+        {"another Upgrade", WS "Upgrade: h2c\r\nConnection: Upgrade\r\n" KEY V13 "\r\n", 426,
+         false},
+        {"no Upgrade", WS "Connection: Upgrade\r\n" KEY V13 "\r\n", 426, false},
+        {"no Connection", WS "Upgrade: websocket\r\n" KEY V13 "\r\n", 426, false},
+        {"Connection without upgrade",
+         WS "Upgrade: websocket\r\nConnection: keep-alive\r\n" KEY V13 "\r\n", 426, false},
+        {"HTTP/1.0", "GET /ws HTTP/1.0\r\nHost: a\r\n" UPGRADE KEY V13 "\r\n", 426, true},
+        {"POST", "POST /ws HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n" UPGRADE KEY V13 "\r\n",
+         405, false},
+        {"version 8", WS UPGRADE KEY "Sec-WebSocket-Version: 8\r\n\r\n", 426, false},
+        {"version 12", WS UPGRADE KEY "Sec-WebSocket-Version: 12\r\n\r\n", 426, false},
+        {"no version", WS UPGRADE KEY "\r\n", 400, false},
+        {"two versions", WS UPGRADE KEY V13 V13 "\r\n", 400, false},
+        {"no key", WS UPGRADE V13 "\r\n", 400, false},
+        {"two keys", WS UPGRADE KEY KEY V13 "\r\n", 400, false},
+        {"a key of 15 bytes", WS UPGRADE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j\r\n" V13 "\r\n",
+         400, false},
+        {"a key that is no base64",
+         WS UPGRADE "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j!!==\r\n" V13 "\r\n", 400, false},
+        {"a body", WS UPGRADE KEY V13 "Content-Length: 1\r\n\r\nx", 400, false},
     };
     site s;
-    peer p;
     site_init(&s);
     site_start(&s, false);
-    peer_open(&p, port_of(&s));
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        test_row(row[i].fields, i);
-        CHECK_EQ(peer_get(&p, "/ws", row[i].fields), row[i].status);
+        peer p;
+        test_row(row[i].name, i);
+        met.closed = 0;
+        peer_open(&p, port_of(&s));
+        peer_send_c(&p, row[i].request);
+        CHECK_EQ(peer_answer(&p), row[i].status);
         CHECK(tws_json_valid(tws_buf_view(&p.body)));
+        if (row[i].status == 426) { /* RFC 6455 4.4, RFC 9110 15.5.22 */
+            CHECK_STR(peer_field(&p, "Sec-WebSocket-Version"), "13");
+            CHECK_STR(peer_field(&p, "Upgrade"), "websocket");
+        }
+        if (!row[i].ends) {
+            CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+            CHECK_EQ(met.closed, 0);
+            CHECK(peer_leave(&p, 1000));
+        } else {
+            CHECK(peer_end(&p));
+            CHECK_EQ(met.closed, 0);
+        }
     }
-    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101); /* the connection is as good as before */
-    CHECK_EQ(met.closed, 0);
-    CHECK(peer_leave(&p, 1000));
     site_end(&s);
 }
 
@@ -683,13 +714,19 @@ TEST("messages of every size come back whole, through sockets with little room")
     site_end(&s);
 }
 
+/* RFC 6455 4.2.2: the answer is one of the values that were offered, and a client compares it. */
 TEST("the subprotocol that a handler selects is answered where the client offers it, else none")
 {
     static const char *const row[][2] = {
         {"", ""},
         {"Sec-WebSocket-Protocol: v2\r\n", ""},
         {"Sec-WebSocket-Protocol: v2, v1\r\n", "v1"},
+        {"Sec-WebSocket-Protocol: v1, v1\r\n", "v1"},
+        {"Sec-WebSocket-Protocol: , ,v1 ,\r\n", "v1"},
         {"Sec-WebSocket-Protocol: v0\r\nSec-WebSocket-Protocol: v1\r\n", "v1"},
+        {"Sec-WebSocket-Protocol:\r\n", ""},
+        {"Sec-WebSocket-Protocol: V1\r\n", ""},
+        {"Sec-WebSocket-Protocol: v1x, xv1, v 1\r\n", ""},
     };
     site s;
     site_init(&s);
@@ -701,6 +738,57 @@ TEST("the subprotocol that a handler selects is answered where the client offers
         CHECK_EQ(peer_upgrade(&p, "/proto", row[i][0]), 101);
         CHECK_STR(peer_field(&p, "Sec-WebSocket-Protocol"), row[i][1]);
         CHECK(peer_leave(&p, 1000));
+    }
+    site_end(&s);
+}
+
+TEST("an offer of 32,000 blanks is looked through where a head may be so long, else refused")
+{
+    static char fields[40000];
+    peer p;
+    site s;
+    for (int wide = 0; wide < 2; wide++) {
+        site_init(&s);
+        s.desc.limits.max_head_bytes = wide ? 65536 : 0;
+        site_start(&s, false);
+        peer_open(&p, port_of(&s));
+        snprintf(fields, sizeof fields, "%sSec-WebSocket-Protocol: b%*sx, v1\r\n", PEER_UPGRADE,
+                 32000, "");
+        peer_ask(&p, "GET", "/proto", fields, NULL);
+        CHECK_EQ(peer_answer(&p), wide ? 101 : 431);
+        CHECK_STR(peer_field(&p, "Sec-WebSocket-Protocol"), wide ? "v1" : "");
+        p.open = wide != 0;
+        tws_ws_init(&p.decoder, TWS_WS_CLIENT, 0, 0);
+        CHECK(wide ? peer_leave(&p, 1000) : peer_end(&p));
+        site_end(&s);
+    }
+}
+
+TEST("no extension is agreed to, whatever is offered, and a frame as if one were is refused")
+{
+    static const char *const row[] = {
+        "permessage-deflate",
+        "permessage-deflate; client_max_window_bits; server_max_window_bits=10",
+        "permessage-deflate; server_max_window_bits=8; server_max_window_bits=9",
+        "__proto__; constructor=\"__proto__\"",
+        ";;,,=\"\\,permessage-deflate;;",
+        "x; a=\"unfinished",
+    };
+    site s;
+    site_init(&s);
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        peer p;
+        char field[128];
+        test_row(row[i], i);
+        peer_open(&p, port_of(&s));
+        snprintf(field, sizeof field, "Sec-WebSocket-Extensions: %s\r\n", row[i]);
+        CHECK_EQ(peer_upgrade(&p, "/ws", field), 101);
+        CHECK(tws_http_find_response(&p.response, "Sec-WebSocket-Extensions") == NULL);
+        peer_send(&p, "\xc1\x80\0\0\0\0", 6);
+        CHECK(!peer_message(&p));
+        CHECK_EQ(p.close_code, 1002);
+        CHECK(peer_end(&p));
     }
     site_end(&s);
 }
