@@ -11574,8 +11574,13 @@ static bool tws__conn_is_open(const tws_conn *c)
     return c->state == TWS__OPEN || c->state == TWS__STREAM;
 }
 
+/* Once the closing has begun nobody hears the rest of a message, and a peer may take its time to
+ * the end: what has been collected is not held for it. */
 static void tws__conn_enter(tws_conn *c, uint8_t state, uint64_t now_ms)
 {
+    if (state >= TWS__CLOSING) {
+        tws__conn_drop_message(c);
+    }
     c->state = state;
     c->since_ms = now_ms;
 }

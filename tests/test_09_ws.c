@@ -346,6 +346,10 @@ TEST("framing errors close with 1002 at the byte that makes them")
         {"RSV2", "a1 ! +00 : ;", "error-1002() ", 0, 0},
         {"RSV3", "91 ! +00 : ;", "error-1002() ", 0, 0},
         {"RSV1 on a ping", "c9 ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV2 on a pong", "aa ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV3 on a close", "98 ! +02 : 03e8 ;", "error-1002() ", 0, 0},
+        {"all of them", "f1 ! +00 : ;", "error-1002() ", 0, 0},
+        {"RSV1 on a fragment", "41 ! +01 : 'a' ;", "error-1002() ", 0, 0},
         {"RSV1 on a continuation", "01 +01 : 'a' ; c0 ! +00 : ;", "error-1002() ", 0, 0},
         {"opcode 3", "83 ! +00 : ;", "error-1002() ", 0, 0},
         {"opcode 4", "84 ! +00 : ;", "error-1002() ", 0, 0},
@@ -357,6 +361,9 @@ TEST("framing errors close with 1002 at the byte that makes them")
         {"opcode 13", "8d ! +00 : ;", "error-1002() ", 0, 0},
         {"opcode 14", "8e ! +00 : ;", "error-1002() ", 0, 0},
         {"opcode 15", "8f ! +00 : ;", "error-1002() ", 0, 0},
+        {"opcode 3 inside a message", "01 +01 : 'a' ; 83 ! +00 : ;", "error-1002() ", 0, 0},
+        {"opcode 11 inside a message", "01 +01 : 'a' ; 8b ! +00 : ;", "error-1002() ", 0, 0},
+        {"an unfinished opcode 7", "07 ! +00 : ;", "error-1002() ", 0, 0},
         {"good first, then bad", "81 +01 : 'a' ; 83 ! +00 : ;", "text(a) error-1002() ", 0, 0},
         {"a continuation of nothing", "80 ! +01 : 'a' ;", "error-1002() ", 0, 0},
         {"an unfinished continuation of nothing", "00 ! +01 : 'a' ;", "error-1002() ", 0, 0},
@@ -369,6 +376,10 @@ TEST("framing errors close with 1002 at the byte that makes them")
         {"a fragmented ping", "09 ! +00 : ;", "error-1002() ", 0, 0},
         {"a fragmented pong", "0a ! +00 : ;", "error-1002() ", 0, 0},
         {"a fragmented close", "08 ! +00 : ;", "error-1002() ", 0, 0},
+        {"a fragmented ping inside a message", "01 +01 : 'a' ; 09 ! +00 : ;",
+         "error-1002() ", 0, 0},
+        {"a close of 126 bytes inside a message", "01 +01 : 'a' ; 88 +7e ! 00 7e : 03e8 124*78 ;",
+         "error-1002() ", 0, 0},
         {"a ping of 126 bytes", "89 +7e ! 00 7e : 126*78 ;", "error-1002() ", 0, 0},
         {"a pong of 64-bit length", "8a +7f ! 0000000000000001 : 'x' ;", "error-1002() ", 0, 0},
         {"a close of 126 bytes", "88 +7e ! 00 7e : 03e8 124*78 ;", "error-1002() ", 0, 0},
@@ -378,6 +389,8 @@ TEST("framing errors close with 1002 at the byte that makes them")
         {"126 in 64 bits", "82 +7f 000000000000007e ! : 126*78 ;", "error-1002() ", 0, 0},
         {"65535 in 64 bits", "82 +7f 000000000000ffff ! : 10*78 ;", "error-1002() ", 0, 0},
         {"2^63", "82 +7f 8000000000000000 ! : 'x' ;", "error-1002() ", 0, 0},
+        {"2^63 + 1 in a continuation", "02 +01 : 'a' ; 80 +7f 8000000000000001 ! : 'x' ;",
+         "error-1002() ", 0, 0},
         {"2^64 - 1", "82 +7f ffffffffffffffff ! : 'x' ;", "error-1002() ", 0, 0},
         {"2^63 beats the size limit", "82 +7f 8000000000000000 ! : 'x' ;", "error-1002() ", 10, 0},
     };
@@ -392,11 +405,27 @@ TEST("a server refuses what is not masked, a client what is, with 1002 at the le
         {"a ping", "89 00 !", "error-1002() ", 0, 0},
         {"a close", "88 02 ! 03e8", "error-1002() ", 0, 0},
         {"a continuation", "01 +01 : 'a' ; 80 01 ! 'b'", "error-1002() ", 0, 0},
+        {"a binary", "82 01 ! ff", "error-1002() ", 0, 0},
+        {"a pong", "8a 01 ! 'p'", "error-1002() ", 0, 0},
+        {"a fragment", "01 01 ! 'a'", "error-1002() ", 0, 0},
+        {"16 bits of length", "82 7e ! 007e 126*78", "error-1002() ", 0, 0},
+        {"64 bits of length", "82 7f ! 0000000000010000 10*78", "error-1002() ", 0, 0},
+        {"a ping inside a message", "01 +01 : 'a' ; 89 00 !", "error-1002() ", 0, 0},
+        {"a mask that is missing beats a length", "89 7e ! 007e 126*78", "error-1002() ", 0, 0},
     };
     static const row client[] = {
         {"a text", "81 81 ! 37 fa 21 3d 7f", "error-1002() ", 0, 0},
         {"a ping", "89 80 ! 37 fa 21 3d", "error-1002() ", 0, 0},
         {"a mask of zeros", "81 81 ! 00 00 00 00 41", "error-1002() ", 0, 0},
+        {"an empty text", "81 80 ! 37 fa 21 3d", "error-1002() ", 0, 0},
+        {"a binary", "82 81 ! 37 fa 21 3d 7f", "error-1002() ", 0, 0},
+        {"a pong", "8a 80 ! 37 fa 21 3d", "error-1002() ", 0, 0},
+        {"a close", "88 82 ! 37 fa 21 3d 34 12", "error-1002() ", 0, 0},
+        {"a fragment", "01 81 ! 37 fa 21 3d 7f", "error-1002() ", 0, 0},
+        {"a continuation", "01 01 'a' 80 81 ! 37 fa 21 3d 7f", "error-1002() ", 0, 0},
+        {"a ping inside a message", "01 01 'a' 89 80 ! 37 fa 21 3d", "error-1002() ", 0, 0},
+        {"16 bits of length", "82 fe ! 007e 37 fa 21 3d", "error-1002() ", 0, 0},
+        {"64 bits of length", "82 ff ! 0000000000010000 37 fa 21 3d", "error-1002() ", 0, 0},
     };
     run_rows(server, COUNT(server), true, false);
     run_rows(client, COUNT(client), false, true);
@@ -441,6 +470,8 @@ TEST("text that is not UTF-8 closes with 1007 at its first bad byte, in the midd
          "01 +01 : f0 ; 89 +00 : ; 00 +01 : 9f ; 00 +00 : ; 00 +01 : 98 ; 80 +01 : 82 ;",
          "ping() text(\xf0\x9f\x98\x82) ", 0, 0},
         {"U+10FFFF", "81 +04 : f48fbfbf ;", "text(\xf4\x8f\xbf\xbf) ", 0, 0},
+        {"the first and last around the surrogates", "81 +06 : ed9fbf ee8080 ;",
+         "text(\xed\x9f\xbf\xee\x80\x80) ", 0, 0},
         {"U+FFFE and U+FFFF", "81 +06 : efbfbe efbfbf ;", "text(\xef\xbf\xbe\xef\xbf\xbf) ", 0, 0},
         {"a lone continuation byte", "81 +02 : 80 ! 41 ;", "error-1007() ", 0, 0},
         {"ff", "81 +0a : 'abc' ff ! 'abcdef' ;", "error-1007() ", 0, 0},
@@ -451,6 +482,13 @@ TEST("text that is not UTF-8 closes with 1007 at its first bad byte, in the midd
         {"a high surrogate", "81 +03 : ed a0 ! 80 ;", "error-1007() ", 0, 0},
         {"a low surrogate", "81 +03 : ed bf ! bf ;", "error-1007() ", 0, 0},
         {"U+110000", "81 +04 : f4 90 ! 80 80 ;", "error-1007() ", 0, 0},
+        {"five bytes", "81 +05 : f8 ! 88 80 80 80 ;", "error-1007() ", 0, 0},
+        {"six bytes", "81 +06 : fc ! 84 80 80 80 80 ;", "error-1007() ", 0, 0},
+        {"fe", "81 +01 : fe ! ;", "error-1007() ", 0, 0},
+        {"U+07FF in three bytes", "81 +03 : e0 9f ! bf ;", "error-1007() ", 0, 0},
+        {"U+FFFF in four bytes", "81 +04 : f0 8f ! bf bf ;", "error-1007() ", 0, 0},
+        {"a surrogate over two fragments", "01 +01 : ed ; 80 +02 : a0 ! 80 ;",
+         "error-1007() ", 0, 0},
         {"f5", "81 +04 : f5 ! 80 80 80 ;", "error-1007() ", 0, 0},
         {"a character cut by the message's end", "81 +02 : e2 82 ! ;", "error-1007() ", 0, 0},
         {"a character cut by a plain one", "81 +03 : e2 82 41 ! ;", "error-1007() ", 0, 0},
@@ -485,10 +523,16 @@ TEST("a close frame gives its code and reason, or is refused by the rule that it
     static const row rows[] = {
         {"no payload", "88 +00 : ;", "close-1005() ", 0, 0},
         {"1000", "88 +02 : 03e8 ;", "close-1000() ", 0, 0},
+        {"1001", "88 +02 : 03e9 ;", "close-1001() ", 0, 0},
+        {"1002", "88 +02 : 03ea ;", "close-1002() ", 0, 0},
         {"1003", "88 +02 : 03eb ;", "close-1003() ", 0, 0},
         {"1007", "88 +02 : 03ef ;", "close-1007() ", 0, 0},
+        {"1008", "88 +02 : 03f0 ;", "close-1008() ", 0, 0},
+        {"1011", "88 +02 : 03f3 ;", "close-1011() ", 0, 0},
         {"1014", "88 +02 : 03f6 ;", "close-1014() ", 0, 0},
         {"3000", "88 +02 : 0bb8 ;", "close-3000() ", 0, 0},
+        {"3999", "88 +02 : 0f9f ;", "close-3999() ", 0, 0},
+        {"4000", "88 +02 : 0fa0 ;", "close-4000() ", 0, 0},
         {"4401 with a reason", "88 +0f : 1131 'token expired' ;",
          "close-4401(token expired) ", 0, 0},
         {"4999", "88 +02 : 1387 ;", "close-4999() ", 0, 0},
@@ -501,10 +545,16 @@ TEST("a close frame gives its code and reason, or is refused by the rule that it
         {"code 1005", "88 +02 : 03ed ! ;", "error-1002() ", 0, 0},
         {"code 1006", "88 +02 : 03ee ! ;", "error-1002() ", 0, 0},
         {"code 1015", "88 +02 : 03f7 ! ;", "error-1002() ", 0, 0},
+        {"code 1016", "88 +02 : 03f8 ! ;", "error-1002() ", 0, 0},
+        {"code 1100", "88 +02 : 044c ! ;", "error-1002() ", 0, 0},
+        {"code 2000", "88 +02 : 07d0 ! ;", "error-1002() ", 0, 0},
         {"code 2999", "88 +02 : 0bb7 ! ;", "error-1002() ", 0, 0},
         {"code 5000", "88 +02 : 1388 ! ;", "error-1002() ", 0, 0},
         {"code 65535", "88 +02 : ffff ! ;", "error-1002() ", 0, 0},
         {"a reason that is no UTF-8", "88 +04 : 03e8 'a' ff ! ;", "error-1007() ", 0, 0},
+        {"a reason with a surrogate", "88 +05 : 03e8 eda080 ! ;", "error-1007() ", 0, 0},
+        {"a code that is refused before its reason", "88 +03 : 03e7 ff ! ;", "error-1002() ", 0, 0},
+        {"one byte inside a message", "01 +01 : 'a' ; 88 +01 : 03 ! ;", "error-1002() ", 0, 0},
         {"a reason that ends inside a character", "88 +04 : 03e8 e282 ! ;", "error-1007() ", 0, 0},
     };
     run_rows(rows, COUNT(rows), true, true);
@@ -522,22 +572,46 @@ TEST("what follows a close frame is taken and means nothing")
     run_rows(rows, COUNT(rows), true, true);
 }
 
-TEST("a million empty fragments stop at the frame limit")
+/* Feed fragments of so many bytes until an error: how many were taken; *code is the error's. */
+static uint32_t fragments_taken(uint32_t most, size_t size, uint32_t max_message,
+                                uint32_t max_frames, uint16_t *code)
 {
-    uint8_t frame[6] = {0x01, 0x80, 1, 2, 3, 4};
     tws_ws_decoder d;
     tws_ws_event ev;
     uint32_t frames = 0;
-    tws_ws_init(&d, TWS_WS_SERVER, 65536, 1024);
-    for (; frames < 1000000; frames++) {
-        (void)tws_ws_decode(&d, frame, sizeof frame, &ev);
-        if (ev.type == TWS_WS_ERROR) {
-            break;
-        }
-        frame[0] = 0x00;
+    tws_ws_init(&d, TWS_WS_SERVER, max_message, max_frames);
+    for (*code = 0; frames < most && *code == 0; frames++) {
+        uint8_t frame[] = {frames == 0, (uint8_t)(0x80 | size), 1, 2, 3, 4, 'a' ^ 1};
+        size_t used = tws_ws_decode(&d, frame, 6 + size, &ev);
+        *code = ev.code;
+        CHECK_EQ(ev.type, *code == 0 ? TWS_WS_DATA : TWS_WS_ERROR);
+        CHECK_EQ(used, *code == 0 ? 6 + size : 0);
     }
-    CHECK_EQ(frames, 1024);
-    CHECK_EQ(ev.code, 1009);
+    return *code == 0 ? frames : frames - 1;
+}
+
+TEST("of a million fragments as many are taken as limits allow, and all without one")
+{
+    static const struct {
+        const char *name;
+        size_t size;
+        uint32_t max_message, max_frames, taken;
+        uint16_t code;
+    } rows[] = {
+        {"empty ones, by their number", 0, 65536, 1024, 1024, 1009},
+        {"empty ones without a limit of number", 0, 10, 0, 1000000, 0},
+        {"one-byte ones, by their number", 1, 65536, 1024, 1024, 1009},
+        {"one-byte ones, by their sum", 1, 65536, 100000, 65536, 1009},
+        {"one-byte ones without a limit", 1, 0, 0, 1000000, 0},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        uint16_t code;
+        test_row(rows[i].name, i);
+        CHECK_EQ(fragments_taken(1000000, rows[i].size, rows[i].max_message, rows[i].max_frames,
+                                 &code),
+                 rows[i].taken);
+        CHECK_EQ(code, rows[i].code);
+    }
 }
 
 TEST("a decoder of zeros is a server's without limits, and small")

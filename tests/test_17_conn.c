@@ -648,10 +648,17 @@ static const struct {
     {"reserved bit", "c1 80 00000000", 1002},
     {"reserved opcode", "83 80 00000000", 1002},
     {"long control", "89 fe 0080 00000000", 1002},
+    {"fragmented control", "09 80 00000000", 1002},
     {"continuation of nothing", "80 80 00000000", 1002},
+    {"message inside a message", "01 81 00000000 61 81 80 00000000", 1002},
+    {"length not in its shortest form", "82 fe 007d 00000000", 1002},
+    {"length of 2^63", "82 ff 8000000000000000 00000000", 1002},
     {"bad UTF-8", "81 82 00000000 c3 28", 1007},
+    {"bad UTF-8 that only the rest would complete", "81 fe 1000 00000000 61 ff", 1007},
+    {"UTF-8 cut by the end", "01 81 00000000 c3 80 80 00000000", 1007},
     {"too big", "82 ff 0000000000010001 00000000", 1009},
     {"close of length 1", "88 81 00000000 03", 1002},
+    {"close code 0", "88 82 00000000 0000", 1002},
     {"close code 1005", "88 82 00000000 03ed", 1002},
     {"close reason not UTF-8", "88 83 00000000 03e8 ff", 1007},
 };
@@ -671,6 +678,30 @@ TEST("a violation is told to the peer and the owner with its code, and closes")
         CHECK(w->shut);
         turn_c(w, "whatever follows is dropped");
         CHECK(owns_nothing(w));
+        unmake(w);
+    }
+}
+
+TEST("a message that is incomplete when the closing begins is forgotten, whoever began it")
+{
+    for (int who = 0; who < 3; who++) {
+        world *w = make_open();
+        test_row(who == 0 ? "we" : who == 1 ? "the peer" : "its end without a word", (size_t)who);
+        turn_frame(w, false, TWS_WS_TEXT, "half of");
+        CHECK(!owns_nothing(w));
+        if (who == 0) {
+            tws_conn_begin(&w->c, w->t, w->now_ms);
+            tws_conn_close(&w->c, w->t, 1000, tws_str_of(NULL, 0));
+            finish(w);
+        } else if (who == 1) {
+            turn_frame(w, true, TWS_WS_CLOSE, "\x03\xe8");
+        } else {
+            eof(w);
+        }
+        CHECK(owns_nothing(w));
+        turn_frame(w, true, TWS_WS_CONTINUATION, "a message");
+        CHECK(owns_nothing(w));
+        CHECK(strchr(w->log, 'm') == NULL); /* and it is not handed out */
         unmake(w);
     }
 }

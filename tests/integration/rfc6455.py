@@ -5,8 +5,9 @@ A number in brackets is that of the case of the Autobahn testsuite which judges 
 A good row is what is sent and the frames that must come back, then the closing handshake. A bad
 row says which byte breaks the rule: nothing may come before that byte, and on it, with nothing
 sent behind, the close with its code. Both run whole, in the handshake's segment, octet by octet,
-and against a server that reads octet by octet or, where there are many, in pieces. Whatever the row, the server's end of file comes first,
-what is sent behind that is swallowed, and a reset is always a failure."""
+and against a server that reads octet by octet or, where there are many, in pieces. Whatever the
+row, the server's end of file comes first, what is sent behind that is swallowed, and a reset is
+always a failure."""
 
 import random
 import select
