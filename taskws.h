@@ -1468,7 +1468,8 @@ typedef struct tws_conn_desc {
     uint32_t max_body_bytes;    /* 64 KiB */
     uint32_t max_message_bytes; /* of a WebSocket message; 64 KiB */
     uint32_t max_frames;        /* in one message; 1,024 */
-    uint32_t max_output_bytes;  /* waiting for the socket; above it no input is taken; 64 KiB */
+    uint32_t max_output_bytes;  /* waiting for the socket, or input for that; above it no input is
+                                   taken; 64 KiB */
     uint32_t head_ms;           /* for a request head; 10 s */
     uint32_t body_ms;           /* for a request body; 10 s */
     uint32_t idle_ms;           /* between two requests of a connection; 75 s */
@@ -1590,7 +1591,8 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n);
  * returns  how many of the offered units are on their way. */
 TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t);
 
-/* Is it worth reading? False while a request waits for its answer or output is backed up. */
+/* Is it worth reading? False while a request waits for its answer, or output is backed up, or
+ * input is because of it. */
 TWS_API bool tws_conn_wants_input(const tws_conn *c);
 TWS_API bool tws_conn_wants_output(const tws_conn *c); /* output waits for the socket */
 /* All is flushed: end the sending side of the socket, then call tws_conn_shut. */
@@ -12485,7 +12487,13 @@ TWS_API bool tws_conn_wants_input(const tws_conn *c)
     if (c->state == TWS__DONE || c->state == TWS__WAIT || (c->flags & TWS__EOF) != 0) {
         return false;
     }
-    return c->state >= TWS__FLUSH || tws__conn_waiting(c) <= c->desc->max_output_bytes;
+    if (c->state >= TWS__FLUSH || c->out_len == 0) {
+        return true;
+    }
+    /* Input that was held back counts too: who sends much and takes little at a time would else
+     * have all of it kept, since each time a little output goes, more than that comes in. */
+    uint32_t most = c->desc->max_output_bytes;
+    return tws__conn_waiting(c) <= most && c->in_len <= most;
 }
 
 TWS_API bool tws_conn_wants_output(const tws_conn *c)

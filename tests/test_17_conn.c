@@ -738,6 +738,43 @@ TEST("a peer that pings and does not read costs bounded memory, and its input is
     unmake(w);
 }
 
+TEST("input that waits for a peer who reads a little now and then is bounded, whatever it sends")
+{
+    static const char request[] = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (int upgraded = 0; upgraded < 2; upgraded++) {
+        world *w = upgraded ? make_open() : make();
+        uint8_t in[4096], one[131];
+        char payload[125];
+        memset(payload, 'p', sizeof payload);
+        size_t ping = frame(one, true, TWS_WS_PING, payload, sizeof payload);
+        size_t unit = upgraded ? ping : sizeof request - 1, len = 0, fed = 0;
+        test_row(upgraded ? "pings" : "requests", (size_t)upgraded);
+        for (; len + unit <= sizeof in; len += unit) {
+            memcpy(in + len, upgraded ? (const char *)one : request, unit);
+        }
+        w->takes = 0;
+        for (size_t i = 0; i < 2000; i++) {
+            bool wanted = tws_conn_wants_input(&w->c);
+            turn(w, wanted ? in : NULL, wanted ? len : 0);
+            fed += wanted ? len : 0;
+            w->takes = 127; /* less than came in */
+            w->out_len = 0;
+            w->log_len = 0;
+        }
+        CHECK(w->c.in_len <= w->desc.max_output_bytes + len);
+        CHECK(fed > len);
+        w->takes = SIZE_MAX;
+        for (size_t i = 0; i < 1000 && (w->c.in_len != 0 || tws_conn_wants_output(&w->c)); i++) {
+            turn(w, NULL, 0); /* none of it is lost, and it is all answered without more input */
+            w->out_len = 0;
+            w->log_len = 0;
+        }
+        CHECK(tws_conn_wants_input(&w->c));
+        CHECK(owns_nothing(w));
+        unmake(w);
+    }
+}
+
 TEST("messages of many pieces that nobody answers are all handed out")
 {
     world *w = make_open();
