@@ -517,8 +517,8 @@ typedef struct tws_http_request {
  * data, len  what has come so far; the bytes must stay in place while *r is used.
  * scanned    [in/out] 0 for a new request; carry it between calls with a longer len, so that a
  *            head that comes byte by byte is still read once; 0 again after DONE and ERROR.
- *            NULL if that does not matter. A later piece's error is found when the
- *            request line, the whole head or the limit is there.
+ *            NULL if that does not matter. What is wrong in a line of a later piece is
+ *            found when that line, what is wrong between lines when the head has ended.
  * limits     NULL for the defaults.
  * strict     CRLF only; no bare CR, NUL or obs-fold; token names; exactly one Host in 1.1;
  *            Content-Length digits only, once or identical; never with Transfer-Encoding;
@@ -4228,26 +4228,38 @@ static size_t tws__http_next_line(tws_str text, size_t from)
     return from + tws_str_find(tws_str_from(text, from), '\n');
 }
 
-/* Has anything come from `from` on that lets a head be judged: a blank line, or the end of the
- * request line, since what speaks no HTTP/1 should hear so at once? New bytes are looked at once;
- * old ones only where a line has ended, and then no further than the request line. */
+/* Is the line that begins at `begin` no field, or one that is wrong whatever the others say? */
+static bool tws__http_is_bad_line(tws_str text, size_t begin)
+{
+    tws__http_head h;
+    tws_http_field field;
+    tws__http_start(&h, text.ptr, text.len, &field);
+    h.pos = begin;
+    h.request = true;
+    return tws__http_field_line(&h) == TWS_HTTP_ERROR;
+}
+
+/* Has a line ended from `from` on that lets a head be judged: the request line, since what speaks
+ * no HTTP/1 should hear so at once; one that is no field, which the blank line is too; or one that
+ * is malformed, since who sent it may wait for an answer before sending more? New bytes are looked
+ * at once, old ones once more when their line ends. */
 static bool tws__http_has_news(tws_str text, size_t from)
 {
     size_t at = tws__http_next_line(text, from);
     if (at == text.len) {
         return false;
     }
-    size_t lead = tws__http_lead(text);
-    if (lead >= from || tws__http_next_line(tws_str_of(text.ptr, from), lead) == from) {
-        return true;
+    size_t begin = from;
+    while (begin > 0 && text.ptr[begin - 1] != '\n') {
+        begin--;
     }
-    for (; at < text.len; at = tws__http_next_line(text, at + 1)) {
-        size_t before = text.ptr[at - 1] == '\r' ? at - 2 : at - 1;
-        if (text.ptr[before] == '\n') {
-            return true;
-        }
+    bool news = begin <= tws__http_lead(text);
+    while (!news && at < text.len) {
+        news = tws__http_is_bad_line(text, begin);
+        begin = at + 1;
+        at = tws__http_next_line(text, begin);
     }
-    return false;
+    return news;
 }
 
 TWS_API tws_http_result tws_http_parse(tws_http_request *r, const char *data, size_t len,

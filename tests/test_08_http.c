@@ -637,6 +637,48 @@ TEST("a head that comes in pieces is not read again with every piece")
     CHECK_STR(request.field[1].value, "d");
 }
 
+TEST("a line that is malformed by itself is refused when it has come, in whatever piece")
+{
+    static const struct {
+        const char *line;
+        int status; /* 0: more is wanted */
+    } rows[] = {
+        {"A: b\r\n", 0},
+        {": b\r\n", 400},
+        {"A : b\r\n", 400},
+        {" folded\r\n", 400},
+        {"A b\r\n", 400},
+        {"A: b\x01\r\n", 400},
+        {"A: b\n", 400},
+        {"A: b\r\r\n", 400},
+        {"Host: a b\r\n", 400},
+        {"Content-Length: +5\r\n", 400},
+        {"Transfer-Encoding: xchunked\r\n", 400},
+        {"Transfer-Encoding: gzip, chunked\r\n", 501},
+        {"\n", 400},
+    };
+    static const char *const before[] = {"GET / HTTP/1.0\r\n", "GET / HTTP/1.0\r\nB: c\r\n",
+                                         "\r\nGET / HTTP/1.0\r\n"};
+    for (size_t i = 0; i < COUNT(rows) * COUNT(before); i++) {
+        const char *line = rows[i / COUNT(before)].line;
+        const char *first = before[i % COUNT(before)];
+        int status = rows[i / COUNT(before)].status;
+        char text[100];
+        size_t len = (size_t)snprintf(text, sizeof text, "%s%s", first, line);
+        for (size_t split = strlen(first); split < len; split++) {
+            size_t scanned = 0;
+            tws_str s = exact(text, len);
+            size_t at = strlen(first);
+            test_row(line, split);
+            CHECK_EQ(tws_http_parse(&request, s.ptr, at, &scanned, NULL), TWS_HTTP_MORE);
+            CHECK_EQ(tws_http_parse(&request, s.ptr, split, &scanned, NULL), TWS_HTTP_MORE);
+            tws_http_result result = tws_http_parse(&request, s.ptr, len, &scanned, NULL);
+            CHECK_EQ(result, status == 0 ? TWS_HTTP_MORE : TWS_HTTP_ERROR);
+            CHECK(status == 0 || request.status == status);
+        }
+    }
+}
+
 /* -- looking things up -- */
 
 static void parse_fields(const char *field_lines)
