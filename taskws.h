@@ -12005,11 +12005,14 @@ static tws_conn_event_type tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_
     size_t raw_len = t->input_len - at, consumed = 0, produced = 0;
     tws_http_result result =
         tws_http_chunks_feed(&c->u.http.chunks, raw, raw_len, &consumed, &produced);
+    /* Before anything is wrong with what follows: the answer is the same in whatever pieces. */
+    uint64_t room = c->desc->max_body_bytes - c->u.http.body_bytes;
+    bool sized = c->u.http.chunks.state == TWS__CHUNK_DATA;
+    if (produced > room || (sized && c->u.http.chunks.remaining > room - produced)) {
+        return tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
+    }
     if (result == TWS_HTTP_ERROR) {
         return tws__conn_refuse(c, t, ev, 400, "malformed chunked body");
-    }
-    if (produced > c->desc->max_body_bytes - c->u.http.body_bytes) {
-        return tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
     }
     c->u.http.body_bytes += (uint32_t)produced;
     if (result == TWS_HTTP_MORE) {
@@ -17164,12 +17167,14 @@ static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_r
 {
     const tws_str *field = kind == TWS__PUBLISH ? tws_http_find(r, "Idempotency-Key") : NULL;
     tws_str key = field == NULL ? tws_str_of(NULL, 0) : *field;
+    tws_str origin = tws__allowed_origin(ts, r);
     if (key.len > TWS__MAX_KEY) {
-        tws_peer_respond_error(p, 400, NULL, "bad_request",
+        char head[TWS__HEAD_BYTES];
+        tws_peer_respond_error(p, 400, tws__cors_head(head, origin, NULL), "bad_request",
                                "Idempotency-Key is longer than 200 bytes");
         return;
     }
-    tws__session *s = tws__session_create(ts, p, kind, user, key, tws__allowed_origin(ts, r));
+    tws__session *s = tws__session_create(ts, p, kind, user, key, origin);
     if (s == NULL) {
         tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
         return;
@@ -17236,12 +17241,14 @@ static void tws__on_tasks_get(tws_peer *p, const tws_http_request *r, void *cont
 
 static void tws__on_tasks_post(tws_peer *p, const tws_http_request *r, void *context)
 {
+    tws_task_server *ts = (tws_task_server *)context;
     if (!r->chunked && tws_http_find(r, "Content-Length") == NULL) {
-        tws_peer_respond_error(p, 411, NULL, "bad_request",
-                               "a body with its Content-Length is needed");
+        char head[TWS__HEAD_BYTES];
+        tws_peer_respond_error(p, 411, tws__cors_head(head, tws__allowed_origin(ts, r), NULL),
+                               "bad_request", "a body with its Content-Length is needed");
         return;
     }
-    tws__open_user_session((tws_task_server *)context, p, r, TWS__PUBLISH);
+    tws__open_user_session(ts, p, r, TWS__PUBLISH);
 }
 
 /* A page asks whether it may ask (CORS preflight): WHATWG Fetch 3.2.2. */

@@ -56,6 +56,7 @@ export PYTHONDONTWRITEBYTECODE=1
 if needs python; then
     suite clients.py "$python tests/integration/clients.py"
     suite programs.py "$python tests/integration/programs.py"
+    suite http_strict.py "$python tests/integration/http_strict.py"
     suite redis_outages.py "$python tests/integration/redis_outages.py"
     suite resets.py "$python tests/integration/resets.py"
     suite rfc6455.py "$python tests/integration/rfc6455.py"

@@ -387,6 +387,27 @@ TEST("a chunked body beyond the limit is refused when it passes it")
     unmake(w);
 }
 
+TEST("a chunk that will not fit is refused by its size, before it comes")
+{
+    static const struct {
+        const char *chunks, *log;
+    } row[] = {
+        {"10000\r\n", ""},
+        {"10001\r\n", "bad 413;"},
+        {"ffffffffffffffff\r\n", "bad 413;"},
+        {"1\r\na\r\nffff\r\n", ""},
+        {"1\r\na\r\n10000\r\n", "bad 413;"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        world *w = make();
+        test_row(row[i].chunks, i);
+        turn_c(w, "POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        turn_c(w, row[i].chunks);
+        CHECK_STR(tws_str_c(w->log), row[i].log);
+        unmake(w);
+    }
+}
+
 TEST("a request whose answer comes later holds back those behind it")
 {
     world *w = make();

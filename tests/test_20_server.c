@@ -720,6 +720,7 @@ TEST("the subprotocol that a handler selects is answered where the client offers
     static const char *const row[][2] = {
         {"", ""},
         {"Sec-WebSocket-Protocol: v2\r\n", ""},
+        {"Sec-WebSocket-Protocol: V1, v10, xv1\r\n", ""}, /* a client may compare exactly */
         {"Sec-WebSocket-Protocol: v2, v1\r\n", "v1"},
         {"Sec-WebSocket-Protocol: v1, v1\r\n", "v1"},
         {"Sec-WebSocket-Protocol: , ,v1 ,\r\n", "v1"},
