@@ -49,7 +49,7 @@ help:
 	@echo 'make install              to $$(DESTDIR)$$(PREFIX), which is $(PREFIX)'
 	@echo 'make test [SUITES=word]   every test, or those whose name contains the word'
 	@echo 'make fuzz [SECONDS=60] [TARGET=json]'
-	@echo 'make coverage             of sections 4 to 17, by their own tests'
+	@echo 'make coverage             of sections 4 to 18, by their own tests'
 	@echo 'make clean'
 
 # -- the tests' own programs: build/test/KIND/NAME from tests/NAME.c ------------------------
@@ -58,7 +58,7 @@ SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
 TEST_FLAGS = -std=c99 -g -O1 $(WARNINGS) -Werror -I. -Itests
 # Below Part IV nothing knows a socket, and neither do its tests.
 NO_SERVER = $(if $(filter test_0% test_10% test_11% test_12% test_13% test_14% test_15% test_16% \
-        test_17% fuzz_%,$(1)),-DTASKWS_NO_SERVER=)
+        test_17% test_18% fuzz_%,$(1)),-DTASKWS_NO_SERVER=)
 
 define kind
 build/test/$(1)/%: tests/%.c taskws.h tests/test.h

@@ -37,13 +37,13 @@
  *
  * FOUR DOORS
  *
- *     "I want the endpoint."                     Section 21: fill in tws_task_server_desc, call
+ *     "I want the endpoint."                     Section 22: fill in tws_task_server_desc, call
  *                                                tws_task_server_run. examples/minimal.c, server.c
- *     "I want it in my server, with my routes    Sections 20 and 21: tws_task_server_create, then
+ *     "I want it in my server, with my routes    Sections 21 and 22: tws_task_server_create, then
  *      and my rule for who may read what."       tws_server_route, desc.authorize.
  *                                                examples/custom_routes.c
  *     "I have a loop."                           tws_server_fd, tws_server_step:
- *                                                examples/own_loop.c. Or section 17 inside your own
+ *                                                examples/own_loop.c. Or section 18 inside your own
  *                                                poll(): bytes in, events out, bytes out, time.
  *     "I only want the frame codec, the HTTP     Part II with TASKWS_NO_SERVER: no sockets and no
  *      parser or the tokens."                    threads are compiled in. examples/codec_only.c
@@ -53,9 +53,9 @@
  *
  *     I    Foundations   1 config   2 status, alloc   3 str, buf
  *     II   Codecs        4 sha1, sha256, hmac   5 base64   6 utf8   7 json   8 http   9 ws
- *                        10 jwt   11 resp
- *     III  Machines      12 metrics, log   13 router   14 auth   15 hub   16 redis   17 conn
- *     IV   I/O           18 sys   19 loop   20 server   21 task_server
+ *                        10 deflate   11 jwt   12 resp
+ *     III  Machines      13 metrics, log   14 router   15 auth   16 hub   17 redis   18 conn
+ *     IV   I/O           19 sys   20 loop   21 server   22 task_server
  *
  *     A section uses only sections above it; tests/layers.sh proves that by linking.
  *
@@ -65,8 +65,9 @@
  *     TASKWS_IMPLEMENTATION   compile the implementation here
  *     TASKWS_STATIC           all functions static: everything in one translation unit
  *     TASKWS_NO_SERVER        without Part IV
- *     TASKWS_NO_JWT           without sections 10, 14 and 21
- *     TASKWS_NO_REDIS         without sections 11 and 16
+ *     TASKWS_NO_JWT           without sections 11, 15 and 22
+ *     TASKWS_NO_REDIS         without sections 12 and 17
+ *     TASKWS_NO_DEFLATE       without section 10
  *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
  *     TASKWS_NO_SIMD          without the processor's own instructions (for SHA-256)
  *     TASKWS_POLL             poll(2) where epoll would be chosen
@@ -162,7 +163,7 @@
  *
  * HOW IT IS BUILT
  *
- *     Everything up to and including the connection (section 17) is sans-IO: bytes, time and
+ *     Everything up to and including the connection (section 18) is sans-IO: bytes, time and
  *     randomness are parameters, so all behaviour is tested with arrays and a made-up clock.
  *
  *     Nothing is pushed into queues. A publish appends one event, encoded once for the wire, to a
@@ -505,7 +506,7 @@ typedef struct tws_http_request {
     bool expect_continue; /* Expect: 100-continue, RFC 9110 10.1.1 */
     bool upgrade;         /* Connection lists upgrade, and there is an Upgrade field */
     uint64_t content_length;
-    tws_str body;         /* filled in by whoever collects it (section 17) */
+    tws_str body;         /* filled in by whoever collects it (section 18) */
     size_t head_bytes;    /* length of the head, its blank line included */
     int status;           /* TWS_HTTP_ERROR: 400, 414, 431, 501 or 505 */
     const char *reason;   /* TWS_HTTP_ERROR: the rule broken, static storage */
@@ -701,8 +702,169 @@ TWS_API bool tws_ws_code_valid(uint16_t code);
  * returns  bytes written, 2..125. */
 TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str reason);
 
+#ifndef TASKWS_NO_DEFLATE
+/* == 10. deflate: inflate and deflate, as permessage-deflate needs them ===== RFC 1951, 7692 == */
+
+/* What it takes, on 64 bits, all of it the caller's:
+ *     tws_inflater          7.5 KiB   scratch: a thread's connections may share one
+ *     an inflating window   2^bits    or the whole message's own memory
+ *     tws_deflate_scratch   42 KiB    scratch; 4 bytes a token, TASKWS_DEFLATE_TOKENS of them
+ *     TWS_DEFLATE_MEMORY    4 * 2^bits: a thread's connections may share one where no message
+ *                           refers to another; 6 * 2^bits where they do, one a connection
+ * Window bits are 8 to 15. With 9 of them and TASKWS_DEFLATE_TOKENS of 512 both directions are
+ * 20 KiB in all. */
+
+#define TWS_DEFLATE_MIN_BITS 8
+#define TWS_DEFLATE_MAX_BITS 15
+
+/* -- inflating -- */
+
+/* Where the output goes, which is where distances reach back to. It is what outlives a message:
+ * with context takeover the next message begins with the same window, without with a new one. */
+typedef struct tws_inflate_window {
+    uint8_t *memory;
+    size_t bytes;
+    size_t at;   /* where the next byte goes */
+    size_t have; /* bytes that a distance may reach back, at most 2^bits */
+    uint8_t bits;
+    bool ring;   /* begins again at its front when it is full */
+} tws_inflate_window;
+
+/* Output goes round in 2^bits bytes of memory, to be taken piece by piece. */
+TWS_API void tws_inflate_ring(tws_inflate_window *w, void *memory, unsigned bits);
+/* Output fills memory once: for a message that is wanted whole, in one place. */
+TWS_API void tws_inflate_flat(tws_inflate_window *w, void *memory, size_t bytes, unsigned bits);
+
+typedef enum tws_inflate_type {
+    TWS_INFLATE_MORE, /* all input is taken; call again with more */
+    TWS_INFLATE_FULL, /* the window is full and a byte wants to come: a ring goes on when called
+                       * again, a flat window is smaller than the message */
+    TWS_INFLATE_END,  /* a final block, or the message, is complete; called again, what follows is
+                       * another stream, which may refer to this one */
+    TWS_INFLATE_ERROR /* sticky: reason, offset */
+} tws_inflate_type;
+
+typedef struct tws_inflate_event {
+    tws_inflate_type type;
+    const uint8_t *data; /* output of this call, in the window: whatever the type */
+    size_t len;
+    const char *reason;  /* ERROR: the rule broken, static storage */
+    uint64_t offset;     /* ERROR: of the byte of input in which it begins */
+} tws_inflate_event;
+
+/* Between messages none of it is needed: scratch. */
+typedef struct tws_inflater {
+    tws_inflate_window *window;
+    uint64_t bits;   /* taken from the input, not yet used */
+    uint64_t offset; /* bytes of input taken */
+    uint32_t bit_count;
+    uint32_t length; /* of a copy or a stored block, to come */
+    uint32_t distance;
+    uint16_t literals;  /* how many code lengths of each kind this block's header has */
+    uint16_t distances;
+    uint16_t known;     /* and how many of them are read */
+    uint8_t length_codes;
+    uint8_t literal_root; /* bits that the tables' first steps look at */
+    uint8_t distance_root;
+    uint8_t state;
+    uint8_t final;
+    uint8_t tail;
+    uint8_t error;
+    uint8_t code_length[320];
+    uint32_t literal[1334]; /* as many as any complete code of 288 symbols and 15 bits needs when */
+    uint32_t distance_table[402]; /* ten bits are looked at first; and of 32 symbols when eight */
+} tws_inflater;
+
+/* Begin a stream, or a message. window stays the caller's and is written to. */
+TWS_API void tws_inflate_begin(tws_inflater *z, tws_inflate_window *window);
+
+/* Inflate from data what fits.
+ *
+ * data     len bytes, read once; may be any part of the stream.
+ * ev       [out] always written. Its output lives until the window is written again.
+ * returns  bytes consumed, 0..len: all of them with MORE.
+ * errors   sticky TWS_INFLATE_ERROR: block type 3, a length that its complement contradicts, a code
+ *          that is over-subscribed or incomplete (but for a single one-bit code), a distance
+ *          before the window's begin. Each is found at its first bit that is there.
+ * memory   none: size limits are the caller's, who sees each piece before the next is made.
+ * thread   one at a time per inflater and window.
+ * source   RFC 1951 3.2. */
+TWS_API size_t tws_inflate_decode(tws_inflater *z, const uint8_t *data, size_t len,
+                                  tws_inflate_event *ev);
+/* The message's bytes are all given: read the 00 00 FF FF that its sender left away.
+ * ev       END: the message is complete; FULL: take the output and call again; ERROR: it ends
+ *          inside a block.
+ * source   RFC 7692 7.2.2. */
+TWS_API void tws_inflate_finish(tws_inflater *z, tws_inflate_event *ev);
+
+/* -- deflating -- */
+
+/* Literals and copies that a block is made of at most: 256 to 65,534. */
+#ifndef TASKWS_DEFLATE_TOKENS
+#define TASKWS_DEFLATE_TOKENS 8192
+#endif
+
+/* Bytes that tws_deflate_init wants. */
+#define TWS_DEFLATE_MEMORY(bits, takeover) ((size_t)((takeover) ? 6 : 4) << (bits))
+
+/* Between calls none of it is needed: scratch, for any number of deflaters in turn. */
+typedef struct tws_deflate_scratch {
+    uint32_t token[TASKWS_DEFLATE_TOKENS];
+    uint32_t weight[2 * 288];
+    uint16_t parent[2 * 288];
+    uint16_t run[288 + 32]; /* code lengths, runs folded */
+    /* Of the symbols of literals and lengths, of distances, and of folded code lengths: */
+    uint16_t count[288 + 32 + 20]; /* how often it occurs */
+    uint32_t code[288 + 32 + 20];  /* its bits, first bit lowest; how many, above from bit 16 */
+    uint8_t width[288 + 32 + 20];
+} tws_deflate_scratch;
+
+/* What outlives a message. */
+typedef struct tws_deflater {
+    uint32_t *head;   /* the newest position of each hash */
+    uint16_t *chain;  /* how far before a position the next of its hash is; 0: none */
+    uint8_t *window;  /* twice 2^window_bits bytes; NULL: no takeover */
+    uint64_t bits;
+    uint32_t bit_count;
+    uint32_t begin;   /* position of the first byte that may be referred to */
+    uint32_t next;    /* position of the next byte; counts on over messages, so that what head
+                       * says of older ones is known for old and nothing need be cleared */
+    uint32_t hashed;  /* the first position that is not yet in a chain */
+    uint32_t origin;  /* position of the window's first byte */
+    uint8_t window_bits;
+    uint8_t hash_bits;
+    uint8_t level;
+} tws_deflater;
+
+/* memory   TWS_DEFLATE_MEMORY(window_bits, takeover) bytes, aligned as malloc does.
+ * level    1 (fast) to 9 (small); 6 is the usual.
+ * takeover messages refer to earlier ones; else each is compressed where it lies. */
+TWS_API void tws_deflate_init(tws_deflater *z, void *memory, unsigned window_bits, unsigned level,
+                              bool takeover);
+/* Bytes that suffice for len bytes of input in one call, flushed. */
+TWS_API size_t tws_deflate_bound(size_t len);
+
+/* Compress data, with the same result for the same data and past.
+ *
+ * data     len bytes of a message; the fewer pieces, the smaller the result. Without takeover
+ *          pieces do not refer to one another.
+ * end      the message ends here: flushed to a whole byte, without the 00 00 FF FF that RFC 7692
+ *          leaves away. An empty message is one byte.
+ * out      cap bytes; tws_deflate_bound(len) always suffice. Less is a way to ask: does it pay?
+ * written  [out] bytes.
+ * errors   TWS_ERR_LIMIT: it does not fit. The message is void, and nothing later will refer to it
+ *          or to earlier ones: go on as the sender of the next message.
+ * memory   none.   thread  one at a time per deflater and scratch.
+ * source   RFC 1951 3.2; RFC 7692 7.2.1. */
+TWS_API tws_status tws_deflate_encode(tws_deflater *z, tws_deflate_scratch *s, const void *data,
+                                      size_t len, bool end, uint8_t *out, size_t cap,
+                                      size_t *written);
+/* Nothing before is referred to any more: as the message after a reset. */
+TWS_API void tws_deflate_forget(tws_deflater *z);
+#endif /* TASKWS_NO_DEFLATE */
+
 #ifndef TASKWS_NO_JWT
-/* == 10. jwt: HS256 tokens, signature first ================================= RFC 7515, 7519 == */
+/* == 11. jwt: HS256 tokens, signature first ================================= RFC 7515, 7519 == */
 
 /* Why a token was refused; each has its error word (tws_jwt_word) and a sentence (tws_jwt_text). */
 typedef enum tws_jwt_error {
@@ -778,7 +940,7 @@ TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_
 #endif /* TASKWS_NO_JWT */
 
 #ifndef TASKWS_NO_REDIS
-/* == 11. resp: RESP2 and RESP3; decoder, command encoder ============================= RESP3 == */
+/* == 12. resp: RESP2 and RESP3; decoder, command encoder ============================= RESP3 == */
 
 typedef enum tws_resp_type {
     TWS_RESP_MORE,         /* all usable bytes are taken; call again with more */
@@ -867,7 +1029,7 @@ TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word); /* decimal */
 /*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
 /* ======================================================================================== */
 
-/* == 12. metrics, log: counters, histograms, Prometheus text; log lines ================== */
+/* == 13. metrics, log: counters, histograms, Prometheus text; log lines ================== */
 
 /* A counter has one writing thread; any thread may read it. */
 typedef uint64_t tws_counter;
@@ -935,7 +1097,7 @@ TWS_API void tws_log_end(tws_log_line *l);
 /* Append s with tokens replaced by ***, as in a log line. */
 TWS_API void tws_log_redact(tws_buf *b, tws_str s);
 
-/* == 13. router: method + pattern; refuses duplicates ==================================== */
+/* == 14. router: method + pattern; refuses duplicates ==================================== */
 
 #define TWS_MAX_PARAMS 4
 
@@ -981,7 +1143,7 @@ TWS_API void tws_router_allow(const tws_router *r, tws_str path, tws_buf *out);
 TWS_API void tws_router_print(const tws_router *r, tws_buf *out);
 
 #ifndef TASKWS_NO_JWT
-/* == 14. auth: where the token stands, key ring, policy, cache of verified tokens ========= */
+/* == 15. auth: where the token stands, key ring, policy, cache of verified tokens ========= */
 
 typedef enum tws_auth_source {
     TWS_AUTH_NONE,
@@ -1075,7 +1237,7 @@ TWS_API const char *tws_auth_judge(const tws_identity *who, tws_auth_action acti
 TWS_API bool tws_auth_origin(const tws_http_request *r, const char *allowed);
 #endif /* TASKWS_NO_JWT */
 
-/* == 15. hub: a topic per user; readers pull by position ================================= */
+/* == 16. hub: a topic per user; readers pull by position ================================= */
 
 /* The id of a stored event, as Redis Streams write it. */
 typedef struct tws_event_id {
@@ -1113,7 +1275,7 @@ TWS_API tws_str tws_event_data(const tws_event *e);
 TWS_API tws_event_id tws_event_id_of(const tws_event *e); /* 0-0: none */
 TWS_API void tws_event_unref(tws_event *e);
 
-/* Whoever feeds the hub from elsewhere (section 16) is told which users have readers. Called under
+/* Whoever feeds the hub from elsewhere (section 17) is told which users have readers. Called under
  * a shard's lock: take note and return, call nothing here. NULL upstream: the hub is the store.
  *
  * From join on, feed the user's events in the order of their ids: first the past, then say
@@ -1281,7 +1443,7 @@ TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out);
 TWS_API uint32_t tws_hub_readers(tws_hub *hub, tws_str user_id);
 
 #ifndef TASKWS_NO_REDIS
-/* == 16. redis: a session with one Redis: subscribe, load, publish, probe ================= */
+/* == 17. redis: a session with one Redis: subscribe, load, publish, probe ================= */
 
 /* -- where it is -- */
 
@@ -1459,7 +1621,7 @@ typedef struct tws_redis_stats {
 TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out);
 #endif /* TASKWS_NO_REDIS */
 
-/* == 17. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 == */
+/* == 18. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 == */
 
 /* What all connections of a server share. Times in milliseconds, 0 = default, TWS_OFF = none. */
 typedef struct tws_conn_desc {
@@ -1636,7 +1798,7 @@ TWS_API bool tws_conn_idle(const tws_conn *c);
 /*                      IV. I/O: the only part that includes a socket header                 */
 /* ======================================================================================== */
 
-/* == 18. sys: sockets, clock, entropy ==================================================== */
+/* == 19. sys: sockets, clock, entropy ==================================================== */
 
 TWS_API uint64_t tws_sys_now_us(void);  /* monotonic */
 TWS_API uint64_t tws_sys_now_ms(void);  /* monotonic */
@@ -1647,7 +1809,7 @@ TWS_API uint64_t tws_sys_open_files(void);      /* 0 where it cannot be told */
 TWS_API uint64_t tws_sys_max_files(void);       /* the soft limit */
 TWS_API uint64_t tws_sys_resident_bytes(void);  /* 0 where it cannot be told */
 
-/* == 19. loop: readiness backends, timers, wake-up from other threads ==================== */
+/* == 20. loop: readiness backends, timers, wake-up from other threads ==================== */
 
 #define TWS_READ 1u
 #define TWS_WRITE 2u
@@ -1697,7 +1859,7 @@ TWS_API void tws_timer_set(tws_loop *l, tws_timer *t, uint64_t at_ms);
 /* The next timer that is due, cleared; NULL when there is none. */
 TWS_API tws_timer *tws_timer_due(tws_loop *l, uint64_t now_ms);
 
-/* == 20. server: listeners, threads, limits, drain; your routes ========================== */
+/* == 21. server: listeners, threads, limits, drain; your routes ========================== */
 
 typedef struct tws_server tws_server;
 /* One connection as its handlers see it: only on its own thread, only during a callback. */
@@ -1858,7 +2020,7 @@ TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason);
 TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
 
 #ifndef TASKWS_NO_JWT
-/* == 21. task_server: tasks, status, health, metrics ===================================== */
+/* == 22. task_server: tasks, status, health, metrics ===================================== */
 
 typedef struct tws_task_server tws_task_server;
 
@@ -5273,8 +5435,1522 @@ TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str rea
     return 2 + n;
 }
 
+#ifndef TASKWS_NO_DEFLATE
+/* == 10. deflate: inflate and deflate, as permessage-deflate needs them ===== RFC 1951, 7692 ==
+ * Inflating goes symbol by symbol. A slow reader takes from the input no byte before a symbol needs
+ * it, and begins a symbol again when the rest of it has come, so there is no state inside one. A
+ * fast one runs while eight bytes of input and room for the longest copy are there; what it cannot
+ * finish, errors among it, it leaves as it was to the slow one, which alone judges.
+ *
+ * Deflating has two halves: a matcher, which makes tokens of a piece of text, and a block writer,
+ * which makes bits of tokens. The matcher keeps positions that count on over messages: an entry of
+ * an old one is too small to be looked at, and no table is cleared. */
+
+/* RFC 1951 3.2.5: what the symbols 257..285 and the distance symbols stand for. */
+static const uint16_t tws__length_base[29] = {
+    3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 15, 17, 19, 23, 27, 31,
+    35, 43, 51, 59, 67, 83, 99, 115, 131, 163, 195, 227, 258};
+static const uint8_t tws__length_extra[29] = {
+    0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4, 5, 5, 5, 5, 0};
+static const uint16_t tws__distance_base[30] = {
+    1, 2, 3, 4, 5, 7, 9, 13, 17, 25, 33, 49, 65, 97, 129, 193, 257, 385, 513, 769,
+    1025, 1537, 2049, 3073, 4097, 6145, 8193, 12289, 16385, 24577};
+static const uint8_t tws__distance_extra[30] = {
+    0, 0, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7, 8, 8, 9, 9, 10, 10, 11, 11, 12, 12, 13,
+    13};
+/* RFC 1951 3.2.7: the order in which the code lengths of code lengths stand. */
+static const uint8_t tws__length_order[19] = {
+    16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+
+#define TWS__DEFLATE_END 256u /* the symbol that ends a block */
+#define TWS__DEFLATE_LITERALS 286u
+#define TWS__DEFLATE_DISTANCES 30u
+#define TWS__DEFLATE_MAX_WIDTH 15u
+#define TWS__DEFLATE_MAX_COPY 258u
+#define TWS__DEFLATE_MIN_COPY 3u
+
+/* RFC 1951 3.2.6: the lengths of the fixed codes. Symbols 286 and 287 have one and never occur. */
+static void tws__deflate_fixed_widths(uint8_t *literal, uint8_t *distance)
+{
+    memset(literal, 8, 144);
+    memset(literal + 144, 9, 112);
+    memset(literal + 256, 7, 24);
+    memset(literal + 280, 8, 8);
+    memset(distance, 5, 32);
+}
+
+/* -- inflating: tables -- */
+
+/* An entry of a table, from its lowest bit: 8 bits how many bits of input it is worth, 4 bits how
+ * many extra bits follow (or of a link, how many choose in the further table), 4 bits what it is,
+ * 16 bits its literal, base, or (of a link) where the further table begins. */
+#define TWS__INFLATE_LITERAL 0x8000u
+#define TWS__INFLATE_LINK 0x4000u
+#define TWS__INFLATE_STOP 0x2000u /* no copy: the block's end, or nothing that may occur */
+#define TWS__INFLATE_WIDTH(e) ((e) & 0xffu)
+#define TWS__INFLATE_EXTRA(e) ((e) >> 8 & 0xfu)
+#define TWS__INFLATE_VALUE(e) ((e) >> 16)
+#define TWS__INFLATE_MASK(n) ((UINT64_C(1) << (n)) - 1)
+
+#define TWS__INFLATE_LITERAL_ROOT 10u
+#define TWS__INFLATE_DISTANCE_ROOT 8u
+#define TWS__INFLATE_LENGTH_ROOT 7u
+
+typedef enum tws__inflate_fault {
+    TWS__INFLATE_FINE,
+    TWS__INFLATE_BLOCK_TYPE,
+    TWS__INFLATE_STORED_LENGTH,
+    TWS__INFLATE_MANY_CODES,
+    TWS__INFLATE_OVER_SUBSCRIBED,
+    TWS__INFLATE_INCOMPLETE,
+    TWS__INFLATE_NO_LENGTH_TO_REPEAT,
+    TWS__INFLATE_LONG_REPEAT,
+    TWS__INFLATE_NO_END,
+    TWS__INFLATE_NOT_A_LENGTH,
+    TWS__INFLATE_NOT_A_DISTANCE,
+    TWS__INFLATE_FAR,
+    TWS__INFLATE_CUT
+} tws__inflate_fault;
+
+static const char *const tws__inflate_reasons[] = {
+    NULL,
+    "a block of the reserved type 3",                              /* RFC 1951 3.2.3 */
+    "a stored block's length that its complement contradicts",     /* 3.2.4 */
+    "more than 286 literal and length or 30 distance codes",       /* 3.2.7 */
+    "an over-subscribed code",                                     /* 3.2.2 */
+    "an incomplete code",                                          /* 3.2.7 */
+    "a repeat of a code length before the first",                  /* 3.2.7 */
+    "a repeat of code lengths beyond the last",                    /* 3.2.7 */
+    "a block without a code for its end",                          /* 3.2.7 */
+    "a literal or length code that stands for nothing",            /* 3.2.5, 3.2.6 */
+    "a distance code that stands for nothing",                     /* 3.2.5, 3.2.6 */
+    "a distance to before the window's begin",                     /* 3.2 */
+    "the message ends inside a block",                             /* RFC 7692 7.2.2 */
+};
+
+typedef enum tws__inflate_kind {
+    TWS__INFLATE_OF_LITERALS,
+    TWS__INFLATE_OF_DISTANCES,
+    TWS__INFLATE_OF_LENGTHS /* of code lengths: RFC 1951 3.2.7 */
+} tws__inflate_kind;
+
+/* The entry of a symbol but for its width. */
+static uint32_t tws__inflate_entry(tws__inflate_kind kind, unsigned symbol)
+{
+    if (kind == TWS__INFLATE_OF_LENGTHS || (kind == TWS__INFLATE_OF_LITERALS && symbol < 256)) {
+        return (uint32_t)symbol << 16 | TWS__INFLATE_LITERAL;
+    }
+    if (kind == TWS__INFLATE_OF_DISTANCES) {
+        return symbol >= TWS__DEFLATE_DISTANCES
+                   ? TWS__INFLATE_STOP
+                   : (uint32_t)tws__distance_base[symbol] << 16 |
+                         (uint32_t)tws__distance_extra[symbol] << 8;
+    }
+    if (symbol == TWS__DEFLATE_END || symbol >= TWS__DEFLATE_LITERALS) {
+        return (uint32_t)(symbol == TWS__DEFLATE_END) << 16 | TWS__INFLATE_STOP;
+    }
+    return (uint32_t)tws__length_base[symbol - 257] << 16 |
+           (uint32_t)tws__length_extra[symbol - 257] << 8;
+}
+
+/* The code of the same width behind a code: codes count upwards and are sent highest bit first,
+ * so in the input's order, lowest bit first, the carry runs downwards. 0 behind the last. */
+static uint32_t tws__inflate_next(uint32_t code, unsigned width)
+{
+    uint32_t bit = UINT32_C(1) << (width - 1);
+    while ((code & bit) != 0) {
+        bit >>= 1;
+    }
+    return bit == 0 ? 0 : (code & (bit - 1)) | bit;
+}
+
+/* Symbols by width, then by number: the order of their codes. counts[w] of width w. */
+static void tws__inflate_order(const uint8_t *width, unsigned symbols, uint16_t counts[16],
+                               uint16_t *order)
+{
+    uint16_t at[17];
+    memset(counts, 0, 16 * sizeof counts[0]);
+    for (unsigned i = 0; i < symbols; i++) {
+        counts[width[i]]++;
+    }
+    counts[0] = 0;
+    at[1] = 0;
+    for (unsigned w = 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
+        at[w + 1] = (uint16_t)(at[w] + counts[w]);
+    }
+    for (unsigned i = 0; i < symbols; i++) {
+        if (width[i] > 0) {
+            order[at[width[i]]++] = (uint16_t)i;
+        }
+    }
+}
+
+/* A code that leaves bits without a meaning is refused, since it is what a decoder that trusts its
+ * input reads garbage by; but one distance may have one bit (RFC 1951 3.2.7), and none need have
+ * any. zlib takes a lone end of block likewise, and so does this. */
+static tws__inflate_fault tws__inflate_judge(const uint16_t counts[16], tws__inflate_kind kind)
+{
+    int32_t left = 1; /* codes of the width that are not yet given away */
+    unsigned used = 0;
+    for (unsigned w = 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
+        left = left * 2 - counts[w];
+        used += counts[w];
+        if (left < 0) {
+            return TWS__INFLATE_OVER_SUBSCRIBED;
+        }
+    }
+    if (left == 0 || (kind != TWS__INFLATE_OF_LENGTHS && used == counts[1])) {
+        return TWS__INFLATE_FINE;
+    }
+    return TWS__INFLATE_INCOMPLETE;
+}
+
+/* The bits that choose in a further table: as few as hold all codes that begin with one root. */
+static unsigned tws__inflate_sub_bits(const uint16_t counts[16], unsigned width, unsigned root)
+{
+    int32_t left = (int32_t)1 << (width - root);
+    while (width < TWS__DEFLATE_MAX_WIDTH) {
+        left -= counts[width];
+        if (left <= 0) {
+            break;
+        }
+        width++;
+        left *= 2;
+    }
+    return width - root;
+}
+
+/* Make the table of a code. Up to *root bits it grows as the codes do, by doubling: a code of w
+ * bits is written once into a table of 2^w entries. Longer codes stand in further tables behind.
+ *
+ * root  [in/out] bits of the first step, at most; made fewer where no code has as many. */
+static tws__inflate_fault tws__inflate_build(uint32_t *table, uint8_t *root, const uint8_t *width,
+                                             unsigned symbols, tws__inflate_kind kind)
+{
+    uint16_t order[288];
+    uint16_t counts[16];
+    unsigned longest = TWS__DEFLATE_MAX_WIDTH;
+    uint32_t code = 0;
+    uint32_t next = 0;
+    tws__inflate_order(width, symbols, counts, order);
+    const tws__inflate_fault fault = tws__inflate_judge(counts, kind);
+    if (fault != TWS__INFLATE_FINE) {
+        return fault;
+    }
+    while (longest > 1 && counts[longest] == 0) {
+        longest--;
+    }
+    *root = (uint8_t)(longest < *root ? longest : *root);
+    table[0] = TWS__INFLATE_STOP | 1u; /* where the code is not complete */
+    for (unsigned w = 1; w <= *root; w++) {
+        const size_t half = (size_t)1 << (w - 1);
+        memcpy(table + half, table, half * sizeof table[0]);
+        for (unsigned left = counts[w]; left > 0; left--) {
+            table[code] = tws__inflate_entry(kind, order[next++]) | w;
+            code = tws__inflate_next(code, w);
+        }
+    }
+    uint32_t end = UINT32_C(1) << *root;
+    uint32_t prefix = UINT32_MAX;
+    uint32_t sub = 0;
+    unsigned bits = 0;
+    for (unsigned w = *root + 1u; w <= longest; w++) {
+        for (unsigned left = counts[w]; left > 0; left--, counts[w]--) {
+            const uint32_t below = code & ((UINT32_C(1) << *root) - 1);
+            if (below != prefix) {
+                prefix = below;
+                sub = end;
+                bits = tws__inflate_sub_bits(counts, w, *root);
+                end += UINT32_C(1) << bits;
+                table[prefix] = sub << 16 | TWS__INFLATE_LINK | (uint32_t)bits << 8 | *root;
+            }
+            const uint32_t entry = tws__inflate_entry(kind, order[next++]) | (w - *root);
+            for (uint32_t i = code >> *root; i < UINT32_C(1) << bits;
+                 i += UINT32_C(1) << (w - *root)) {
+                table[sub + i] = entry;
+            }
+            code = tws__inflate_next(code, w);
+        }
+    }
+    return TWS__INFLATE_FINE;
+}
+
+/* -- inflating: the slow reader -- */
+
+typedef enum tws__inflate_state {
+    TWS__INFLATE_HEAD,
+    TWS__INFLATE_STORED_HEAD,
+    TWS__INFLATE_STORED,
+    TWS__INFLATE_COUNTS,
+    TWS__INFLATE_LENGTH_WIDTHS,
+    TWS__INFLATE_WIDTHS,
+    TWS__INFLATE_SYMBOL,
+    TWS__INFLATE_COPY,
+    TWS__INFLATE_OVER /* behind a final block */
+} tws__inflate_state;
+
+typedef enum tws__inflate_step {
+    TWS__INFLATE_ON,
+    TWS__INFLATE_WANTS, /* input */
+    TWS__INFLATE_FILLED,
+    TWS__INFLATE_ENDED,
+    TWS__INFLATE_FAILED
+} tws__inflate_step;
+
+typedef struct tws__inflate_input {
+    const uint8_t *begin;
+    const uint8_t *at;
+    const uint8_t *end;
+    size_t from; /* in the window: where this call's output begins */
+} tws__inflate_input;
+
+TWS_API void tws_inflate_ring(tws_inflate_window *w, void *memory, unsigned bits)
+{
+    TWS_ASSERT(bits >= TWS_DEFLATE_MIN_BITS && bits <= TWS_DEFLATE_MAX_BITS);
+    tws_inflate_flat(w, memory, (size_t)1 << bits, bits);
+    w->ring = true;
+}
+
+TWS_API void tws_inflate_flat(tws_inflate_window *w, void *memory, size_t bytes, unsigned bits)
+{
+    TWS_ASSERT(bits >= TWS_DEFLATE_MIN_BITS && bits <= TWS_DEFLATE_MAX_BITS);
+    w->memory = (uint8_t *)memory;
+    w->bytes = bytes;
+    w->at = 0;
+    w->have = 0;
+    w->bits = (uint8_t)bits;
+    w->ring = false;
+}
+
+/* The tables are made before they are read: they are left as they are. */
+TWS_API void tws_inflate_begin(tws_inflater *z, tws_inflate_window *window)
+{
+    z->window = window;
+    z->bits = 0;
+    z->offset = 0;
+    z->bit_count = 0;
+    z->length = 0;
+    z->state = TWS__INFLATE_HEAD;
+    z->final = 0;
+    z->tail = 0;
+    z->error = 0;
+}
+
+static tws__inflate_step tws__inflate_fail(tws_inflater *z, tws__inflate_fault fault)
+{
+    z->error = (uint8_t)fault;
+    return TWS__INFLATE_FAILED;
+}
+
+/* Have n bits, at most 48. False where the input ends before. */
+static bool tws__inflate_need(tws_inflater *z, tws__inflate_input *in, uint32_t n)
+{
+    while (z->bit_count < n) {
+        if (in->at == in->end) {
+            return false;
+        }
+        z->bits |= (uint64_t)*in->at++ << z->bit_count;
+        z->bit_count += 8;
+    }
+    return true;
+}
+
+/* n of the bits that are there, from bit `at` on. */
+static uint32_t tws__inflate_peek(const tws_inflater *z, uint32_t at, uint32_t n)
+{
+    return (uint32_t)(z->bits >> at & TWS__INFLATE_MASK(n));
+}
+
+static void tws__inflate_drop(tws_inflater *z, uint32_t n)
+{
+    z->bits >>= n;
+    z->bit_count -= n;
+}
+
+/* The entry of the code that begins at bit *at, which then is behind it; 0 where the input ends
+ * before. Missing bits are zeros here: whatever entry they lead to, it is worth more bits than
+ * there are, or it is the right one, as no code begins another. */
+static uint32_t tws__inflate_code(tws_inflater *z, tws__inflate_input *in, const uint32_t *table,
+                                  uint32_t root, uint32_t *at)
+{
+    for (;;) {
+        uint32_t entry = table[tws__inflate_peek(z, *at, root)];
+        uint32_t width = TWS__INFLATE_WIDTH(entry);
+        if ((entry & TWS__INFLATE_LINK) != 0) {
+            const uint32_t sub = tws__inflate_peek(z, *at + root, TWS__INFLATE_EXTRA(entry));
+            entry = table[TWS__INFLATE_VALUE(entry) + sub];
+            width += TWS__INFLATE_WIDTH(entry);
+        }
+        if (*at + width <= z->bit_count) {
+            *at += width;
+            return entry;
+        }
+        if (!tws__inflate_need(z, in, z->bit_count + 1)) {
+            return 0;
+        }
+    }
+}
+
+static tws__inflate_step tws__inflate_head(tws_inflater *z, tws__inflate_input *in)
+{
+    if (!tws__inflate_need(z, in, 3)) {
+        return TWS__INFLATE_WANTS;
+    }
+    z->state = TWS__INFLATE_HEAD;
+    const uint32_t type = tws__inflate_peek(z, 1, 2);
+    if (type == 3) {
+        return tws__inflate_fail(z, TWS__INFLATE_BLOCK_TYPE);
+    }
+    z->final = (uint8_t)tws__inflate_peek(z, 0, 1);
+    tws__inflate_drop(z, 3);
+    z->state = TWS__INFLATE_COUNTS;
+    if (type == 0) {
+        tws__inflate_drop(z, z->bit_count & 7u); /* to the next whole byte: 3.2.4 */
+        z->state = TWS__INFLATE_STORED_HEAD;
+    }
+    if (type == 1) {
+        z->literal_root = TWS__INFLATE_LITERAL_ROOT;
+        z->distance_root = TWS__INFLATE_DISTANCE_ROOT;
+        tws__deflate_fixed_widths(z->code_length, z->code_length + 288);
+        (void)tws__inflate_build(z->literal, &z->literal_root, z->code_length, 288,
+                                 TWS__INFLATE_OF_LITERALS);
+        (void)tws__inflate_build(z->distance_table, &z->distance_root, z->code_length + 288, 32,
+                                 TWS__INFLATE_OF_DISTANCES);
+        z->state = TWS__INFLATE_SYMBOL;
+    }
+    return TWS__INFLATE_ON;
+}
+
+/* A block has ended; behind a final one, what is left of its last byte means nothing. */
+static tws__inflate_step tws__inflate_block_end(tws_inflater *z)
+{
+    z->state = TWS__INFLATE_HEAD;
+    if (z->final == 0) {
+        return TWS__INFLATE_ON;
+    }
+    tws__inflate_drop(z, z->bit_count & 7u);
+    z->state = TWS__INFLATE_OVER;
+    return TWS__INFLATE_ENDED;
+}
+
+static tws__inflate_step tws__inflate_stored_head(tws_inflater *z, tws__inflate_input *in)
+{
+    if (!tws__inflate_need(z, in, 32)) {
+        return TWS__INFLATE_WANTS;
+    }
+    z->length = tws__inflate_peek(z, 0, 16);
+    if ((z->length ^ tws__inflate_peek(z, 16, 16)) != 0xffff) {
+        return tws__inflate_fail(z, TWS__INFLATE_STORED_LENGTH);
+    }
+    tws__inflate_drop(z, 32);
+    z->state = TWS__INFLATE_STORED;
+    return TWS__INFLATE_ON;
+}
+
+static tws__inflate_step tws__inflate_stored(tws_inflater *z, tws__inflate_input *in)
+{
+    tws_inflate_window *w = z->window;
+    size_t n = tws__min(z->length, (size_t)(in->end - in->at));
+    if (z->length == 0) {
+        return tws__inflate_block_end(z);
+    }
+    if (n == 0) {
+        return TWS__INFLATE_WANTS;
+    }
+    n = tws__min(n, w->bytes - w->at);
+    if (n == 0) {
+        return TWS__INFLATE_FILLED;
+    }
+    memcpy(w->memory + w->at, in->at, n);
+    w->at += n;
+    in->at += n;
+    z->length -= (uint32_t)n;
+    return TWS__INFLATE_ON;
+}
+
+static tws__inflate_step tws__inflate_counts(tws_inflater *z, tws__inflate_input *in)
+{
+    if (!tws__inflate_need(z, in, 14)) {
+        return TWS__INFLATE_WANTS;
+    }
+    z->literals = (uint16_t)(257 + tws__inflate_peek(z, 0, 5));
+    z->distances = (uint16_t)(1 + tws__inflate_peek(z, 5, 5));
+    z->length_codes = (uint8_t)(4 + tws__inflate_peek(z, 10, 4));
+    z->known = 0;
+    if (z->literals > TWS__DEFLATE_LITERALS || z->distances > TWS__DEFLATE_DISTANCES) {
+        return tws__inflate_fail(z, TWS__INFLATE_MANY_CODES);
+    }
+    tws__inflate_drop(z, 14);
+    memset(z->code_length, 0, 19);
+    z->state = TWS__INFLATE_LENGTH_WIDTHS;
+    return TWS__INFLATE_ON;
+}
+
+static tws__inflate_step tws__inflate_length_widths(tws_inflater *z, tws__inflate_input *in)
+{
+    while (z->known < z->length_codes) {
+        if (!tws__inflate_need(z, in, 3)) {
+            return TWS__INFLATE_WANTS;
+        }
+        z->code_length[tws__length_order[z->known++]] = (uint8_t)tws__inflate_peek(z, 0, 3);
+        tws__inflate_drop(z, 3);
+    }
+    /* Their table stands where the literals' will: it is read out before that is made. */
+    z->literal_root = TWS__INFLATE_LENGTH_ROOT;
+    const tws__inflate_fault fault = tws__inflate_build(
+        z->literal, &z->literal_root, z->code_length, 19, TWS__INFLATE_OF_LENGTHS);
+    if (fault != TWS__INFLATE_FINE) {
+        return tws__inflate_fail(z, fault);
+    }
+    z->known = 0;
+    z->state = TWS__INFLATE_WIDTHS;
+    return TWS__INFLATE_ON;
+}
+
+/* Symbol 16 repeats the length before it, 17 and 18 are runs of zeros: RFC 1951 3.2.7. */
+static tws__inflate_step tws__inflate_repeat(tws_inflater *z, tws__inflate_input *in,
+                                             uint32_t symbol, uint32_t at)
+{
+    static const uint8_t extra[3] = {2, 3, 7};
+    static const uint8_t least[3] = {3, 3, 11};
+    const uint32_t bits = extra[symbol - 16];
+    if (symbol == 16 && z->known == 0) {
+        return tws__inflate_fail(z, TWS__INFLATE_NO_LENGTH_TO_REPEAT);
+    }
+    if (!tws__inflate_need(z, in, at + bits)) {
+        return TWS__INFLATE_WANTS;
+    }
+    const uint32_t times = least[symbol - 16] + tws__inflate_peek(z, at, bits);
+    if (times > (uint32_t)z->literals + z->distances - z->known) {
+        return tws__inflate_fail(z, TWS__INFLATE_LONG_REPEAT);
+    }
+    memset(z->code_length + z->known, symbol == 16 ? z->code_length[z->known - 1] : 0, times);
+    z->known = (uint16_t)(z->known + times);
+    tws__inflate_drop(z, at + bits);
+    return TWS__INFLATE_ON;
+}
+
+static tws__inflate_step tws__inflate_tables(tws_inflater *z)
+{
+    if (z->code_length[TWS__DEFLATE_END] == 0) {
+        return tws__inflate_fail(z, TWS__INFLATE_NO_END);
+    }
+    z->literal_root = TWS__INFLATE_LITERAL_ROOT;
+    z->distance_root = TWS__INFLATE_DISTANCE_ROOT;
+    tws__inflate_fault fault = tws__inflate_build(z->literal, &z->literal_root, z->code_length,
+                                                  z->literals, TWS__INFLATE_OF_LITERALS);
+    if (fault == TWS__INFLATE_FINE) {
+        fault = tws__inflate_build(z->distance_table, &z->distance_root,
+                                   z->code_length + z->literals, z->distances,
+                                   TWS__INFLATE_OF_DISTANCES);
+    }
+    z->state = TWS__INFLATE_SYMBOL;
+    return fault == TWS__INFLATE_FINE ? TWS__INFLATE_ON : tws__inflate_fail(z, fault);
+}
+
+static tws__inflate_step tws__inflate_widths(tws_inflater *z, tws__inflate_input *in)
+{
+    while (z->known < z->literals + z->distances) {
+        uint32_t at = 0;
+        const uint32_t entry = tws__inflate_code(z, in, z->literal, z->literal_root, &at);
+        if (entry == 0) {
+            return TWS__INFLATE_WANTS;
+        }
+        if (TWS__INFLATE_VALUE(entry) < 16) {
+            z->code_length[z->known++] = (uint8_t)TWS__INFLATE_VALUE(entry);
+            tws__inflate_drop(z, at);
+            continue;
+        }
+        const tws__inflate_step step = tws__inflate_repeat(z, in, TWS__INFLATE_VALUE(entry), at);
+        if (step != TWS__INFLATE_ON) {
+            return step;
+        }
+    }
+    return tws__inflate_tables(z);
+}
+
+/* A copy's length is read; its distance follows at bit `at`. */
+static tws__inflate_step tws__inflate_distance(tws_inflater *z, tws__inflate_input *in,
+                                               uint32_t length, uint32_t at)
+{
+    const tws_inflate_window *w = z->window;
+    const uint32_t entry = tws__inflate_code(z, in, z->distance_table, z->distance_root, &at);
+    if (entry == 0) {
+        return TWS__INFLATE_WANTS;
+    }
+    if ((entry & TWS__INFLATE_STOP) != 0) {
+        return tws__inflate_fail(z, TWS__INFLATE_NOT_A_DISTANCE);
+    }
+    const uint32_t extra = TWS__INFLATE_EXTRA(entry);
+    if (!tws__inflate_need(z, in, at + extra)) {
+        return TWS__INFLATE_WANTS;
+    }
+    const uint32_t distance = TWS__INFLATE_VALUE(entry) + tws__inflate_peek(z, at, extra);
+    if (distance > (uint32_t)1 << w->bits || distance > w->have + (w->at - in->from)) {
+        return tws__inflate_fail(z, TWS__INFLATE_FAR);
+    }
+    tws__inflate_drop(z, at + extra);
+    z->length = length;
+    z->distance = distance;
+    z->state = TWS__INFLATE_COPY;
+    return TWS__INFLATE_ON;
+}
+
+static tws__inflate_step tws__inflate_symbol(tws_inflater *z, tws__inflate_input *in)
+{
+    tws_inflate_window *w = z->window;
+    uint32_t at = 0;
+    const uint32_t entry = tws__inflate_code(z, in, z->literal, z->literal_root, &at);
+    if (entry == 0) {
+        return TWS__INFLATE_WANTS;
+    }
+    if ((entry & TWS__INFLATE_LITERAL) != 0) {
+        if (w->at == w->bytes) {
+            return TWS__INFLATE_FILLED;
+        }
+        w->memory[w->at++] = (uint8_t)TWS__INFLATE_VALUE(entry);
+        tws__inflate_drop(z, at);
+        return TWS__INFLATE_ON;
+    }
+    if ((entry & TWS__INFLATE_STOP) != 0) {
+        if (TWS__INFLATE_VALUE(entry) == 0) {
+            return tws__inflate_fail(z, TWS__INFLATE_NOT_A_LENGTH);
+        }
+        tws__inflate_drop(z, at);
+        return tws__inflate_block_end(z);
+    }
+    const uint32_t extra = TWS__INFLATE_EXTRA(entry);
+    if (!tws__inflate_need(z, in, at + extra)) {
+        return TWS__INFLATE_WANTS;
+    }
+    return tws__inflate_distance(
+        z, in, TWS__INFLATE_VALUE(entry) + tws__inflate_peek(z, at, extra), at + extra);
+}
+
+/* Byte by byte: source and target may overlap, and the source may run over a ring's end. */
+static tws__inflate_step tws__inflate_copy(tws_inflater *z)
+{
+    tws_inflate_window *w = z->window;
+    size_t from = w->at >= z->distance ? w->at - z->distance : w->at + w->bytes - z->distance;
+    while (z->length > 0) {
+        if (w->at == w->bytes) {
+            return TWS__INFLATE_FILLED;
+        }
+        w->memory[w->at++] = w->memory[from++];
+        from = from == w->bytes ? 0 : from;
+        z->length--;
+    }
+    z->state = TWS__INFLATE_SYMBOL;
+    return TWS__INFLATE_ON;
+}
+
+/* -- inflating: the fast reader -- */
+
+#define TWS__INFLATE_ROOM (TWS__DEFLATE_MAX_COPY + 2u) /* what one round may write */
+
+static uint64_t tws__load_le64(const uint8_t *p)
+{
+    return (uint64_t)p[0] | (uint64_t)p[1] << 8 | (uint64_t)p[2] << 16 | (uint64_t)p[3] << 24 |
+           (uint64_t)p[4] << 32 | (uint64_t)p[5] << 40 | (uint64_t)p[6] << 48 |
+           (uint64_t)p[7] << 56;
+}
+
+/* Copy within a window; never a byte too many, since behind a ring's newest byte its oldest are.
+ * What is written by words overlaps what is written already, not the source to come. */
+static void tws__inflate_move(uint8_t *to, const uint8_t *from, uint32_t length, size_t distance)
+{
+    uint32_t i = 0;
+    if (distance >= 8 && length >= 8) {
+        for (; i + 8 <= length; i += 8) {
+            memcpy(to + i, from + i, 8);
+        }
+        memcpy(to + length - 8, from + length - 8, 8);
+        return;
+    }
+    if (distance == 1) {
+        memset(to, from[0], length);
+        return;
+    }
+    for (; i < length; i++) {
+        to[i] = from[i];
+    }
+}
+
+/* Where a copy begins, if its bytes lie in one piece and, behind a ring's newest byte, clear of
+ * where they go; else SIZE_MAX. */
+static size_t tws__inflate_source(const tws_inflate_window *w, size_t at, size_t distance,
+                                  uint32_t length)
+{
+    if (distance <= at) {
+        return at - distance;
+    }
+    const size_t gap = w->bytes - distance; /* wraps for a distance that is an error anyway */
+    return w->ring && gap >= length && length <= distance - at ? at + gap : SIZE_MAX;
+}
+
+/* Symbols while there is plenty of input and room. Its own copies of the state are held in
+ * registers; each round begins with 56 bits or more, of which the longest symbol needs 48. */
+static void tws__inflate_fast(tws_inflater *z, tws__inflate_input *in)
+{
+    tws_inflate_window *const w = z->window;
+    const uint64_t literal_mask = TWS__INFLATE_MASK(z->literal_root);
+    const uint64_t distance_mask = TWS__INFLATE_MASK(z->distance_root);
+    const size_t limit = (size_t)1 << w->bits;
+    const size_t older = w->have - in->from; /* wraps; adding w->at makes it right */
+    const uint8_t *next = in->at;
+    uint8_t *const memory = w->memory;
+    size_t at = w->at;
+    uint64_t bits = z->bits;
+    uint32_t count = z->bit_count;
+    while (in->end - next >= 8 && w->bytes - at >= TWS__INFLATE_ROOM) {
+        bits |= tws__load_le64(next) << count;
+        next += (63 - count) >> 3;
+        count |= 56;
+        uint32_t entry = z->literal[bits & literal_mask];
+        if ((entry & TWS__INFLATE_LITERAL) != 0) { /* two at most, of ten bits each */
+            bits >>= TWS__INFLATE_WIDTH(entry);
+            count -= TWS__INFLATE_WIDTH(entry);
+            memory[at++] = (uint8_t)TWS__INFLATE_VALUE(entry);
+            entry = z->literal[bits & literal_mask];
+            if ((entry & TWS__INFLATE_LITERAL) != 0) {
+                bits >>= TWS__INFLATE_WIDTH(entry);
+                count -= TWS__INFLATE_WIDTH(entry);
+                memory[at++] = (uint8_t)TWS__INFLATE_VALUE(entry);
+                continue;
+            }
+            if (in->end - next < 8) {
+                break;
+            }
+            bits |= tws__load_le64(next) << count;
+            next += (63 - count) >> 3;
+            count |= 56;
+        }
+        const uint64_t before = bits;
+        const uint32_t count_before = count;
+        if ((entry & TWS__INFLATE_LINK) != 0) {
+            const uint64_t further = bits >> z->literal_root;
+            bits = further;
+            count -= z->literal_root;
+            entry = z->literal[TWS__INFLATE_VALUE(entry) +
+                               (further & TWS__INFLATE_MASK(TWS__INFLATE_EXTRA(entry)))];
+            if ((entry & TWS__INFLATE_LITERAL) != 0) {
+                bits >>= TWS__INFLATE_WIDTH(entry);
+                count -= TWS__INFLATE_WIDTH(entry);
+                memory[at++] = (uint8_t)TWS__INFLATE_VALUE(entry);
+                continue;
+            }
+        }
+        uint32_t extra = TWS__INFLATE_EXTRA(entry);
+        bits >>= TWS__INFLATE_WIDTH(entry);
+        const uint32_t length =
+            TWS__INFLATE_VALUE(entry) + (uint32_t)(bits & TWS__INFLATE_MASK(extra));
+        bits >>= extra;
+        count -= TWS__INFLATE_WIDTH(entry) + extra;
+        uint32_t far = z->distance_table[bits & distance_mask];
+        if ((far & TWS__INFLATE_LINK) != 0) {
+            bits >>= z->distance_root;
+            count -= z->distance_root;
+            far = z->distance_table[TWS__INFLATE_VALUE(far) +
+                                    (bits & TWS__INFLATE_MASK(TWS__INFLATE_EXTRA(far)))];
+        }
+        extra = TWS__INFLATE_EXTRA(far);
+        bits >>= TWS__INFLATE_WIDTH(far);
+        const size_t distance =
+            TWS__INFLATE_VALUE(far) + (size_t)(bits & TWS__INFLATE_MASK(extra));
+        bits >>= extra;
+        count -= TWS__INFLATE_WIDTH(far) + extra;
+        const size_t from = tws__inflate_source(w, at, distance, length);
+        if (((entry | far) & TWS__INFLATE_STOP) != 0 || distance > limit ||
+            distance > older + at || from == SIZE_MAX) {
+            bits = before; /* an end, an error, or a ring's edge: not for here */
+            count = count_before;
+            break;
+        }
+        tws__inflate_move(memory + at, memory + from, length, from < at ? distance : SIZE_MAX);
+        at += length;
+    }
+    /* Whole bytes go back to the input, as far as they are from there. */
+    const size_t back = tws__min(count >> 3, (size_t)(next - in->at));
+    in->at = next - back;
+    z->bit_count = count - (uint32_t)back * 8;
+    z->bits = bits & TWS__INFLATE_MASK(z->bit_count);
+    w->at = at;
+}
+
+static tws__inflate_step tws__inflate_run(tws_inflater *z, tws__inflate_input *in)
+{
+    switch ((tws__inflate_state)z->state) {
+    case TWS__INFLATE_OVER:
+    case TWS__INFLATE_HEAD: return tws__inflate_head(z, in);
+    case TWS__INFLATE_STORED_HEAD: return tws__inflate_stored_head(z, in);
+    case TWS__INFLATE_STORED: return tws__inflate_stored(z, in);
+    case TWS__INFLATE_COUNTS: return tws__inflate_counts(z, in);
+    case TWS__INFLATE_LENGTH_WIDTHS: return tws__inflate_length_widths(z, in);
+    case TWS__INFLATE_WIDTHS: return tws__inflate_widths(z, in);
+    case TWS__INFLATE_SYMBOL:
+        tws__inflate_fast(z, in);
+        return tws__inflate_symbol(z, in);
+    case TWS__INFLATE_COPY: return tws__inflate_copy(z);
+    }
+    return TWS__INFLATE_FAILED;
+}
+
+static void tws__inflate_tell(const tws_inflater *z, tws_inflate_event *ev)
+{
+    ev->type = TWS_INFLATE_ERROR;
+    ev->reason = tws__inflate_reasons[z->error];
+    ev->offset = (z->offset * 8 - z->bit_count) / 8;
+}
+
+TWS_API size_t tws_inflate_decode(tws_inflater *z, const uint8_t *data, size_t len,
+                                  tws_inflate_event *ev)
+{
+    static const tws_inflate_type types[] = {TWS_INFLATE_MORE, TWS_INFLATE_MORE, TWS_INFLATE_FULL,
+                                             TWS_INFLATE_END, TWS_INFLATE_ERROR}; /* by step */
+    static const uint8_t nothing[1] = {0};
+    tws_inflate_window *w = z->window;
+    const uint8_t *begin = len > 0 ? data : nothing;
+    tws__inflate_step step = z->error != 0 ? TWS__INFLATE_FAILED : TWS__INFLATE_ON;
+    if (w->ring && w->at == w->bytes) {
+        w->at = 0;
+    }
+    tws__inflate_input in = {begin, begin, begin + len, w->at};
+    while (step == TWS__INFLATE_ON) {
+        step = tws__inflate_run(z, &in);
+    }
+    const size_t used = (size_t)(in.at - in.begin);
+    z->offset += used;
+    memset(ev, 0, sizeof *ev);
+    ev->type = types[step];
+    ev->len = w->at - in.from;
+    ev->data = ev->len > 0 ? w->memory + in.from : NULL;
+    w->have = tws__min(w->have + ev->len, (size_t)1 << w->bits);
+    if (step == TWS__INFLATE_FAILED) {
+        tws__inflate_tell(z, ev);
+    }
+    return used;
+}
+
+/* A message that ends with a final block needs no more: its sender had no other way to flush. What
+ * is behind one, RFC 7692 7.2.3.4's byte of zero, begins a block again. */
+TWS_API void tws_inflate_finish(tws_inflater *z, tws_inflate_event *ev)
+{
+    static const uint8_t tail[4] = {0, 0, 0xff, 0xff};
+    if (z->state == TWS__INFLATE_OVER && z->tail == 0 && z->error == 0) {
+        memset(ev, 0, sizeof *ev);
+        ev->type = TWS_INFLATE_END;
+        return;
+    }
+    z->tail = (uint8_t)(z->tail + tws_inflate_decode(z, tail + z->tail, sizeof tail - z->tail, ev));
+    if (ev->type == TWS_INFLATE_FULL || ev->type == TWS_INFLATE_ERROR) {
+        return;
+    }
+    if (z->tail == sizeof tail && z->bit_count == 0 &&
+        (z->state == TWS__INFLATE_HEAD || z->state == TWS__INFLATE_OVER)) {
+        ev->type = TWS_INFLATE_END;
+        return;
+    }
+    (void)tws__inflate_fail(z, TWS__INFLATE_CUT);
+    tws__inflate_tell(z, ev);
+}
+
+/* -- deflating: a block -- */
+
+/* A token: below, a literal's byte or a copy's length; above from bit 16, a copy's distance. */
+#define TWS__DEFLATE_LENGTH(token) ((token) & 0xffffu)
+#define TWS__DEFLATE_DISTANCE(token) ((token) >> 16)
+#define TWS__DEFLATE_FAR 288u /* where distance symbols begin in a scratch's tables */
+
+/* One call's work. */
+typedef struct tws__deflate_run {
+    tws_deflater *z;
+    tws_deflate_scratch *s;
+    const uint8_t *text; /* history and data in one piece; text[0] is at position z->origin */
+    size_t end;          /* of the data, in text */
+    size_t raw;          /* where in text the block begins */
+    size_t raw_len;
+    size_t hashed;       /* the first place of text that is in no chain yet */
+    uint32_t tokens;
+    uint32_t extra_bits;
+    uint8_t *out;
+    size_t cap;
+    size_t len;
+    bool failed;
+} tws__deflate_run;
+
+/* floor(log2(x)) of 1..65535. */
+static uint32_t tws__deflate_log2(uint32_t x)
+{
+    return 31u - (uint32_t)__builtin_clz(x);
+}
+
+/* RFC 1951 3.2.5 drawn as arithmetic: above the first few, a symbol is the place of the highest bit
+ * and the next one (distances) or two (lengths) below it. */
+static uint32_t tws__deflate_length_symbol(uint32_t length)
+{
+    const uint32_t x = length - TWS__DEFLATE_MIN_COPY;
+    if (x < 8 || length == TWS__DEFLATE_MAX_COPY) {
+        return length == TWS__DEFLATE_MAX_COPY ? 285 : 257 + x;
+    }
+    const uint32_t top = tws__deflate_log2(x);
+    return 257 + 4 * (top - 1) + (x >> (top - 2) & 3u);
+}
+
+static uint32_t tws__deflate_distance_symbol(uint32_t distance)
+{
+    const uint32_t x = distance - 1;
+    if (x < 4) {
+        return x;
+    }
+    const uint32_t top = tws__deflate_log2(x);
+    return 2 * top + (x >> (top - 1) & 1u);
+}
+
+/* The lowest n bits of x, in the other order. */
+static uint32_t tws__deflate_reverse(uint32_t x, uint32_t n)
+{
+    x = (x & 0x5555u) << 1 | (x >> 1 & 0x5555u);
+    x = (x & 0x3333u) << 2 | (x >> 2 & 0x3333u);
+    x = (x & 0x0f0fu) << 4 | (x >> 4 & 0x0f0fu);
+    x = (x & 0x00ffu) << 8 | (x >> 8 & 0x00ffu);
+    return x >> (16 - n);
+}
+
+/* The codes of given widths, as RFC 1951 3.2.2 counts them out, for the symbols that occur. */
+static void tws__deflate_codes(tws_deflate_scratch *s, uint32_t from, uint32_t symbols)
+{
+    uint32_t next[TWS__DEFLATE_MAX_WIDTH + 2] = {0};
+    uint32_t code = 0;
+    for (uint32_t i = 0; i < symbols; i++) {
+        next[s->width[from + i] + 1u]++;
+    }
+    next[1] = 0;
+    for (uint32_t w = 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
+        const uint32_t first = code;
+        code = (code + next[w + 1]) << 1;
+        next[w] = first;
+    }
+    for (uint32_t i = 0; i < symbols; i++) {
+        const uint32_t w = s->width[from + i];
+        if (w > 0) {
+            const uint32_t mine = next[w]++;
+            if (s->count[from + i] > 0) {
+                s->code[from + i] = tws__deflate_reverse(mine, w) | w << 16;
+            }
+        }
+    }
+}
+
+/* Shell's sort: at most 288 keys, mostly some dozens. */
+static void tws__deflate_sort(uint32_t *key, uint32_t n)
+{
+    for (uint32_t gap = n > 40 ? 40 : 1; gap > 0; gap = gap > 13 ? 13 : gap > 4 ? 4 : gap == 4) {
+        for (uint32_t i = gap; i < n; i++) {
+            const uint32_t moved = key[i];
+            uint32_t j = i;
+            for (; j >= gap && key[j - gap] > moved; j -= gap) {
+                key[j] = key[j - gap];
+            }
+            key[j] = moved;
+        }
+    }
+}
+
+/* Huffman's tree over n sorted weights. The nodes that it makes come out in order of weight, so
+ * both leaves and nodes are queues and the lightest is at one's front. leaves[d]: how many are at
+ * depth d, those below `limit` counted as at it. */
+static void tws__deflate_tree(tws_deflate_scratch *s, uint32_t n, uint32_t limit, uint16_t *leaves)
+{
+    uint32_t leaf = 0;
+    uint32_t node = n;
+    const uint32_t root = 2 * n - 2;
+    for (uint32_t made = n; made <= root; made++) {
+        s->weight[made] = 0;
+        for (int i = 0; i < 2; i++) {
+            const bool is_leaf = leaf < n && (node == made || s->weight[leaf] <= s->weight[node]);
+            const uint32_t least = is_leaf ? leaf++ : node++;
+            s->weight[made] += s->weight[least];
+            s->parent[least] = (uint16_t)made;
+        }
+    }
+    s->weight[root] = 0; /* from here on depths */
+    for (uint32_t i = root; i-- > 0;) {
+        const uint32_t depth = s->weight[s->parent[i]] + 1;
+        s->weight[i] = depth;
+        if (i < n) {
+            leaves[depth < limit ? depth : limit]++;
+        }
+    }
+}
+
+/* Make room for the leaves that were lifted to the limit: one of them at a time goes beside the
+ * deepest leaf above the limit, which gets a bit longer. Each time the code is over-subscribed by
+ * one less, until it is exact. */
+static void tws__deflate_limit(uint16_t *leaves, uint32_t limit)
+{
+    uint32_t used = 0; /* of 2^limit codes of the full width */
+    for (uint32_t w = 1; w <= limit; w++) {
+        used += (uint32_t)leaves[w] << (limit - w);
+    }
+    for (; used > UINT32_C(1) << limit; used--) {
+        uint32_t w = limit - 1;
+        while (leaves[w] == 0) {
+            w--;
+        }
+        leaves[w]--;
+        leaves[limit]--;
+        leaves[w + 1] = (uint16_t)(leaves[w + 1] + 2);
+    }
+}
+
+/* The best widths of at most `limit` bits for the symbols from `from` on, by how often they occur.
+ * At least two get a code: some decoders take no code of a single word. */
+static void tws__deflate_widths(tws_deflate_scratch *s, uint32_t from, uint32_t symbols,
+                                uint32_t limit)
+{
+    uint32_t key[TWS__DEFLATE_FAR];
+    uint16_t leaves[TWS__DEFLATE_MAX_WIDTH + 1] = {0};
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < symbols; i++) {
+        s->width[from + i] = 0;
+        if (s->count[from + i] > 0) {
+            key[n++] = (uint32_t)s->count[from + i] << 9 | i;
+        }
+    }
+    for (uint32_t i = 0; n < 2; i++) {
+        if (s->count[from + i] == 0) {
+            key[n++] = i;
+        }
+    }
+    tws__deflate_sort(key, n);
+    for (uint32_t i = 0; i < n; i++) {
+        s->weight[i] = key[i] >> 9;
+    }
+    tws__deflate_tree(s, n, limit, leaves);
+    tws__deflate_limit(leaves, limit);
+    for (uint32_t w = limit, i = 0; w > 0; w--) {
+        for (; leaves[w] > 0; leaves[w]--) {
+            s->width[from + (key[i++] & 511u)] = (uint8_t)w;
+        }
+    }
+}
+
+/* Bits that the block's tokens take with the codes of s->width. */
+static uint32_t tws__deflate_cost(const tws__deflate_run *r)
+{
+    const tws_deflate_scratch *s = r->s;
+    uint32_t bits = r->extra_bits;
+    for (uint32_t i = 0; i < TWS__DEFLATE_FAR + TWS__DEFLATE_DISTANCES; i++) {
+        bits += (uint32_t)s->count[i] * s->width[i];
+    }
+    return bits;
+}
+
+/* Bits that storing them takes, behind bit_count others: RFC 1951 3.2.4. */
+static uint64_t tws__deflate_stored_cost(const tws__deflate_run *r)
+{
+    const uint64_t blocks = r->raw_len / 65535 + (r->raw_len % 65535 > 0);
+    const uint32_t pad = (0u - (r->z->bit_count + 3)) & 7u;
+    return 3 + pad + 32 + (blocks - 1) * 40 + (uint64_t)r->raw_len * 8;
+}
+
+/* Append n bits, at most 32, lowest first. Whoever calls it has looked that there is room. */
+static void tws__deflate_put(tws__deflate_run *r, uint32_t bits, uint32_t n)
+{
+    tws_deflater *z = r->z;
+    z->bits |= (uint64_t)bits << z->bit_count;
+    z->bit_count += n;
+    while (z->bit_count >= 8) {
+        r->out[r->len++] = (uint8_t)z->bits;
+        z->bits >>= 8;
+        z->bit_count -= 8;
+    }
+}
+
+/* Is there room for so many bits behind those that wait? Else the message has failed. */
+static bool tws__deflate_room(tws__deflate_run *r, uint64_t bits)
+{
+    if ((r->z->bit_count + bits) / 8 > r->cap - r->len) {
+        r->failed = true;
+    }
+    return !r->failed;
+}
+
+static void tws__deflate_store(tws__deflate_run *r)
+{
+    const uint8_t *p = r->text + r->raw;
+    for (size_t n = 0, left = r->raw_len; left > 0; left -= n) {
+        n = tws__min(left, 65535);
+        tws__deflate_put(r, 0, 3);
+        tws__deflate_put(r, 0, (0u - r->z->bit_count) & 7u);
+        tws__deflate_put(r, (uint32_t)n | (uint32_t)(n ^ 0xffff) << 16, 32);
+        memcpy(r->out + r->len, p, n);
+        r->len += n;
+        p += n;
+    }
+}
+
+/* -- a dynamic block's header: RFC 1951 3.2.7 -- */
+
+#define TWS__DEFLATE_RUNS 320u /* where the symbols of folded code lengths begin in the tables */
+
+typedef struct tws__deflate_header {
+    uint32_t literals;
+    uint32_t distances;
+    uint32_t runs;
+    uint32_t length_codes;
+    uint32_t bits;
+} tws__deflate_header;
+
+/* Note a symbol, with its extra bits from bit 8. */
+static void tws__deflate_fold(tws_deflate_scratch *s, tws__deflate_header *h, uint32_t symbol,
+                              uint32_t extra)
+{
+    static const uint8_t extra_bits[19] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                                           0, 0, 0, 0, 0, 0, 2, 3, 7};
+    s->run[h->runs++] = (uint16_t)(symbol | extra << 8);
+    s->count[TWS__DEFLATE_RUNS + symbol]++;
+    h->bits += extra_bits[symbol];
+}
+
+static void tws__deflate_fold_run(tws_deflate_scratch *s, tws__deflate_header *h, uint32_t width,
+                                  uint32_t times)
+{
+    while (width == 0 && times >= 11) {
+        const uint32_t n = times < 138 ? times : 138;
+        tws__deflate_fold(s, h, 18, n - 11);
+        times -= n;
+    }
+    if (width == 0 && times >= 3) {
+        tws__deflate_fold(s, h, 17, times - 3);
+        return;
+    }
+    if (width > 0 && times >= 4) {
+        tws__deflate_fold(s, h, width, 0);
+        times--;
+        while (times >= 3) {
+            const uint32_t n = times < 6 ? times : 6;
+            tws__deflate_fold(s, h, 16, n - 3);
+            times -= n;
+        }
+    }
+    for (; times > 0; times--) {
+        tws__deflate_fold(s, h, width, 0);
+    }
+}
+
+/* Fold the code lengths, find the best code for that, and count its bits. */
+static void tws__deflate_plan(tws_deflate_scratch *s, tws__deflate_header *h)
+{
+    uint32_t times = 0;
+    memset(h, 0, sizeof *h);
+    memset(s->count + TWS__DEFLATE_RUNS, 0, 19 * sizeof s->count[0]);
+    h->literals = TWS__DEFLATE_LITERALS;
+    while (s->width[h->literals - 1] == 0) {
+        h->literals--; /* stops behind the block's end, which always has a code */
+    }
+    h->distances = TWS__DEFLATE_DISTANCES;
+    while (s->width[TWS__DEFLATE_FAR + h->distances - 1] == 0) {
+        h->distances--; /* two at least have one */
+    }
+    const uint32_t all = h->literals + h->distances;
+    const uint8_t *far = s->width + TWS__DEFLATE_FAR - h->literals;
+    for (uint32_t i = 0; i < all; i += times) {
+        const uint32_t width = (i < h->literals ? s->width : far)[i];
+        times = 1;
+        while (i + times < all && (i + times < h->literals ? s->width : far)[i + times] == width) {
+            times++;
+        }
+        tws__deflate_fold_run(s, h, width, times);
+    }
+    tws__deflate_widths(s, TWS__DEFLATE_RUNS, 19, 7);
+    h->length_codes = 19;
+    while (s->width[TWS__DEFLATE_RUNS + tws__length_order[h->length_codes - 1]] == 0) {
+        h->length_codes--;
+    }
+    h->length_codes = h->length_codes < 4 ? 4 : h->length_codes;
+    h->bits += 5 + 5 + 4 + 3 * h->length_codes;
+    for (uint32_t i = 0; i < 19; i++) {
+        h->bits += (uint32_t)s->count[TWS__DEFLATE_RUNS + i] * s->width[TWS__DEFLATE_RUNS + i];
+    }
+}
+
+static void tws__deflate_put_code(tws__deflate_run *r, uint32_t symbol)
+{
+    const uint32_t code = r->s->code[symbol];
+    tws__deflate_put(r, code & 0xffffu, code >> 16);
+}
+
+static void tws__deflate_put_header(tws__deflate_run *r, const tws__deflate_header *h)
+{
+    const tws_deflate_scratch *s = r->s;
+    tws__deflate_put(r, h->literals - 257, 5);
+    tws__deflate_put(r, h->distances - 1, 5);
+    tws__deflate_put(r, h->length_codes - 4, 4);
+    for (uint32_t i = 0; i < h->length_codes; i++) {
+        tws__deflate_put(r, s->width[TWS__DEFLATE_RUNS + tws__length_order[i]], 3);
+    }
+    tws__deflate_codes(r->s, TWS__DEFLATE_RUNS, 19);
+    for (uint32_t i = 0; i < h->runs; i++) {
+        const uint32_t symbol = s->run[i] & 0xffu;
+        tws__deflate_put_code(r, TWS__DEFLATE_RUNS + symbol);
+        if (symbol >= 16) {
+            tws__deflate_put(r, s->run[i] >> 8, symbol == 16 ? 2 : symbol == 17 ? 3 : 7);
+        }
+    }
+}
+
+/* -- a block's tokens -- */
+
+static void tws__deflate_put_copy(tws__deflate_run *r, uint32_t length, uint32_t distance)
+{
+    const uint32_t a = tws__deflate_length_symbol(length);
+    const uint32_t b = tws__deflate_distance_symbol(distance);
+    tws__deflate_put_code(r, a);
+    tws__deflate_put(r, length - tws__length_base[a - 257], tws__length_extra[a - 257]);
+    tws__deflate_put_code(r, TWS__DEFLATE_FAR + b);
+    tws__deflate_put(r, distance - tws__distance_base[b], tws__distance_extra[b]);
+}
+
+static void tws__deflate_put_tokens(tws__deflate_run *r)
+{
+    tws__deflate_codes(r->s, 0, TWS__DEFLATE_FAR);
+    tws__deflate_codes(r->s, TWS__DEFLATE_FAR, 32);
+    for (uint32_t i = 0; i < r->tokens; i++) {
+        const uint32_t token = r->s->token[i];
+        if (TWS__DEFLATE_DISTANCE(token) == 0) {
+            tws__deflate_put_code(r, token);
+        } else {
+            tws__deflate_put_copy(r, TWS__DEFLATE_LENGTH(token), TWS__DEFLATE_DISTANCE(token));
+        }
+    }
+    tws__deflate_put_code(r, TWS__DEFLATE_END);
+}
+
+/* The next block: no tokens, and none counted but its end. */
+static void tws__deflate_clear(tws__deflate_run *r)
+{
+    memset(r->s->count, 0, sizeof r->s->count);
+    r->s->count[TWS__DEFLATE_END] = 1;
+    r->raw += r->raw_len;
+    r->raw_len = 0;
+    r->tokens = 0;
+    r->extra_bits = 0;
+}
+
+/* Write the block that the tokens so far make, in the shortest of the three ways. */
+static void tws__deflate_block(tws__deflate_run *r)
+{
+    tws_deflate_scratch *s = r->s;
+    tws__deflate_header h;
+    const uint64_t stored = tws__deflate_stored_cost(r);
+    tws__deflate_fixed_widths(s->width, s->width + TWS__DEFLATE_FAR);
+    const uint64_t fixed = 3 + (uint64_t)tws__deflate_cost(r);
+    tws__deflate_widths(s, 0, TWS__DEFLATE_FAR, TWS__DEFLATE_MAX_WIDTH);
+    tws__deflate_widths(s, TWS__DEFLATE_FAR, 32, TWS__DEFLATE_MAX_WIDTH);
+    tws__deflate_plan(s, &h);
+    const uint64_t dynamic = 3 + (uint64_t)h.bits + tws__deflate_cost(r);
+    const uint64_t coded = fixed <= dynamic ? fixed : dynamic;
+    if (!tws__deflate_room(r, stored < coded ? stored : coded)) {
+        return;
+    }
+    if (stored < coded) {
+        tws__deflate_store(r);
+    } else if (coded == fixed) {
+        tws__deflate_put(r, 1 << 1, 3);
+        tws__deflate_fixed_widths(s->width, s->width + TWS__DEFLATE_FAR);
+        tws__deflate_put_tokens(r);
+    } else {
+        tws__deflate_put(r, 2 << 1, 3);
+        tws__deflate_put_header(r, &h);
+        tws__deflate_put_tokens(r);
+    }
+    tws__deflate_clear(r);
+}
+
+static void tws__deflate_push(tws__deflate_run *r, uint32_t token, uint32_t covers)
+{
+    r->s->token[r->tokens++] = token;
+    r->raw_len += covers;
+    if (r->tokens == TASKWS_DEFLATE_TOKENS) {
+        tws__deflate_block(r);
+    }
+}
+
+static void tws__deflate_push_literal(tws__deflate_run *r, uint8_t byte)
+{
+    r->s->count[byte]++;
+    tws__deflate_push(r, byte, 1);
+}
+
+static void tws__deflate_push_copy(tws__deflate_run *r, uint32_t length, uint32_t distance)
+{
+    const uint32_t a = tws__deflate_length_symbol(length);
+    const uint32_t b = tws__deflate_distance_symbol(distance);
+    r->s->count[a]++;
+    r->s->count[TWS__DEFLATE_FAR + b]++;
+    r->extra_bits += (uint32_t)tws__length_extra[a - 257] + tws__distance_extra[b];
+    tws__deflate_push(r, distance << 16 | length, length);
+}
+
+/* -- deflating: finding copies -- */
+
+/* How hard to look. */
+typedef struct tws__deflate_effort {
+    uint16_t chain; /* earlier places that are tried */
+    uint16_t good;  /* a quarter of them where a copy of this length is known */
+    uint16_t lazy;  /* a copy of this length is taken without looking at the next byte's */
+    uint16_t nice;  /* and with this one looking ends */
+} tws__deflate_effort;
+
+static const tws__deflate_effort tws__deflate_efforts[10] = {
+    {0, 0, 0, 0},       {4, 8, 0, 16},      {6, 8, 0, 32},       {12, 8, 4, 32},
+    {16, 8, 6, 64},     {32, 8, 16, 64},    {96, 8, 16, 128},    {192, 16, 32, 192},
+    {512, 32, 128, 258}, {2048, 32, 258, 258}};
+
+/* A copy of three bytes from further away is no shorter than its literals. */
+#define TWS__DEFLATE_NEAR 4096u
+
+typedef struct tws__deflate_copy {
+    uint32_t length; /* 0: none */
+    uint32_t distance;
+} tws__deflate_copy;
+
+static uint32_t tws__deflate_hash(const tws_deflater *z, const uint8_t *p)
+{
+    const uint32_t three = (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16;
+    return three * UINT32_C(0x9e3779b1) >> (32 - z->hash_bits);
+}
+
+/* Put the position of text[i] into its chain. Returns the newest one before it, or 0. */
+static uint32_t tws__deflate_insert(tws__deflate_run *r, size_t i)
+{
+    tws_deflater *z = r->z;
+    const uint32_t position = z->origin + (uint32_t)i;
+    uint32_t *head = z->head + tws__deflate_hash(z, r->text + i);
+    const uint32_t size = UINT32_C(1) << z->window_bits;
+    const uint32_t before = *head;
+    *head = position;
+    if (before < z->begin || position - before > size) {
+        z->chain[position & (size - 1)] = 0;
+        return 0;
+    }
+    z->chain[position & (size - 1)] = (uint16_t)(position - before);
+    return before;
+}
+
+/* How many bytes are equal, at most `most`. */
+static uint32_t tws__deflate_equal(const uint8_t *a, const uint8_t *b, uint32_t most)
+{
+    uint32_t n = 0;
+    while (n + 8 <= most && memcmp(a + n, b + n, 8) == 0) {
+        n += 8;
+    }
+    while (n < most && a[n] == b[n]) {
+        n++;
+    }
+    return n;
+}
+
+/* The longest copy for text[i], the nearest of them, if it is longer than `known`. */
+static tws__deflate_copy tws__deflate_find(tws__deflate_run *r, size_t i, uint32_t known)
+{
+    const tws_deflater *z = r->z;
+    const tws__deflate_effort *effort = &tws__deflate_efforts[z->level];
+    const uint32_t size = UINT32_C(1) << z->window_bits;
+    const uint32_t most = (uint32_t)tws__min(r->end - i, TWS__DEFLATE_MAX_COPY);
+    const uint8_t *here = r->text + i;
+    tws__deflate_copy copy = {0, 0};
+    uint32_t best = known < TWS__DEFLATE_MIN_COPY - 1 ? TWS__DEFLATE_MIN_COPY - 1 : known;
+    uint32_t tries = known >= effort->good ? effort->chain / 4u : effort->chain;
+    uint32_t from = 0;
+    if (most < TWS__DEFLATE_MIN_COPY) {
+        return copy;
+    }
+    for (; r->hashed <= i; r->hashed++) {
+        from = tws__deflate_insert(r, r->hashed);
+    }
+    const uint32_t position = z->origin + (uint32_t)i;
+    while (from != 0 && tries-- > 0 && best < most) {
+        const uint32_t distance = position - from;
+        const uint8_t *there = here - distance;
+        if (there[best] == here[best] && there[best - 1] == here[best - 1]) {
+            const uint32_t length = tws__deflate_equal(here, there, most);
+            const bool pays = length > TWS__DEFLATE_MIN_COPY || distance <= TWS__DEFLATE_NEAR;
+            if (length > best && pays) {
+                copy.length = length;
+                copy.distance = distance;
+                best = length;
+                tries = length >= effort->nice ? 0 : tries;
+            }
+        }
+        const uint32_t further = z->chain[from & (size - 1)];
+        from -= further;
+        if (further == 0 || from < z->begin || position - from > size) {
+            break;
+        }
+    }
+    return copy;
+}
+
+/* Make tokens of text from `i` on. A copy waits while the next byte has a longer one: its first
+ * byte then becomes a literal. */
+static void tws__deflate_match(tws__deflate_run *r, size_t i)
+{
+    const uint32_t lazy = tws__deflate_efforts[r->z->level].lazy;
+    while (i < r->end && !r->failed) {
+        tws__deflate_copy copy = tws__deflate_find(r, i, 0);
+        if (copy.length == 0) {
+            tws__deflate_push_literal(r, r->text[i++]);
+            continue;
+        }
+        while (copy.length < lazy && i + 1 < r->end) {
+            const tws__deflate_copy next = tws__deflate_find(r, i + 1, copy.length);
+            if (next.length == 0) {
+                break;
+            }
+            tws__deflate_push_literal(r, r->text[i++]);
+            copy = next;
+        }
+        tws__deflate_push_copy(r, copy.length, copy.distance);
+        i += copy.length;
+    }
+}
+
+/* -- deflating: messages -- */
+
+TWS_API void tws_deflate_init(tws_deflater *z, void *memory, unsigned window_bits, unsigned level,
+                              bool takeover)
+{
+    const size_t size = (size_t)1 << window_bits;
+    uint8_t *p = (uint8_t *)memory;
+    TWS_ASSERT(window_bits >= TWS_DEFLATE_MIN_BITS && window_bits <= TWS_DEFLATE_MAX_BITS);
+    TWS_ASSERT(level >= 1 && level <= 9);
+    memset(z, 0, sizeof *z);
+    z->head = (uint32_t *)memory;
+    z->chain = (uint16_t *)(void *)(p + 2 * size);
+    z->window = takeover ? p + 4 * size : NULL;
+    z->window_bits = (uint8_t)window_bits;
+    z->hash_bits = (uint8_t)(window_bits - 1);
+    z->level = (uint8_t)level;
+    z->next = 1; /* 0 in head: none */
+    z->origin = 1;
+    memset(z->head, 0, 2 * size);
+    tws_deflate_forget(z);
+}
+
+TWS_API void tws_deflate_forget(tws_deflater *z)
+{
+    z->begin = z->next;
+    z->hashed = z->next;
+    z->bits = 0;
+    z->bit_count = 0;
+}
+
+/* A stored block is five bytes and some bits more than its text, of 256 bytes unless the text ends
+ * with it; then comes the flush. */
+TWS_API size_t tws_deflate_bound(size_t len)
+{
+    return len + len / 32 + 16;
+}
+
+/* Positions have 32 bits: every 2 GiB they begin again, with nothing behind them. */
+static void tws__deflate_rewind(tws_deflater *z)
+{
+    if (z->next <= UINT32_C(1) << 31) {
+        return;
+    }
+    memset(z->head, 0, (size_t)2 << z->window_bits);
+    z->next = z->begin = z->hashed = z->origin = 1;
+}
+
+/* What the next piece of the data is compressed as: where it lies. The smaller it is, the fewer
+ * entries of the table it uses, which so stay in the nearest cache. */
+static size_t tws__deflate_in_place(tws__deflate_run *r, const uint8_t *data, size_t len)
+{
+    tws_deflater *z = r->z;
+    const size_t n = tws__min(len, (size_t)1 << 30);
+    z->hash_bits = TWS_DEFLATE_MIN_BITS - 1;
+    while (z->hash_bits < z->window_bits - 1 && (size_t)1 << z->hash_bits < n) {
+        z->hash_bits++;
+    }
+    z->origin = z->begin = z->hashed = z->next;
+    r->text = data;
+    r->end = n;
+    r->raw = 0;
+    return n;
+}
+
+/* Or behind what the window holds. That is two windows of memory: when the data does not fit, the
+ * newer half moves to the front. */
+static size_t tws__deflate_in_window(tws__deflate_run *r, const uint8_t *data, size_t len)
+{
+    tws_deflater *z = r->z;
+    const size_t size = (size_t)1 << z->window_bits;
+    size_t held = z->next - z->origin;
+    if (held > size && len > 2 * size - held) {
+        memmove(z->window, z->window + held - size, size);
+        z->origin = z->next - (uint32_t)size;
+        z->begin = z->begin > z->origin ? z->begin : z->origin;
+        z->hashed = z->hashed > z->origin ? z->hashed : z->origin;
+        held = size;
+    }
+    const size_t n = tws__min(len, 2 * size - held);
+    memcpy(z->window + held, data, n);
+    r->text = z->window;
+    r->raw = held;
+    r->end = held + n;
+    return n;
+}
+
+static void tws__deflate_flush(tws__deflate_run *r)
+{
+    const uint32_t pad = (0u - (r->z->bit_count + 3)) & 7u;
+    if (tws__deflate_room(r, 3 + pad)) {
+        tws__deflate_put(r, 0, 3 + pad);
+    }
+}
+
+TWS_API tws_status tws_deflate_encode(tws_deflater *z, tws_deflate_scratch *s, const void *data,
+                                      size_t len, bool end, uint8_t *out, size_t cap,
+                                      size_t *written)
+{
+    const uint8_t *p = (const uint8_t *)data;
+    tws__deflate_run r;
+    memset(&r, 0, sizeof r);
+    r.z = z;
+    r.s = s;
+    r.out = out;
+    r.cap = cap;
+    while (len > 0 && !r.failed) {
+        tws__deflate_rewind(z);
+        const size_t n = z->window == NULL ? tws__deflate_in_place(&r, p, len)
+                                           : tws__deflate_in_window(&r, p, len);
+        tws__deflate_clear(&r);
+        r.hashed = z->hashed - z->origin;
+        tws__deflate_match(&r, r.raw);
+        if (r.tokens > 0 && !r.failed) {
+            tws__deflate_block(&r);
+        }
+        z->hashed = z->origin + (uint32_t)r.hashed;
+        z->next += (uint32_t)n;
+        p += n;
+        len -= n;
+    }
+    if (end && !r.failed) {
+        tws__deflate_flush(&r);
+    }
+    *written = r.failed ? 0 : r.len;
+    if (r.failed) {
+        tws_deflate_forget(z);
+        return TWS_ERR_LIMIT;
+    }
+    return TWS_OK;
+}
+#endif /* TASKWS_NO_DEFLATE */
+
 #ifndef TASKWS_NO_JWT
-/* == 10. jwt: HS256 tokens, signature first ================================= RFC 7515, 7519 ==
+/* == 11. jwt: HS256 tokens, signature first ================================= RFC 7515, 7519 ==
  * The key decides what a token must be, never the token: of its header only alg, kid and crit are
  * read, and alg can only agree. Claims are read in one pass, after the signature holds. */
 
@@ -5637,7 +7313,7 @@ TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_
 #endif /* TASKWS_NO_JWT */
 
 #ifndef TASKWS_NO_REDIS
-/* == 11. resp: RESP2 and RESP3; decoder, command encoder ============================= RESP3 ==
+/* == 12. resp: RESP2 and RESP3; decoder, command encoder ============================= RESP3 ==
  * One event a call, out of bytes that stay where they are. The decoder keeps how many elements each
  * open container still wants, and how many bytes the open string does: a count of a thousand
  * million (CVE-2021-32765) reserves nothing here, and is refused for what it is. */
@@ -6143,7 +7819,7 @@ TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word)
 /*          III. MACHINES: sans-IO; bytes, time and randomness are parameters                */
 /* ======================================================================================== */
 
-/* == 12. metrics, log: counters, histograms, Prometheus text; log lines ==================
+/* == 13. metrics, log: counters, histograms, Prometheus text; log lines ==================
  * A figure has one writing thread, so counting is a plain store that any thread may read. A log
  * line is built in its caller's memory: logging allocates nothing, and nothing that a peer sent
  * can add a line, a field or a terminal escape to it, or show a token. */
@@ -6542,7 +8218,7 @@ TWS_API void tws_log_end(tws_log_line *l)
     l->log->write(l->log->context, l->text, l->out.len);
 }
 
-/* == 13. router: method + pattern; refuses duplicates ====================================
+/* == 14. router: method + pattern; refuses duplicates ====================================
  * A list of a dozen routes, searched in the order of registration: what --routes prints is what is
  * searched. A route that would hide another, or that carries its prefix twice, is refused where
  * the mistake is made, with both names. */
@@ -6951,7 +8627,7 @@ TWS_API void tws_router_print(const tws_router *r, tws_buf *out)
 }
 
 #ifndef TASKWS_NO_JWT
-/* == 14. auth: where the token stands, key ring, policy, cache of verified tokens =========
+/* == 15. auth: where the token stands, key ring, policy, cache of verified tokens =========
  * One rule for tokens on every route. Whatever is ambiguous (two tokens in one place) is refused
  * rather than chosen from: what checks a request in front of us might choose the other one. */
 
@@ -7529,7 +9205,7 @@ TWS_API bool tws_auth_origin(const tws_http_request *r, const char *allowed)
 }
 #endif /* TASKWS_NO_JWT */
 
-/* == 15. hub: a topic per user; readers pull by position =================================
+/* == 16. hub: a topic per user; readers pull by position =================================
  * Nothing is queued for anybody. A topic holds what is retained of its user's events, each with an
  * index that rises by one; a reader holds the index of what it wants next. Live, resume, snapshot
  * and slow consumer are that number in different places:
@@ -9144,7 +10820,7 @@ TWS_API void tws_hub_free(tws_hub *hub)
 }
 
 #ifndef TASKWS_NO_REDIS
-/* == 16. redis: a session with one Redis: subscribe, load, publish, probe =================
+/* == 17. redis: a session with one Redis: subscribe, load, publish, probe =================
  * What is published reaches a reader once and in order although it comes by two roads: pushed on
  * the subscriber's connection, and read from the stream on the other. For each user:
  *
@@ -11493,7 +13169,7 @@ TWS_API void tws_redis_free(tws_redis *r)
 }
 #endif /* TASKWS_NO_REDIS */
 
-/* == 17. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 ==
+/* == 18. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 ==
  * Four ports: bytes in, events out, bytes out, time. A connection at rest owns no buffer: input
  * is read where the caller's turn holds it, output is gathered in the turn, and only what is left
  * incomplete or unsent at the turn's end is kept. No policy: what to answer and which code to close
@@ -12547,7 +14223,7 @@ TWS_API bool tws_conn_idle(const tws_conn *c)
 /*                      IV. I/O: the only part that includes a socket header                 */
 /* ======================================================================================== */
 
-/* == 18. sys: sockets, clock, entropy ====================================================
+/* == 19. sys: sockets, clock, entropy ====================================================
  * The system, behind functions that answer in the house's terms. */
 
 #include <errno.h>
@@ -12883,9 +14559,9 @@ static long tws__sys_send(int fd, const tws_str *slices, size_t count)
     return tws__sys_again(errno) ? 0 : -2;
 }
 
-/* -- the other side: connecting, for section 21's Redis -- */
+/* -- the other side: connecting, for section 22's Redis -- */
 
-#if !defined(TASKWS_NO_REDIS) && !defined(TASKWS_NO_JWT) /* section 21 alone connects */
+#if !defined(TASKWS_NO_REDIS) && !defined(TASKWS_NO_JWT) /* section 22 alone connects */
 
 #define TWS__MAX_ADDRESSES 8
 
@@ -12983,7 +14659,7 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
 
 #endif
 
-/* == 19. loop: readiness backends, timers, wake-up from other threads ====================
+/* == 20. loop: readiness backends, timers, wake-up from other threads ====================
  * A backend is six functions of the same names; one #if chooses. Timers stand in a wheel: setting,
  * moving and clearing one is O(1), and one that moved later costs nothing until its old time. */
 
@@ -13403,7 +15079,7 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
     return -1;
 }
 
-/* == 20. server: listeners, threads, limits, drain; your routes ==========================
+/* == 21. server: listeners, threads, limits, drain; your routes ==========================
  * Threads share nothing here but counters and the inbox of posted calls. A connection belongs to
  * the thread that accepted it, and is touched by no other. */
 
@@ -14956,8 +16632,8 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
 }
 
 #ifndef TASKWS_NO_JWT
-/* == 21. task_server: tasks, status, health, metrics =====================================
- * The product, on section 20's public functions alone. Every request for tasks becomes a session: a
+/* == 22. task_server: tasks, status, health, metrics =====================================
+ * The product, on section 21's public functions alone. Every request for tasks becomes a session: a
  * token is found and judged, then the session acts by its kind. */
 
 #define TWS__PROTOCOL "taskws.v1"
@@ -15682,7 +17358,7 @@ static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
     tws_buf_free(&ids);
 }
 
-/* -- Redis: two sockets for section 16's session, on thread 0 --
+/* -- Redis: two sockets for section 17's session, on thread 0 --
  * Other threads leave orders (a user has readers, has none any more, an event to publish) and wake
  * thread 0; what the session hears goes into the hub by the same function as every other event. */
 #ifndef TASKWS_NO_REDIS

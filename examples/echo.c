@@ -1,4 +1,4 @@
-/* echo.c: a WebSocket echo server, for conformance suites and benchmarks: section 20 alone. */
+/* echo.c: a WebSocket echo server, for conformance suites and benchmarks: section 21 alone. */
 #define TASKWS_IMPLEMENTATION
 #define TASKWS_NO_JWT
 #include "taskws.h"

@@ -80,7 +80,7 @@ def main():
     print(f'{"section":24}{"lines":>18}{"branches":>20}')
     for n in sorted(table):
         print(f'{n:2}. {titles[n]:20}{percent(table[n][0])}{percent(table[n][1]):>20}')
-    codecs = [table[n] for n in table if 4 <= n <= 17]
+    codecs = [table[n] for n in table if 4 <= n <= 18]
     total = [[sum(p[c][i] for p in codecs) for i in (0, 1)] for c in (0, 1)]
     print(f'{"Parts II and III":24}{percent(total[0])}{percent(total[1]):>20}')
     if '-m' in sys.argv:

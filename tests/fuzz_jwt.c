@@ -72,7 +72,7 @@ static void check_claims(const tws_jwt *jwt, const tws_jwt_policy *policy,
     }
 }
 
-/* Section 10 alone, in memory of the exact size. */
+/* Section 11 alone, in memory of the exact size. */
 static tws_jwt_error check_jwt(tws_str token, const tws_jwt_policy *policy)
 {
     tws_hmac_key key;
@@ -114,7 +114,7 @@ static bool is_signed(tws_str token)
     return token.ptr[dot] == '.' && memcmp(token.ptr + dot + 1, text, sizeof text) == 0;
 }
 
-/* Sections 10 and 14 agree; the cache, which another token has filled, changes nothing. */
+/* Sections 11 and 15 agree; the cache, which another token has filled, changes nothing. */
 static void check_token(tws_str token, tws_str good, const tws_jwt_policy *policy)
 {
     static const uint8_t hash_key[16] = {1};

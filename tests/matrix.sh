@@ -68,9 +68,9 @@ try 'it comes after plain system headers, or says what they lack' sh -c "
         > $work/late 2>&1 || grep '#error.*_GNU_SOURCE' $work/late"
 
 # Every set of flags, with gcc for an even number of them and clang for an odd one.
-flags='NO_SERVER NO_REDIS NO_JWT NO_THREADS STATIC POLL'
+flags='NO_SERVER NO_REDIS NO_JWT NO_DEFLATE NO_THREADS STATIC POLL'
 set_number=0
-while [ $set_number -lt 64 ]; do
+while [ $set_number -lt 128 ]; do
     defines= cc=gcc other=clang bits=$set_number
     for flag in $flags; do
         if [ $((bits % 2)) -eq 1 ]; then

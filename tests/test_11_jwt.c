@@ -1,4 +1,4 @@
-/* test_10_jwt.c: tokens taken apart, believed, judged and made. */
+/* test_11_jwt.c: tokens taken apart, believed, judged and made. */
 #include "test.h"
 
 #define NOW 1700000000 /* the tests' time: 2023-11-14 */

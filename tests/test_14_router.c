@@ -1,4 +1,4 @@
-/* test_13_router.c: the route table, and the mistakes that it refuses. */
+/* test_14_router.c: the route table, and the mistakes that it refuses. */
 #include "test.h"
 
 static char test_value; /* routes need something to point to */

@@ -1,4 +1,4 @@
-/* test_17_conn.c: one connection, tested with arrays and a made-up clock. */
+/* test_18_conn.c: one connection, tested with arrays and a made-up clock. */
 #include "test.h"
 
 /* -- a world around one connection: a policy that echoes, a sink that takes what it is told to -- */

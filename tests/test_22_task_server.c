@@ -1,4 +1,4 @@
-/* test_21_task_server.c: the endpoint as its users meet it, over real sockets. */
+/* test_22_task_server.c: the endpoint as its users meet it, over real sockets. */
 #include "test.h"
 
 #include "peer.h"

@@ -1,4 +1,4 @@
-/* Section 16: a session with Redis, by a made-up clock and bytes in arrays.
+/* Section 17: a session with Redis, by a made-up clock and bytes in arrays.
  *
  * What the session writes is read back as commands, `WORD WORD | WORD`; what it gives is noted as
  *     event(42 5-0 {"a":1})   loaded(42 4-7)   lost(42 4-7)   stored(7 5-0)   failed(7 oom: why)

@@ -1,4 +1,4 @@
-/* test_19_loop.c: readiness, timers and wake-ups of one loop, on whichever backend is compiled. */
+/* test_20_loop.c: readiness, timers and wake-ups of one loop, on whichever backend is compiled. */
 #define _GNU_SOURCE
 #include <poll.h>
 #include <sched.h>

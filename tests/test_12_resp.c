@@ -1,4 +1,4 @@
-/* Section 11: RESP2 and RESP3, decoding and encoding.
+/* Section 12: RESP2 and RESP3, decoding and encoding.
  *
  * A row's bytes are written as C strings; its events as words:
  *     simple(text) error(text) int(5) bulk(text) verbatim(txt:text) double(1.5) big(123) true false

@@ -1,4 +1,4 @@
-/* test_18_sys.c: the system behind the house's terms, on real sockets. */
+/* test_19_sys.c: the system behind the house's terms, on real sockets. */
 #include "test.h"
 
 #include <poll.h>

@@ -1,4 +1,4 @@
-/* Section 12: figures and log lines. What a peer sends may be shown in a log, but may not write
+/* Section 13: figures and log lines. What a peer sends may be shown in a log, but may not write
  * one: each attack below is a row with the exact line that it gets. */
 #include "test.h"
 

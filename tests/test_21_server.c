@@ -1,4 +1,4 @@
-/* test_20_server.c: listeners, threads, limits, drain and a host's own routes, over real sockets.
+/* test_21_server.c: listeners, threads, limits, drain and a host's own routes, over real sockets.
  */
 #include "test.h"
 

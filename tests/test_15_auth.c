@@ -1,4 +1,4 @@
-/* test_14_auth.c: where a token stands, who may verify it, what is remembered of it, and the
+/* test_15_auth.c: where a token stands, who may verify it, what is remembered of it, and the
  * rules of users, scopes and origins. */
 #include "test.h"
 

@@ -1,4 +1,4 @@
-/* Section 15: the hub. Tables of ids, formats, positions and snapshots first; then what holds over
+/* Section 16: the hub. Tables of ids, formats, positions and snapshots first; then what holds over
  * long random runs, against a model that keeps everything and forgets nothing; then threads. */
 #include "test.h"
 
