@@ -628,6 +628,26 @@ TWS_API void tws_ws_request(tws_buf *b, tws_str host, tws_str target, const uint
 TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t nonce[16],
                                    const char **reason);
 
+/* What was agreed on as permessage-deflate. Neither side keeps a context from one message to the
+ * next, so that a message is compressed once for all who read it, and a connection at rest holds
+ * nothing. */
+typedef struct tws_ws_compression {
+    uint8_t window_bits; /* 8..15, of what the server compresses; 0: nothing is compressed */
+    bool named;          /* the client has set that limit, and is to be told that it is kept */
+} tws_ws_compression;
+
+/* The first offer among a handshake's extensions that can be accepted.
+ *
+ * terms    [out] always written; window_bits 0 without such an offer. One with a parameter that is
+ *          unknown, repeated or out of range is passed over.
+ * reason   [out] on refusal the rule broken, static storage.
+ * returns  101; 400: a Sec-WebSocket-Extensions field that is no list of extensions.
+ * source   RFC 7692 5, 7.1; RFC 6455 9.1. */
+TWS_API int tws_ws_check_extensions(const tws_http_request *r, tws_ws_compression *terms,
+                                    const char **reason);
+/* Append the answer's field: Sec-WebSocket-Extensions: permessage-deflate; ... CRLF. */
+TWS_API void tws_ws_answer_extensions(tws_buf *b, const tws_ws_compression *terms);
+
 /* -- frames, decoding -- */
 
 typedef enum tws_ws_type {
@@ -662,16 +682,16 @@ typedef struct tws_ws_decoder {
     uint32_t frames;
     tws_utf8 utf8;
     uint8_t mask[4];
-    uint8_t role; /* tws_ws_role of this end: a server wants masks, a client wants none */
     uint8_t opcode;
     uint8_t flags;
     uint8_t error;
+    uint8_t window_bits; /* 0: no compression was agreed on */
 } tws_ws_decoder;
 
 TWS_API void tws_ws_init(tws_ws_decoder *d, tws_ws_role role, uint32_t max_message,
                          uint32_t max_frames);
 /* permessage-deflate was agreed on: a message may say by RSV1 that it is compressed. */
-TWS_API void tws_ws_allow_compressed(tws_ws_decoder *d);
+TWS_API void tws_ws_allow_compressed(tws_ws_decoder *d, const tws_ws_compression *terms);
 
 /* Decode the next event from data.
  *
@@ -4988,6 +5008,144 @@ TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t non
     return *reason == NULL;
 }
 
+/* -- extensions: permessage-deflate and no other -- */
+
+#define TWS__WS_DEFLATE "permessage-deflate"
+
+static void tws__ws_extension_skip(tws_str *rest, const char *what)
+{
+    while (rest->len > 0 && strchr(what, rest->ptr[0]) != NULL && rest->ptr[0] != '\0') {
+        *rest = tws_str_from(*rest, 1);
+    }
+}
+
+/* A token; empty where none stands. */
+static tws_str tws__ws_extension_token(tws_str *rest)
+{
+    tws_str token = tws_str_of(rest->ptr, tws__http_span(*rest, TWS__HTTP_TOKEN));
+    *rest = tws_str_from(*rest, token.len);
+    tws__ws_extension_skip(rest, " \t");
+    return token;
+}
+
+/* "..." whose contents must be a token, too: RFC 6455 9.1. A backslash there makes it none that
+ * means anything here. Empty where it is not closed. */
+static tws_str tws__ws_extension_quoted(tws_str *rest)
+{
+    tws_str in = tws_str_from(*rest, 1);
+    size_t n = tws__http_span(in, TWS__HTTP_TOKEN);
+    if (n == in.len || in.ptr[n] != '"') {
+        return tws_str_of(in.ptr, 0);
+    }
+    *rest = tws_str_from(in, n + 1);
+    tws__ws_extension_skip(rest, " \t");
+    return tws_str_of(in.ptr, n);
+}
+
+/* One ";name" or ";name=value". False where the grammar ends. */
+static bool tws__ws_extension_parameter(tws_str *rest, tws_str *name, tws_str *value)
+{
+    *rest = tws_str_from(*rest, 1);
+    tws__ws_extension_skip(rest, " \t");
+    *name = tws__ws_extension_token(rest);
+    *value = tws_str_of(NULL, 0);
+    if (name->len == 0 || rest->len == 0 || rest->ptr[0] != '=') {
+        return name->len > 0;
+    }
+    *rest = tws_str_from(*rest, 1);
+    tws__ws_extension_skip(rest, " \t");
+    bool quoted = rest->len > 0 && rest->ptr[0] == '"';
+    *value = quoted ? tws__ws_extension_quoted(rest) : tws__ws_extension_token(rest);
+    return value->len > 0;
+}
+
+/* 8 to 15, without a leading zero; 0 for anything else. */
+static uint8_t tws__ws_extension_bits(tws_str value)
+{
+    uint64_t bits;
+    bool good = tws_str_u64(value, &bits) && bits >= 8 && bits <= 15 && value.ptr[0] != '0';
+    return good ? (uint8_t)bits : 0;
+}
+
+/* Take note of an offer's parameter. False if it is one that makes the offer unacceptable. */
+static bool tws__ws_extension_note(tws_ws_compression *terms, unsigned *seen, tws_str name,
+                                   tws_str value)
+{
+    static const char *const known[] = {"server_no_context_takeover", "client_no_context_takeover",
+                                        "server_max_window_bits", "client_max_window_bits"};
+    unsigned which = 0;
+    while (which < 4 && !tws_str_eq_nocase(name, tws_str_c(known[which]))) {
+        which++;
+    }
+    if (which == 4 || (*seen >> which & 1u) != 0) {
+        return false;
+    }
+    *seen |= 1u << which;
+    if (which < 2) {
+        return value.len == 0;
+    }
+    if (which == 2) {
+        terms->window_bits = tws__ws_extension_bits(value);
+        terms->named = true;
+        return terms->window_bits != 0;
+    }
+    /* How far back the client could be made to look. It may look as far as it likes. */
+    return value.len == 0 || tws__ws_extension_bits(value) != 0;
+}
+
+/* The next extension of the list. False where the list is malformed. */
+static bool tws__ws_extension_read(tws_str *rest, tws_ws_compression *terms)
+{
+    tws_ws_compression offer = {15, false};
+    unsigned seen = 0;
+    tws_str name = tws__ws_extension_token(rest), value;
+    bool good = tws_str_eq_nocase(name, tws_str_c(TWS__WS_DEFLATE));
+    while (name.len > 0 && rest->len > 0 && rest->ptr[0] == ';') {
+        tws_str parameter;
+        if (!tws__ws_extension_parameter(rest, &parameter, &value)) {
+            return false;
+        }
+        good = good && tws__ws_extension_note(&offer, &seen, parameter, value);
+    }
+    if (good && terms->window_bits == 0) {
+        *terms = offer;
+    }
+    return name.len > 0 && (rest->len == 0 || rest->ptr[0] == ',');
+}
+
+TWS_API int tws_ws_check_extensions(const tws_http_request *r, tws_ws_compression *terms,
+                                const char **reason)
+{
+    memset(terms, 0, sizeof *terms);
+    *reason = NULL;
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        tws_str rest = r->field[i].value;
+        if (!tws__http_is_named(&r->field[i], "sec-websocket-extensions")) {
+            continue;
+        }
+        tws__ws_extension_skip(&rest, ", \t"); /* empty elements are no harm: RFC 9110 5.6.1.2 */
+        while (rest.len > 0) {
+            if (!tws__ws_extension_read(&rest, terms)) {
+                memset(terms, 0, sizeof *terms);
+                *reason = "Sec-WebSocket-Extensions is no list of extensions";
+                return 400;
+            }
+            tws__ws_extension_skip(&rest, ", \t");
+        }
+    }
+    return 101;
+}
+
+TWS_API void tws_ws_answer_extensions(tws_buf *b, const tws_ws_compression *terms)
+{
+    tws_buf_c(b, "Sec-WebSocket-Extensions: " TWS__WS_DEFLATE
+                 "; server_no_context_takeover; client_no_context_takeover");
+    if (terms->named) {
+        tws_buf_c(b, "; server_max_window_bits=");
+        tws_buf_u64(b, terms->window_bits);
+    }
+    tws_buf_c(b, "\r\n");
+}
 /* -- masks -- */
 
 /* XOR the eight bytes at p with m and give them back as well. */
@@ -5106,7 +5264,7 @@ static const tws__ws_rule tws__ws_rules[] = {
 #define TWS__WS_BEGUN 4u  /* and has given an event */
 #define TWS__WS_CLOSED 8u /* a close frame has come */
 #define TWS__WS_PACKED 16u /* the message is compressed */
-#define TWS__WS_MAY_PACK 32u /* messages may be, as long as the connection lasts */
+#define TWS__WS_CLIENT 32u /* this end is a client: the only one that stays */
 
 typedef struct tws__ws_frame {
     uint64_t payload;
@@ -5121,14 +5279,14 @@ TWS_API void tws_ws_init(tws_ws_decoder *d, tws_ws_role role, uint32_t max_messa
                          uint32_t max_frames)
 {
     memset(d, 0, sizeof *d);
-    d->role = (uint8_t)role;
+    d->flags = role == TWS_WS_CLIENT ? TWS__WS_CLIENT : 0u;
     d->max_message = max_message;
     d->max_frames = max_frames;
 }
 
-TWS_API void tws_ws_allow_compressed(tws_ws_decoder *d)
+TWS_API void tws_ws_allow_compressed(tws_ws_decoder *d, const tws_ws_compression *terms)
 {
-    d->flags |= TWS__WS_MAY_PACK;
+    d->window_bits = terms->window_bits;
 }
 
 TWS_API bool tws_ws_code_valid(uint16_t code)
@@ -5152,6 +5310,12 @@ static bool tws__ws_is_control(unsigned opcode)
     return opcode >= TWS_WS_CLOSE;
 }
 
+/* A server wants masks, a client wants none. */
+static bool tws__ws_wants_masks(const tws_ws_decoder *d)
+{
+    return (d->flags & TWS__WS_CLIENT) == 0;
+}
+
 /* What a frame's first byte can break: FIN, three reserved bits, opcode. */
 static tws__ws_fault tws__ws_judge_first(const tws_ws_decoder *d, unsigned byte)
 {
@@ -5159,8 +5323,7 @@ static tws__ws_fault tws__ws_judge_first(const tws_ws_decoder *d, unsigned byte)
     const unsigned opcode = byte & 15u;
     const bool open = (d->flags & TWS__WS_OPEN) != 0;
     const bool begins = opcode == TWS_WS_TEXT || opcode == TWS_WS_BINARY;
-    const bool may_pack = begins && (d->flags & TWS__WS_MAY_PACK) != 0;
-    if ((byte & (may_pack ? 0x30u : 0x70u)) != 0) {
+    if ((byte & (begins && d->window_bits != 0 ? 0x30u : 0x70u)) != 0) {
         return TWS__WS_RESERVED_BIT;
     }
     if ((known >> opcode & 1u) == 0) {
@@ -5180,7 +5343,7 @@ static tws__ws_fault tws__ws_judge_first(const tws_ws_decoder *d, unsigned byte)
 static tws__ws_fault tws__ws_judge_second(const tws_ws_decoder *d, unsigned opcode, unsigned byte)
 {
     const bool masked = byte >= 0x80;
-    if (masked != (d->role == TWS_WS_SERVER)) {
+    if (masked != tws__ws_wants_masks(d)) {
         return masked ? TWS__WS_MASKED : TWS__WS_NOT_MASKED;
     }
     if (tws__ws_is_control(opcode) && (byte & 0x7fu) > 125) {
@@ -5246,7 +5409,7 @@ static tws__ws_fault tws__ws_read_header(const tws_ws_decoder *d, const uint8_t 
         return fault;
     }
     f->mask = 0;
-    if (d->role == TWS_WS_SERVER) {
+    if (tws__ws_wants_masks(d)) {
         if (len - at < sizeof f->mask) {
             return TWS__WS_FINE;
         }
@@ -5336,7 +5499,7 @@ static bool tws__ws_text(tws_ws_decoder *d, const uint8_t *p, size_t n, uint64_t
 /* The message is complete, and with it its text: the next one has limits of its own. */
 static void tws__ws_end(tws_ws_decoder *d)
 {
-    d->flags &= TWS__WS_MAY_PACK;
+    d->flags &= TWS__WS_CLIENT;
     d->frames = 0;
     d->message_bytes = 0;
 }

@@ -213,7 +213,8 @@ static reader reader_of(const row *w, tws_ws_role role)
     memset(&r, 0, sizeof r);
     tws_ws_init(&r.decoder, role, w->max_message, w->max_frames);
     if (may_be_compressed) {
-        tws_ws_allow_compressed(&r.decoder);
+        tws_ws_compression terms = {15, false};
+        tws_ws_allow_compressed(&r.decoder, &terms);
     }
     r.kept = malloc(256);
     r.message = malloc(sizeof bytes);
@@ -1039,4 +1040,113 @@ TEST("a client takes the answer to its own key and no other")
         CHECK_EQ(tws_ws_check_response(&r, nonce, &reason), rows[i].status);
         CHECK_EQ(reason == NULL, rows[i].status);
     }
+}
+
+/* -- extensions -- */
+
+TEST("the first good offer of permessage-deflate is taken, bad ones are passed over")
+{
+    static const struct {
+        const char *name, *fields;
+        unsigned bits;
+        bool named;
+    } rows[] = {
+        {"no field", "", 0, false},
+        {"an empty field", "Sec-WebSocket-Extensions:\r\n", 0, false},
+        {"an empty list", "Sec-WebSocket-Extensions: ,, ,\r\n", 0, false},
+        {"plain", "Sec-WebSocket-Extensions: permessage-deflate\r\n", 15, false},
+        {"in other letters", "sec-websocket-extensions: PerMessage-Deflate\r\n", 15, false},
+        {"Chromium's", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n",
+         15, false},
+        {"a limit for the server",
+         "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n", 9, true},
+        {"the highest limit",
+         "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=15\r\n", 15, true},
+        {"all four, spaced out",
+         "Sec-WebSocket-Extensions: permessage-deflate ;client_max_window_bits = 8 ;"
+         "\tserver_no_context_takeover; client_no_context_takeover;server_max_window_bits=\"10\"\r\n",
+         10, true},
+        {"a second one after a bad one",
+         "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7, "
+         "permessage-deflate; server_max_window_bits=8\r\n", 8, true},
+        {"the first of two", "Sec-WebSocket-Extensions: permessage-deflate; "
+         "server_max_window_bits=11, permessage-deflate\r\n", 11, true},
+        {"in a second field", "Sec-WebSocket-Extensions: x-other; a=b; c=\"d\"\r\n"
+         "Sec-WebSocket-Extensions: permessage-deflate\r\n", 15, false},
+        {"among strangers", "Sec-WebSocket-Extensions: __proto__, permessage-deflate, x\r\n", 15,
+         false},
+        {"a name that only begins so", "Sec-WebSocket-Extensions: permessage-deflate2\r\n", 0,
+         false},
+        {"an unknown parameter", "Sec-WebSocket-Extensions: permessage-deflate; x\r\n", 0, false},
+        {"a parameter twice", "Sec-WebSocket-Extensions: permessage-deflate; "
+         "client_max_window_bits; client_max_window_bits=10\r\n", 0, false},
+        {"a limit without its number",
+         "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits\r\n", 0, false},
+        {"7", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7\r\n", 0, false},
+        {"16", "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits=16\r\n", 0,
+         false},
+        {"09", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=09\r\n", 0,
+         false},
+        {"+9", "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=+9\r\n", 0,
+         false},
+        {"a value where none belongs",
+         "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover=1\r\n", 0, false},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char head[1024];
+        tws_http_request r;
+        tws_ws_compression terms;
+        const char *reason;
+        test_row(rows[i].name, i);
+        int n = snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", rows[i].fields);
+        char *exact = (char *)test_exact(head, (size_t)n);
+        CHECK_EQ(tws_http_parse(&r, exact, (size_t)n, NULL, NULL), TWS_HTTP_DONE);
+        CHECK_EQ(tws_ws_check_extensions(&r, &terms, &reason), 101);
+        CHECK(reason == NULL);
+        CHECK_EQ(terms.window_bits, rows[i].bits);
+        CHECK_EQ(terms.named, rows[i].named);
+    }
+}
+
+TEST("a field that is no list of extensions is refused")
+{
+    static const char *const rows[] = {
+        ";", "a b", "permessage-deflate;", "permessage-deflate; ;", "permessage-deflate; =1",
+        "permessage-deflate; a=", "permessage-deflate; a=,", "permessage-deflate; a=\"",
+        "permessage-deflate; a=\"\"", "permessage-deflate; a=\"b c\"", "permessage-deflate; a=\"b",
+        "permessage-deflate, \"x\"", "permessage-deflate; a=\"b\\\"\"", "a/b",
+        "permessage-deflate; a=b c", "permessage-deflate; a=\"b\"c", "=", "a=b",
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char head[256];
+        tws_http_request r;
+        tws_ws_compression terms;
+        const char *reason;
+        test_row(rows[i], i);
+        int n = snprintf(head, sizeof head,
+                         "GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Extensions: %s\r\n\r\n", rows[i]);
+        char *exact = (char *)test_exact(head, (size_t)n);
+        CHECK_EQ(tws_http_parse(&r, exact, (size_t)n, NULL, NULL), TWS_HTTP_DONE);
+        CHECK_EQ(tws_ws_check_extensions(&r, &terms, &reason), 400);
+        CHECK(reason != NULL);
+        CHECK_EQ(terms.window_bits, 0);
+    }
+}
+
+TEST("the answer names what was agreed on")
+{
+    char memory[256];
+    tws_buf b;
+    tws_ws_compression terms = {15, false};
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_ws_answer_extensions(&b, &terms);
+    CHECK_STR(tws_buf_view(&b), "Sec-WebSocket-Extensions: permessage-deflate; "
+                                "server_no_context_takeover; client_no_context_takeover\r\n");
+    terms.window_bits = 9;
+    terms.named = true;
+    tws_buf_clear(&b);
+    tws_ws_answer_extensions(&b, &terms);
+    CHECK_STR(tws_buf_view(&b), "Sec-WebSocket-Extensions: permessage-deflate; "
+                                "server_no_context_takeover; client_no_context_takeover; "
+                                "server_max_window_bits=9\r\n");
 }
