@@ -709,6 +709,7 @@ TWS_API size_t tws_ws_decode(tws_ws_decoder *d, uint8_t *data, size_t len, tws_w
 /* -- frames, encoding -- */
 
 #define TWS_WS_MAX_HEADER 14
+#define TWS_WS_RSV1 0x40u /* in a header's first byte: the message is compressed */
 
 /* Write a frame's header. mask: NULL from a server; a client's 4 random bytes.
  * returns  2..14 bytes written. */
@@ -1652,6 +1653,9 @@ typedef struct tws_conn_desc {
     uint32_t max_frames;        /* in one message; 1,024 */
     uint32_t max_output_bytes;  /* waiting for the socket, or input for that; above it no input is
                                    taken; 64 KiB */
+    uint32_t compress_bytes;    /* where the client agrees to permessage-deflate, a message of as
+                                   many bytes is sent compressed if that makes it shorter; 128;
+                                   TWS_OFF: no client is asked */
     uint32_t head_ms;           /* for a request head; 10 s */
     uint32_t body_ms;           /* for a request body; 10 s */
     uint32_t idle_ms;           /* between two requests of a connection; 75 s */
@@ -1665,7 +1669,8 @@ typedef struct tws_conn_desc {
 TWS_API void tws_conn_defaults(tws_conn_desc *desc);
 
 /* The working memory of one turn, shared by all connections of a thread: nothing in it outlives
- * tws_conn_end. Output is gathered here, and written from here, without a copy where it can be. */
+ * tws_conn_end. Output is gathered here, and written from here, without a copy where it can be.
+ * Zero it before its first turn, and give it to tws_turn_free behind its last. */
 #define TWS_TURN_SLICES 128
 #define TWS_TURN_UNITS 32
 #define TWS_TURN_SCRATCH 65536
@@ -1687,9 +1692,17 @@ typedef struct tws_turn {
     uint32_t held_cap[TWS_TURN_HELD];
     size_t held_count;
     size_t scratch_len;
+    struct tws__packer *packer; /* 240 KiB, once a message has been compressed */
     tws_http_request request;
     uint8_t scratch[TWS_TURN_SCRATCH];
 } tws_turn;
+
+TWS_API void tws_turn_free(tws_turn *t, const tws_allocator *allocator);
+/* Compress a message as one without a past. No call in a turn, but such as end no output.
+ * returns  its bytes, fewer than there were, until the next call; empty: it gets no shorter, or no
+ *          memory, or TASKWS_NO_DEFLATE. */
+TWS_API tws_str tws_turn_compress(tws_turn *t, const tws_allocator *allocator, unsigned window_bits,
+                                  tws_str message);
 
 typedef enum tws_conn_event_type {
     TWS_CONN_NONE,        /* nothing more in this turn */
@@ -1792,8 +1805,10 @@ TWS_API void tws_conn_respond(tws_conn *c, tws_turn *t, int status, const char *
 /* Answer with a stream without an end: write to it by tws_conn_put. Ended by tws_conn_close. */
 TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *head,
                              const char *content_type);
-/* Answer 101; only in the turn of the request and after tws_ws_check. protocol: empty for none. */
-TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol);
+/* Answer 101; only in the turn of the request and after tws_ws_check. protocol: empty for none.
+ * terms: of tws_ws_check_extensions, NULL for none. */
+TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
+                             const tws_ws_compression *terms);
 /* Send a message. borrowed: payload lives until tws_conn_end (a received one does). False when it
  * was not taken: not open, or more than four times max_output_bytes are waiting already. */
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
@@ -1810,6 +1825,8 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
 TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason);
 /* A WebSocket or stream that may be written to. */
 TWS_API bool tws_conn_open(const tws_conn *c);
+/* The window of what may be sent compressed, 8 to 15 bits; 0: nothing may. */
+TWS_API unsigned tws_conn_window_bits(const tws_conn *c);
 /* No request is being read or answered. */
 TWS_API bool tws_conn_idle(const tws_conn *c);
 
@@ -5390,7 +5407,7 @@ static tws__ws_fault tws__ws_read_header(const tws_ws_decoder *d, const uint8_t 
         return fault;
     }
     f->fin = p[0] >= 0x80;
-    f->packed = (p[0] & 0x40u) != 0;
+    f->packed = (p[0] & TWS_WS_RSV1) != 0;
     f->opcode = p[0] & 15u;
     f->payload = p[1] & 0x7fu;
     fault = tws__ws_judge_second(d, f->opcode, p[1]);
@@ -13373,6 +13390,7 @@ TWS_API void tws_conn_defaults(tws_conn_desc *d)
     d->max_message_bytes = tws__default(d->max_message_bytes, 64 * 1024);
     d->max_frames = tws__default(d->max_frames, 1024);
     d->max_output_bytes = tws__default(d->max_output_bytes, 64 * 1024);
+    d->compress_bytes = tws__default(d->compress_bytes, 128);
     d->head_ms = tws__default(d->head_ms, 10 * 1000);
     d->body_ms = tws__default(d->body_ms, 10 * 1000);
     d->idle_ms = tws__default(d->idle_ms, 75 * 1000);
@@ -13980,7 +13998,190 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
     c->ping_ms = t->now_ms;
 }
 
-TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol)
+/* -- compression, RFC 7692 -- */
+
+#ifndef TASKWS_NO_DEFLATE
+
+#define TWS__PACK_LEVEL 6u
+
+typedef struct tws__packer {
+    tws_inflater inflater;
+    tws_deflate_scratch scratch;
+    tws_deflater deflater;
+    uint32_t memory[TWS_DEFLATE_MEMORY(TWS_DEFLATE_MAX_BITS, false) / sizeof(uint32_t)];
+    uint8_t out[TWS_TURN_SCRATCH]; /* what is longer compressed is sent as it is */
+} tws__packer;
+
+TWS_API void tws_turn_free(tws_turn *t, const tws_allocator *allocator)
+{
+    tws_release(allocator, t->packer, sizeof *t->packer);
+    t->packer = NULL;
+}
+
+static tws__packer *tws__turn_packer(tws_turn *t, const tws_allocator *allocator)
+{
+    if (t->packer == NULL) {
+        t->packer = (tws__packer *)tws_alloc(allocator, sizeof *t->packer);
+    }
+    return t->packer;
+}
+
+TWS_API tws_str tws_turn_compress(tws_turn *t, const tws_allocator *allocator, unsigned window_bits,
+                                  tws_str message)
+{
+    tws__packer *p = tws__turn_packer(t, allocator);
+    size_t n = 0;
+    if (p == NULL || message.len < 2) {
+        return tws_str_of(NULL, 0);
+    }
+    if (p->deflater.window_bits != window_bits) {
+        tws_deflate_init(&p->deflater, p->memory, window_bits, TWS__PACK_LEVEL, false);
+    }
+    tws_status status =
+        tws_deflate_encode(&p->deflater, &p->scratch, message.ptr, message.len, true, p->out,
+                           tws__min(message.len - 1, sizeof p->out), &n);
+    return tws_str_of((const char *)p->out, status == TWS_OK ? n : 0);
+}
+
+/* A message as it grows out of its compressed form: in one block, which is its window as well. */
+typedef struct tws__unpacking {
+    tws_inflater *inflater;
+    const tws_allocator *allocator;
+    size_t limit;
+    tws_inflate_window window;
+    const char *fault;
+    uint16_t code;
+} tws__unpacking;
+
+/* Room for more, twice as much, as far as the limit goes. */
+static bool tws__unpacking_grow(tws__unpacking *u, size_t at_least)
+{
+    tws_inflate_window *w = &u->window;
+    size_t bytes = tws__min(u->limit, tws__max(at_least, w->bytes * 2));
+    if (bytes == w->bytes) {
+        u->code = 1009;
+        u->fault = "a message longer than the limit, inflated";
+        return false;
+    }
+    void *memory = tws_resize(u->allocator, w->memory, w->bytes, bytes);
+    if (memory == NULL) {
+        u->code = 1011;
+        u->fault = "no memory for a message";
+        return false;
+    }
+    w->memory = (uint8_t *)memory;
+    w->bytes = bytes;
+    return true;
+}
+
+/* The window has taken what it can: go on? */
+static bool tws__unpacking_goes_on(tws__unpacking *u, const tws_inflate_event *out)
+{
+    if (out->type == TWS_INFLATE_ERROR) {
+        u->code = 1007;
+        u->fault = out->reason;
+        return false;
+    }
+    return out->type != TWS_INFLATE_FULL || tws__unpacking_grow(u, 0);
+}
+
+/* A final block ends no message: what follows it is read as well, RFC 7692 7.2.2. */
+static bool tws__unpacking_run(tws__unpacking *u, const uint8_t *data, size_t len)
+{
+    tws_inflate_event out;
+    do {
+        size_t n = tws_inflate_decode(u->inflater, data, len, &out);
+        data += n;
+        len -= n;
+        if (!tws__unpacking_goes_on(u, &out)) {
+            return false;
+        }
+    } while (out.type != TWS_INFLATE_MORE);
+    do {
+        tws_inflate_finish(u->inflater, &out);
+        if (!tws__unpacking_goes_on(u, &out)) {
+            return false;
+        }
+    } while (out.type != TWS_INFLATE_END);
+    return true;
+}
+
+/* The message in ev, which is whole, is compressed: put what it stands for in its place. It belongs
+ * to the turn as a collected one does, and takes such a one's place. */
+static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
+{
+    const uint32_t most = c->desc->max_message_bytes;
+    bool collected = t->held_count != 0 && t->held[t->held_count - 1] == ev->payload;
+    tws__packer *p = tws__turn_packer(t, c->desc->allocator);
+    tws__unpacking u;
+    memset(&u, 0, sizeof u);
+    u.allocator = c->desc->allocator;
+    u.limit = most == TWS_OFF ? 0x7fffffffu : most;
+    u.code = 1011;
+    u.fault = "no memory for a message";
+    bool good = p != NULL && tws__unpacking_grow(&u, 64 + 4 * ev->len);
+    if (good) {
+        uint8_t *memory = u.window.memory;
+        tws_inflate_flat(&u.window, memory, u.window.bytes, TWS_DEFLATE_MAX_BITS);
+        u.inflater = &p->inflater;
+        tws_inflate_begin(u.inflater, &u.window);
+        good = tws__unpacking_run(&u, ev->payload, ev->len);
+    }
+    if (good && ev->opcode == TWS_WS_TEXT &&
+        !tws_utf8_valid(tws_str_of((const char *)u.window.memory, u.window.at))) {
+        u.code = 1007;
+        u.fault = "text that is not UTF-8";
+        good = false;
+    }
+    if (!good) {
+        tws_release(u.allocator, u.window.memory, u.window.bytes);
+        frame->type = TWS_WS_ERROR;
+        frame->code = u.code;
+        frame->reason = u.fault;
+        return false;
+    }
+    if (collected) {
+        t->held_count--;
+        tws_release(u.allocator, t->held[t->held_count], t->held_cap[t->held_count]);
+    }
+    ev->payload = u.window.memory;
+    ev->len = u.window.at;
+    t->held[t->held_count] = u.window.memory;
+    t->held_cap[t->held_count] = (uint32_t)u.window.bytes;
+    t->held_count++;
+    return true;
+}
+
+#else
+
+TWS_API void tws_turn_free(tws_turn *t, const tws_allocator *allocator)
+{
+    (void)t;
+    (void)allocator;
+}
+
+TWS_API tws_str tws_turn_compress(tws_turn *t, const tws_allocator *allocator, unsigned window_bits,
+                                  tws_str message)
+{
+    (void)t;
+    (void)allocator;
+    (void)window_bits;
+    return tws_str_of(message.ptr, 0);
+}
+
+static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
+{
+    (void)c;
+    (void)t;
+    (void)ev;
+    (void)frame;
+    return false;
+}
+
+#endif /* TASKWS_NO_DEFLATE */
+
+TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
+                             const tws_ws_compression *terms)
 {
     if (c->state != TWS__WAIT) {
         return;
@@ -13996,6 +14197,9 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
     if (protocol.len != 0) {
         tws_http_add(&b, "Sec-WebSocket-Protocol", protocol);
     }
+    if (terms != NULL && terms->window_bits != 0) {
+        tws_ws_answer_extensions(&b, terms);
+    }
     tws_buf_c(&b, "\r\n");
     if (!tws__conn_write(c, t, b.ptr, b.len, false)) {
         return;
@@ -14006,6 +14210,9 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
     tws_ws_init(&c->u.ws, TWS_WS_SERVER,
                 c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
                 c->desc->max_frames == TWS_OFF ? 0 : c->desc->max_frames);
+    if (terms != NULL) {
+        tws_ws_allow_compressed(&c->u.ws, terms);
+    }
 }
 
 /* -- WebSocket -- */
@@ -14018,11 +14225,28 @@ static bool tws__conn_frame(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, cons
     return tws__conn_write(c, t, header, n, false) && tws__conn_write(c, t, payload, len, borrowed);
 }
 
+static bool tws__conn_frame_compressed(tws_conn *c, tws_turn *t, tws_ws_opcode opcode,
+                                       tws_str packed)
+{
+    uint8_t header[TWS_WS_MAX_HEADER];
+    size_t n = tws_ws_header(header, true, opcode, packed.len, NULL);
+    header[0] |= TWS_WS_RSV1;
+    return tws__conn_write(c, t, header, n, false) &&
+           tws__conn_write(c, t, packed.ptr, packed.len, false);
+}
+
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed)
 {
     if (c->state != TWS__OPEN || tws__conn_waiting(c) / 4 > c->desc->max_output_bytes) {
         return false;
+    }
+    if (c->u.ws.window_bits != 0 && len >= c->desc->compress_bytes) {
+        tws_str packed = tws_turn_compress(t, c->desc->allocator, c->u.ws.window_bits,
+                                           tws_str_of((const char *)payload, len));
+        if (packed.len != 0) {
+            return tws__conn_frame_compressed(c, t, opcode, packed);
+        }
     }
     return tws__conn_frame(c, t, opcode, payload, len, borrowed);
 }
@@ -14155,10 +14379,13 @@ static tws_conn_event_type tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_e
         case TWS_WS_MORE:
             return TWS_CONN_NONE;
         case TWS_WS_DATA:
-            if (tws__conn_message(c, t, ev, &frame)) {
-                return ev->type;
+            if (!tws__conn_message(c, t, ev, &frame)) {
+                break;
             }
-            break;
+            if (frame.compressed && !tws__conn_unpack(c, t, ev, &frame)) {
+                return tws__conn_finish(c, t, ev, &frame);
+            }
+            return ev->type;
         case TWS_WS_GOT_PING:
             if (c->state == TWS__OPEN) {
                 tws__conn_frame(c, t, TWS_WS_PONG, frame.payload, frame.len, false);
@@ -14374,6 +14601,11 @@ TWS_API bool tws_conn_done(const tws_conn *c)
 TWS_API bool tws_conn_open(const tws_conn *c)
 {
     return tws__conn_is_open(c);
+}
+
+TWS_API unsigned tws_conn_window_bits(const tws_conn *c)
+{
+    return c->state == TWS__OPEN ? c->u.ws.window_bits : 0;
 }
 
 TWS_API bool tws_conn_idle(const tws_conn *c)
@@ -16176,6 +16408,7 @@ static void tws__thread_free(tws__thread *t)
     }
     tws_loop_free(t->loop);
     tws_release(a, t->receive, t->server->desc.receive_bytes);
+    tws_turn_free(&t->turn, a);
     tws_release(a, t->slot, t->slot_cap * sizeof *t->slot);
     TWS__MUTEX_FREE(&t->post_lock);
     tws_release(a, t, sizeof *t);
@@ -16730,14 +16963,20 @@ TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const
 {
     tws_str key;
     const char *reason = "";
+    tws_ws_compression terms;
+    const tws_conn_desc *limits = &p->thread->server->desc.limits;
     int status = tws_ws_check(request, &key, &reason);
+    if (status == 101) {
+        status = tws_ws_check_extensions(request, &terms, &reason);
+    }
     if (status != 101) {
         tws_count(&p->thread->traffic.refused, 1);
         tws_peer_respond_error(p, status, NULL, "bad_request", reason);
         return false;
     }
     bool offered = protocol != NULL && tws__peer_offered(request, protocol);
-    tws_conn_accept(&p->conn, tws__peer_turn(p), key, tws_str_c(offered ? protocol : NULL));
+    tws_conn_accept(&p->conn, tws__peer_turn(p), key, tws_str_c(offered ? protocol : NULL),
+                    limits->compress_bytes == TWS_OFF ? NULL : &terms);
     tws_count(&p->thread->traffic.upgrades, 1);
     tws__peer_long(p, ops, data);
     return true;

@@ -3,7 +3,7 @@
  * goes out once and in order, memory stays under its limits, time leads somewhere, nothing leaks.
  *
  * input    byte 0: bit 0 pieces instead of a program, bit 1 small limits, bit 2 upgraded already,
- *          bit 3 no heartbeats
+ *          bit 3 no heartbeats, bit 4 what comes in may be compressed
  *          a program: a byte whose low 4 bits are what to do, the high ones a number n; some are
  *          followed by bytes of their own (see run). Most are a turn
  *          pieces: a byte, low 4 bits how many lengths of pieces follow, used in turn, high 4 bits
@@ -82,6 +82,7 @@ typedef struct world {
     const uint8_t *at; /* the program */
     const uint8_t *end;
     tws_conn_desc desc;
+    tws_ws_compression terms;
     tws_conn c;
     uint64_t now_ms;
     size_t takes; /* bytes that the sink takes in one write */
@@ -293,7 +294,7 @@ static void on_request(world *w)
     if (tws_str_starts(r->path, "/ws") && tws_ws_check(r, &key, &why) == 101) {
         w->asked = false;
         make(w, MADE_ACCEPT, 101, NULL, 0);
-        tws_conn_accept(&w->c, turn, key, tws_str_of(NULL, 0));
+        tws_conn_accept(&w->c, turn, key, tws_str_of(NULL, 0), &w->terms);
         w->opened = tws_conn_open(&w->c);
     } else if (tws_str_starts(r->path, "/later")) {
         return;
@@ -431,7 +432,8 @@ static void check_memory(const world *w)
     REQUIRE(w->c.in_cap <= 2 * in);
     REQUIRE(w->c.message_cap <= message);
     REQUIRE(w->c.out_cap <= 2 * out);
-    REQUIRE(live_bytes == (size_t)w->c.in_cap + w->c.message_cap + w->c.out_cap);
+    REQUIRE(live_bytes == (size_t)w->c.in_cap + w->c.message_cap + w->c.out_cap +
+                              (turn->packer != NULL ? sizeof *turn->packer : 0));
 }
 
 static void check_state(const world *w)
@@ -528,6 +530,8 @@ static void init(world *w, unsigned options)
         w->desc.max_output_bytes = 1000;
     }
     w->desc.heartbeat_ms = (options & 8) != 0 ? TWS_OFF : 0;
+    w->desc.compress_bytes = TWS_OFF; /* of what goes out: it is compared to what was made */
+    w->terms.window_bits = (options & 16) != 0 ? 15 : 0;
     tws_conn_defaults(&w->desc);
     tws_conn_init(&w->c, &w->desc, w->now_ms);
     if ((options & 4) != 0) {
@@ -558,6 +562,7 @@ static void end(world *w)
     }
     REQUIRE(w->opened == w->closed);
     tws_conn_free(&w->c);
+    tws_turn_free(turn, &allocator);
     REQUIRE(live_bytes == 0);
     tws_buf_free(&w->message);
     tws_buf_free(&w->made_bytes);
@@ -587,6 +592,7 @@ static void feed_frame(world *w, unsigned n)
     size_t len = tws_ws_header(bytes, true, TWS_WS_TEXT, payload.len * times, mask);
     uint8_t *at = bytes + len;
     bytes[0] = (uint8_t)((b & 15u) | (~b & 0x80u)); /* any opcode, final or not, lawful or not */
+    bytes[0] |= (uint8_t)(w->terms.window_bits != 0 ? b & TWS_WS_RSV1 : 0u);
     for (; times > 0 && (size_t)(at - bytes) + payload.len <= sizeof bytes; times--) {
         memcpy(at, payload.len > 0 ? payload.ptr : "", payload.len);
         at += payload.len;

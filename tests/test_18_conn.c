@@ -45,7 +45,9 @@ static void answer(world *w)
         return;
     }
     if (tws_str_eq_c(r->path, "/ws") && tws_ws_check(r, &key, &why) == 101) {
-        tws_conn_accept(&w->c, w->t, key, tws_str_of(NULL, 0));
+        tws_ws_compression terms;
+        CHECK_EQ(tws_ws_check_extensions(r, &terms, &why), 101);
+        tws_conn_accept(&w->c, w->t, key, tws_str_of(NULL, 0), &terms);
         return;
     }
     tws_conn_respond(&w->c, w->t, 200, "X-A: b\r\n", "text/plain", r->path, false);
@@ -175,6 +177,7 @@ static world *make_with(const tws_allocator *a)
     world *w = (world *)calloc(1, sizeof *w);
     w->t = (tws_turn *)malloc(sizeof *w->t);
     memset(w->t, 0xa5, sizeof *w->t); /* nothing may be read from it that begin did not write */
+    w->t->packer = NULL;
     w->now_ms = 1000000;
     w->takes = SIZE_MAX;
     w->desc.allocator = a;
@@ -193,6 +196,7 @@ static world *make(void)
 static void unmake(world *w)
 {
     tws_conn_free(&w->c);
+    tws_turn_free(w->t, w->desc.allocator);
     free(w->t);
     free(w);
 }
@@ -728,6 +732,215 @@ TEST("a message that is incomplete when the closing begins is forgotten, whoever
 }
 
 /* -- backpressure -- */
+
+/* -- compression -- */
+
+#define UPGRADE_COMPRESSED                                                                    \
+    "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"             \
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"            \
+    "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+
+static world *make_compressing_with(const tws_allocator *a, uint32_t max_message)
+{
+    world *w = make_with(a);
+    w->desc.max_message_bytes = max_message;
+    w->desc.compress_bytes = 16;
+    turn_c(w, UPGRADE_COMPRESSED);
+    return w;
+}
+
+static world *make_compressing(uint32_t max_message)
+{
+    static tws_allocator a;
+    a = test_allocator();
+    world *w = make_compressing_with(&a, max_message);
+    CHECK(tws_conn_open(&w->c));
+    CHECK(out_ends(w, "\r\nSec-WebSocket-Extensions: permessage-deflate; "
+                      "server_no_context_takeover; client_no_context_takeover\r\n\r\n"));
+    forget(w);
+    return w;
+}
+
+/* A message of two pieces whose first frame begins it, compressed: split bytes, then the rest. */
+static size_t packed_frames(uint8_t *out, tws_ws_opcode opcode, const uint8_t *p, size_t len,
+                            size_t split)
+{
+    size_t n = frame(out, split == len, opcode, p, split);
+    out[0] |= TWS_WS_RSV1;
+    if (split < len) {
+        n += frame(out + n, true, TWS_WS_CONTINUATION, p + split, len - split);
+    }
+    return n;
+}
+
+TEST("compressed messages are inflated, in any frames and however their bytes come")
+{
+    static const struct {
+        const char *name, *payload, *log, *out;
+    } rows[] = {
+        {"RFC 7692 7.2.3.1", "f248cdc9c90700", "m1:5;", "\x81\x05Hello"},
+        {"7.2.3.3, stored", "000500faff48656c6c6f00", "m1:5;", "\x81\x05Hello"},
+        {"7.2.3.4, a final block", "f348cdc9c9070000", "m1:5;", "\x81\x05Hello"},
+        {"7.2.3.5, two blocks", "f248050000 00ffffcac9c90700", "m1:5;", "\x81\x05Hello"},
+        {"an empty one", "00", "m1:0;", "\x81"},
+        {"two final blocks", "f348cdc9c90700f348cdc9c9070000", "m1:10;", "\x81\x0aHelloHello"},
+        {"no DEFLATE at all", "07", "closed 1007;", NULL},
+        {"it ends inside a block", "f248cdc9", "closed 1007;", NULL},
+        {"nothing, not even a block", "", "closed 1007;", NULL},
+        {"text that is not UTF-8", "000100feffff00", "closed 1007;", NULL},
+        {"a distance before the begin", "4a040200", "closed 1007;", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        uint8_t packed[64], bytes[128];
+        size_t len = test_hex(rows[i].payload, packed);
+        test_row(rows[i].name, i);
+        for (size_t split = 0; split <= len; split++) {
+            size_t n = packed_frames(bytes, TWS_WS_TEXT, packed, len, split);
+            for (size_t step = 1; step <= n; step += step == 1 ? 2 : n - 3 > 0 ? n - 3 : 1) {
+                world *w = make_compressing(64 * 1024);
+                for (size_t at = 0; at < n; at += step) {
+                    turn(w, bytes + at, n - at < step ? n - at : step);
+                }
+                CHECK_STR(tws_str_c(w->log), rows[i].log);
+                if (rows[i].out != NULL) {
+                    CHECK(tws_str_starts(out_of(w), rows[i].out));
+                    CHECK(owns_nothing(w));
+                } else {
+                    CHECK(w->shut);
+                }
+                unmake(w);
+                CHECK_EQ(test_live_blocks(), 0);
+            }
+        }
+    }
+}
+
+static size_t largest_block; /* but for the one that every thread has */
+
+static void *note_largest(void *context, void *p, size_t old_bytes, size_t new_bytes)
+{
+    if (new_bytes > largest_block && new_bytes != sizeof(tws__packer)) {
+        largest_block = new_bytes;
+    }
+    return test_resize(context, p, old_bytes, new_bytes);
+}
+
+TEST("the message limit counts inflated bytes, and a bomb costs no more than the limit")
+{
+    static uint8_t zeros[1 << 20], bomb[1 << 16], bytes[1 << 17];
+    static uint32_t memory[TWS_DEFLATE_MEMORY(15, false) / 4];
+    static tws_deflate_scratch scratch;
+    static const struct {
+        size_t inflated;
+        const char *log;
+    } rows[] = {
+        {65535, "m2:65535;"}, {65536, "m2:65536;"}, {65537, "closed 1009;"},
+        {sizeof zeros, "closed 1009;"},
+    };
+    tws_deflater z;
+    tws_deflate_init(&z, memory, 15, 9, false);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t len, n;
+        CHECK_EQ(tws_deflate_encode(&z, &scratch, zeros, rows[i].inflated, true, bomb, sizeof bomb,
+                                    &len), TWS_OK);
+        n = packed_frames(bytes, TWS_WS_BINARY, bomb, len, len);
+        static const tws_allocator noting = {note_largest, NULL};
+        world *w = make_compressing_with(&noting, 65536);
+        forget(w);
+        largest_block = 0;
+        w->desc.compress_bytes = TWS_OFF;
+        turn(w, bytes, n);
+        CHECK_STR(tws_str_c(w->log), rows[i].log);
+        CHECK(largest_block <= 65536);
+        unmake(w);
+    }
+}
+
+/* Read what went out: one frame, its payload inflated where it says that it is compressed. */
+static tws_str read_frame(world *w, uint8_t *memory, size_t cap, bool *compressed)
+{
+    static tws_inflater inflater;
+    tws_ws_decoder d;
+    tws_ws_compression terms = {15, false};
+    tws_ws_event ev;
+    tws_inflate_window window;
+    tws_inflate_event out;
+    tws_ws_init(&d, TWS_WS_CLIENT, 0, 0);
+    tws_ws_allow_compressed(&d, &terms);
+    CHECK_EQ(tws_ws_decode(&d, (uint8_t *)w->out, w->out_len, &ev), w->out_len);
+    CHECK(ev.type == TWS_WS_DATA && ev.first && ev.last);
+    *compressed = ev.compressed;
+    if (!ev.compressed) {
+        return tws_str_of((const char *)ev.payload, ev.len);
+    }
+    tws_inflate_flat(&window, memory, cap, 15);
+    tws_inflate_begin(&inflater, &window);
+    CHECK_EQ(tws_inflate_decode(&inflater, ev.payload, ev.len, &out), ev.len);
+    CHECK_EQ(out.type, TWS_INFLATE_MORE);
+    tws_inflate_finish(&inflater, &out);
+    CHECK_EQ(out.type, TWS_INFLATE_END);
+    return tws_str_of((const char *)memory, window.at);
+}
+
+TEST("a message is sent compressed where it gets shorter by it, and as it is where it does not")
+{
+    static char text[100000];
+    static uint8_t memory[sizeof text], bytes[sizeof text + 14];
+    static const struct {
+        const char *name;
+        size_t len;
+        bool noise, compressed;
+    } rows[] = {
+        {"a short one", 15, false, false},     {"one of the least length", 16, false, true},
+        {"a long one", sizeof text, false, true}, {"noise", 5000, true, false},
+        {"an empty one", 0, false, false},
+    };
+    uint32_t random = 7;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        bool compressed;
+        test_row(rows[i].name, i);
+        for (size_t n = 0; n < rows[i].len; n++) {
+            random = random * 1664525 + 1013904223;
+            text[n] = (char)(rows[i].noise ? random >> 24 : 'a');
+        }
+        world *w = make_compressing(TWS_OFF);
+        turn(w, bytes, frame(bytes, true, TWS_WS_BINARY, text, rows[i].len));
+        tws_str message = read_frame(w, memory, sizeof memory, &compressed);
+        CHECK_EQ(compressed, rows[i].compressed);
+        CHECK_MEM(message.ptr, message.len, text, rows[i].len);
+        CHECK(!compressed || w->out_len < rows[i].len);
+        unmake(w);
+    }
+}
+
+TEST("without memory for inflating a connection ends, without memory for deflating it goes on")
+{
+    uint8_t packed[64], bytes[128];
+    size_t len = test_hex("f248cdc9c90700", packed);
+    size_t n = packed_frames(bytes, TWS_WS_TEXT, packed, len, 3);
+    tws_allocator a = test_allocator();
+    bool met = true;
+    for (size_t at = 1; met; at++) {
+        world *w = make_compressing_with(&a, 65536);
+        forget(w);
+        test_fail_at(at);
+        turn(w, bytes, n);
+        met = test_allocations() >= at;
+        test_fail_at(0);
+        CHECK(at < 20);
+        CHECK_EQ(strstr(w->log, "closed 10") != NULL, met);
+        CHECK_EQ(strcmp(w->log, "m1:5;") == 0, !met);
+        unmake(w);
+        CHECK_EQ(test_live_blocks(), 0);
+    }
+    world *w = make_compressing(65536);
+    test_fail_at(1);
+    turn_frame(w, true, TWS_WS_TEXT, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    test_fail_at(0);
+    CHECK_STR(tws_str_c(w->log), "m1:32;");
+    CHECK_STR(out_of(w), "\x81\x20" "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+    unmake(w);
+}
 
 TEST("a peer that pings and does not read costs bounded memory, and its input is left waiting")
 {
