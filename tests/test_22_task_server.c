@@ -286,6 +286,18 @@ TEST("a request for tasks is refused in the same words over WebSocket, event str
          "forbidden_origin", false},
         {"a longer origin", "2", good, "", "Origin: https://app.example.evil\r\n", ALL, 403, 4403,
          "forbidden_origin", false},
+        {"an origin that ends alike", "2", good, "", "Origin: https://evilapp.example\r\n", ALL, 403,
+         4403, "forbidden_origin", false},
+        {"a shorter origin", "2", good, "", "Origin: https://app.exampl\r\n", ALL, 403, 4403,
+         "forbidden_origin", false},
+        {"no browser's origin", "2", good, "", "Origin: null\r\n", ALL, 403, 4403,
+         "forbidden_origin", false},
+        {"an origin over HTTP", "2", good, "", "Origin: http://app.example\r\n", ALL, 403, 4403,
+         "forbidden_origin", false},
+        {"another port", "2", good, "", "Origin: https://app.example:8443\r\n", ALL, 403, 4403,
+         "forbidden_origin", false},
+        {"an empty origin", "2", good, "", "Origin:\r\n", ALL, 403, 4403,
+         "forbidden_origin", false},
         {"since is no id", "2", good, "&since=x", "", READS, 400, 4400, "bad_request", false},
         {"since twice", "2", good, "&since=1-0&since=1-0", "", READS, 400, 4400, "bad_request",
          false},
@@ -342,6 +354,9 @@ TEST("a request for tasks is refused in the same words over WebSocket, event str
                  "Origin: https://app.example\r\n", NULL),
              200);
     CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), "https://app.example");
+    peer_close(&p);
+    CHECK_EQ(ask(&p, &s, "GET", text("%s2?token=%s", TASKS, good), NULL, NULL), 200);
+    CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), ""); /* no browser: no origin */
     peer_close(&p);
     CHECK_EQ(tws_hub_readers(s.ts->hub, tws_str_c("2")), 0);
     site_end(&s);
