@@ -4889,13 +4889,14 @@ TWS_API void tws_ws_accept(tws_str key, char out[TWS_WS_ACCEPT_LEN + 1])
 }
 
 /* How often a field occurs; *value is the last of them. */
-static int tws__ws_count(const tws_http_request *r, const char *name, tws_str *value)
+static int tws__ws_count(const tws_http_field *field, uint32_t fields, const char *name,
+                         tws_str *value)
 {
     int count = 0;
     *value = tws_str_of(NULL, 0);
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        if (tws_str_eq_nocase(r->field[i].name, tws_str_c(name))) {
-            *value = r->field[i].value;
+    for (uint32_t i = 0; i < fields; i++) {
+        if (tws_str_eq_nocase(field[i].name, tws_str_c(name))) {
+            *value = field[i].value;
             count++;
         }
     }
@@ -4937,13 +4938,13 @@ TWS_API int tws_ws_check(const tws_http_request *r, tws_str *key, const char **r
     if (r->chunked || r->content_length > 0) {
         return tws__ws_refuse(reason, 400, "a WebSocket handshake has no body");
     }
-    if (tws__ws_count(r, "sec-websocket-version", &version) != 1) {
+    if (tws__ws_count(r->field, r->field_count, "sec-websocket-version", &version) != 1) {
         return tws__ws_refuse(reason, 400, "not exactly one Sec-WebSocket-Version");
     }
     if (!tws_str_eq_c(version, "13")) {
         return tws__ws_refuse(reason, 426, "Sec-WebSocket-Version is not 13");
     }
-    if (tws__ws_count(r, "sec-websocket-key", key) != 1) {
+    if (tws__ws_count(r->field, r->field_count, "sec-websocket-key", key) != 1) {
         return tws__ws_refuse(reason, 400, "not exactly one Sec-WebSocket-Key");
     }
     if (!tws__ws_key_valid(*key)) {
@@ -5007,7 +5008,7 @@ TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t non
 {
     char key[TWS__WS_KEY_LEN];
     char want[TWS_WS_ACCEPT_LEN + 1];
-    const tws_str *accept = tws_http_find_response(r, "sec-websocket-accept");
+    tws_str accept;
     tws_base64_encode(nonce, 16, key);
     tws_ws_accept(tws_str_of(key, sizeof key), want);
     *reason = NULL;
@@ -5017,7 +5018,9 @@ TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t non
         *reason = "no Upgrade: websocket";
     } else if (!tws__ws_response_lists(r, "connection", "upgrade")) {
         *reason = "Connection does not list Upgrade";
-    } else if (accept == NULL || !tws_str_eq_c(*accept, want)) {
+    } else if (tws__ws_count(r->field, r->field_count, "sec-websocket-accept", &accept) != 1) {
+        *reason = "not exactly one Sec-WebSocket-Accept"; /* RFC 6455 11.3.3 */
+    } else if (!tws_str_eq_c(accept, want)) {
         *reason = "Sec-WebSocket-Accept does not answer the key";
     } else if (tws_http_find_response(r, "sec-websocket-extensions") != NULL) {
         *reason = "an extension that nobody offered";

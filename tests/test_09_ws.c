@@ -1022,7 +1022,15 @@ TEST("a client takes the answer to its own key and no other")
         {"200", "HTTP/1.1 200 OK\r\n" UPGRADE ACCEPT "\r\n", false},
         {"no Upgrade", SWITCHING "Connection: Upgrade\r\n" ACCEPT "\r\n", false},
         {"no Connection", SWITCHING "Upgrade: websocket\r\n" ACCEPT "\r\n", false},
+        {"another Upgrade", SWITCHING "Upgrade: h2c\r\nConnection: Upgrade\r\n" ACCEPT "\r\n",
+         false},
+        {"another Connection", SWITCHING "Upgrade: websocket\r\nConnection: close\r\n" ACCEPT
+         "\r\n", false},
         {"no accept", SWITCHING UPGRADE "\r\n", false},
+        {"an empty accept", SWITCHING UPGRADE "Sec-WebSocket-Accept:\r\n\r\n", false},
+        {"accept twice", SWITCHING UPGRADE ACCEPT ACCEPT "\r\n", false},
+        {"another's accept behind it", SWITCHING UPGRADE ACCEPT
+         "Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n", false},
         {"another's accept", SWITCHING UPGRADE
          "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo\r\n\r\n", false},
         {"accept in lower case", SWITCHING UPGRADE
