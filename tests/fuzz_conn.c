@@ -386,7 +386,9 @@ static void handle(world *w, const tws_conn_event *ev)
 static void begin(world *w)
 {
     if (!w->in_turn) {
-        memset(turn, 0xa5, sizeof *turn); /* nothing in it outlives a turn */
+        struct tws__packer *packer = turn->packer;
+        memset(turn, 0xa5, sizeof *turn); /* nothing else in it outlives a turn */
+        turn->packer = packer;
         tws_conn_begin(&w->c, turn, w->now_ms);
         w->in_turn = true;
         w->fed = false;
