@@ -14110,7 +14110,7 @@ static bool tws__unpacking_run(tws__unpacking *u, const uint8_t *data, size_t le
 }
 
 /* The message in ev, which is whole, is compressed: put what it stands for in its place. It belongs
- * to the turn as a collected one does, and takes such a one's place. */
+ * to the turn as a collected one does, and takes such a one's place. False: frame says why. */
 static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
 {
     const uint32_t most = c->desc->max_message_bytes;
@@ -14138,6 +14138,7 @@ static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_w
     }
     if (!good) {
         tws_release(u.allocator, u.window.memory, u.window.bytes);
+        memset(frame, 0, sizeof *frame);
         frame->type = TWS_WS_ERROR;
         frame->code = u.code;
         frame->reason = u.fault;

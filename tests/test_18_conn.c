@@ -71,6 +71,7 @@ static void handle(world *w, const tws_conn_event *ev)
         break;
     case TWS_CONN_CLOSED:
         note(w, "closed %d%s;", ev->code, ev->by_peer ? " by peer" : "");
+        CHECK(ev->by_peer || ev->len == 0);
         break;
     case TWS_CONN_HEARTBEAT:
         note(w, "beat;");
