@@ -13,6 +13,7 @@ has() {
     python-modules) /usr/bin/python3 -c 'import websockets, jwt, redis' 2> /dev/null ;;
     celery) /usr/bin/python3 -c 'import celery' 2> /dev/null ;;
     openssl) echo '#include <openssl/ssl.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
+    zlib) echo '#include <zlib.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
     node-modules) [ -d build/node/node_modules/ws ] && [ -d build/node/node_modules/ioredis ] &&
         [ -d build/node/node_modules/playwright-core ] ;;
     esac
@@ -25,6 +26,7 @@ packages() {
     redis-cli) echo redis-tools ;;
     celery) echo python3-celery ;;
     openssl) echo libssl-dev ;;
+    zlib) echo zlib1g-dev ;;
     node) echo nodejs ;;
     *) echo "$1" ;;
     esac
@@ -33,7 +35,7 @@ packages() {
 install_missing() {
     wanted=
     for tool in gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx node \
-        npm chromium curl openssl; do
+        npm chromium curl openssl zlib; do
         has $tool || wanted="$wanted $(packages $tool)"
     done
     if [ -n "$wanted" ] && command -v apt-get > /dev/null; then
