@@ -6373,9 +6373,9 @@ static tws__inflate_step tws__inflate_run(tws_inflater *z, tws__inflate_input *i
     case TWS__INFLATE_SYMBOL:
         tws__inflate_fast(z, in);
         return tws__inflate_symbol(z, in);
-    case TWS__INFLATE_COPY: return tws__inflate_copy(z);
+    case TWS__INFLATE_COPY: break;
     }
-    return TWS__INFLATE_FAILED;
+    return tws__inflate_copy(z);
 }
 
 static void tws__inflate_tell(const tws_inflater *z, tws_inflate_event *ev)
@@ -6637,17 +6637,45 @@ static uint64_t tws__deflate_stored_cost(const tws__deflate_run *r)
     return 3 + pad + 32 + (blocks - 1) * 40 + (uint64_t)r->raw_len * 8;
 }
 
+/* Bits on their way out: copied out of the run and back, so that they are in registers between. */
+typedef struct tws__deflate_writer {
+    uint64_t bits;
+    uint32_t count; /* below 32 */
+    uint8_t *at;
+} tws__deflate_writer;
+
 /* Append n bits, at most 32, lowest first. Whoever calls it has looked that there is room. */
-static void tws__deflate_put(tws__deflate_run *r, uint32_t bits, uint32_t n)
+static inline void tws__deflate_put(tws__deflate_writer *o, uint32_t bits, uint32_t n)
 {
-    tws_deflater *z = r->z;
-    z->bits |= (uint64_t)bits << z->bit_count;
-    z->bit_count += n;
-    while (z->bit_count >= 8) {
-        r->out[r->len++] = (uint8_t)z->bits;
-        z->bits >>= 8;
-        z->bit_count -= 8;
+    o->bits |= (uint64_t)bits << o->count;
+    o->count += n;
+    if (o->count >= 32) {
+        o->at[0] = (uint8_t)o->bits;
+        o->at[1] = (uint8_t)(o->bits >> 8);
+        o->at[2] = (uint8_t)(o->bits >> 16);
+        o->at[3] = (uint8_t)(o->bits >> 24);
+        o->at += 4;
+        o->bits >>= 32;
+        o->count -= 32;
     }
+}
+
+static tws__deflate_writer tws__deflate_open(const tws__deflate_run *r)
+{
+    tws__deflate_writer o = {r->z->bits, r->z->bit_count, r->out + r->len};
+    return o;
+}
+
+/* Whole bytes go out, the rest waits in the deflater. */
+static void tws__deflate_close(tws__deflate_run *r, tws__deflate_writer *o)
+{
+    for (; o->count >= 8; o->count -= 8) {
+        *o->at++ = (uint8_t)o->bits;
+        o->bits >>= 8;
+    }
+    r->z->bits = o->bits;
+    r->z->bit_count = o->count;
+    r->len = (size_t)(o->at - r->out);
 }
 
 /* Is there room for so many bits behind those that wait? Else the message has failed. */
@@ -6664,9 +6692,10 @@ static void tws__deflate_store(tws__deflate_run *r)
     const uint8_t *p = r->text + r->raw;
     for (size_t n = 0, left = r->raw_len; left > 0; left -= n) {
         n = tws__min(left, 65535);
-        tws__deflate_put(r, 0, 3);
-        tws__deflate_put(r, 0, (0u - r->z->bit_count) & 7u);
-        tws__deflate_put(r, (uint32_t)n | (uint32_t)(n ^ 0xffff) << 16, 32);
+        tws__deflate_writer o = tws__deflate_open(r);
+        tws__deflate_put(&o, 0, 3 + ((0u - (o.count + 3)) & 7u));
+        tws__deflate_put(&o, (uint32_t)n | (uint32_t)(n ^ 0xffff) << 16, 32);
+        tws__deflate_close(r, &o);
         memcpy(r->out + r->len, p, n);
         r->len += n;
         p += n;
@@ -6758,56 +6787,66 @@ static void tws__deflate_plan(tws_deflate_scratch *s, tws__deflate_header *h)
     }
 }
 
-static void tws__deflate_put_code(tws__deflate_run *r, uint32_t symbol)
+static inline void tws__deflate_put_code(tws__deflate_writer *o, uint32_t code)
 {
-    const uint32_t code = r->s->code[symbol];
-    tws__deflate_put(r, code & 0xffffu, code >> 16);
+    tws__deflate_put(o, code & 0xffffu, code >> 16);
 }
 
-static void tws__deflate_put_header(tws__deflate_run *r, const tws__deflate_header *h)
+static void tws__deflate_put_header(tws_deflate_scratch *s, const tws__deflate_header *h,
+                                    tws__deflate_writer *o)
 {
-    const tws_deflate_scratch *s = r->s;
-    tws__deflate_put(r, h->literals - 257, 5);
-    tws__deflate_put(r, h->distances - 1, 5);
-    tws__deflate_put(r, h->length_codes - 4, 4);
+    const uint32_t *code = s->code + TWS__DEFLATE_RUNS;
+    tws__deflate_put(o, h->literals - 257, 5);
+    tws__deflate_put(o, h->distances - 1, 5);
+    tws__deflate_put(o, h->length_codes - 4, 4);
     for (uint32_t i = 0; i < h->length_codes; i++) {
-        tws__deflate_put(r, s->width[TWS__DEFLATE_RUNS + tws__length_order[i]], 3);
+        tws__deflate_put(o, s->width[TWS__DEFLATE_RUNS + tws__length_order[i]], 3);
     }
-    tws__deflate_codes(r->s, TWS__DEFLATE_RUNS, 19);
+    tws__deflate_codes(s, TWS__DEFLATE_RUNS, 19);
     for (uint32_t i = 0; i < h->runs; i++) {
         const uint32_t symbol = s->run[i] & 0xffu;
-        tws__deflate_put_code(r, TWS__DEFLATE_RUNS + symbol);
+        tws__deflate_put_code(o, code[symbol]);
         if (symbol >= 16) {
-            tws__deflate_put(r, s->run[i] >> 8, symbol == 16 ? 2 : symbol == 17 ? 3 : 7);
+            tws__deflate_put(o, s->run[i] >> 8, symbol == 16 ? 2 : symbol == 17 ? 3 : 7);
         }
     }
 }
 
 /* -- a block's tokens -- */
 
-static void tws__deflate_put_copy(tws__deflate_run *r, uint32_t length, uint32_t distance)
+static inline void tws__deflate_put_copy(const tws_deflate_scratch *s, tws__deflate_writer *o,
+                                         uint32_t length, uint32_t distance)
 {
     const uint32_t a = tws__deflate_length_symbol(length);
     const uint32_t b = tws__deflate_distance_symbol(distance);
-    tws__deflate_put_code(r, a);
-    tws__deflate_put(r, length - tws__length_base[a - 257], tws__length_extra[a - 257]);
-    tws__deflate_put_code(r, TWS__DEFLATE_FAR + b);
-    tws__deflate_put(r, distance - tws__distance_base[b], tws__distance_extra[b]);
+    tws__deflate_put_code(o, s->code[a]);
+    tws__deflate_put(o, length - tws__length_base[a - 257], tws__length_extra[a - 257]);
+    tws__deflate_put_code(o, s->code[TWS__DEFLATE_FAR + b]);
+    tws__deflate_put(o, distance - tws__distance_base[b], tws__distance_extra[b]);
 }
 
-static void tws__deflate_put_tokens(tws__deflate_run *r)
+/* The block's head (RFC 1951 3.2.3: not the last one), and its tokens. header: NULL in the fixed
+ * code. */
+static void tws__deflate_put_block(tws__deflate_run *r, const tws__deflate_header *header)
 {
-    tws__deflate_codes(r->s, 0, TWS__DEFLATE_FAR);
-    tws__deflate_codes(r->s, TWS__DEFLATE_FAR, 32);
+    tws_deflate_scratch *s = r->s;
+    tws__deflate_writer o = tws__deflate_open(r);
+    tws__deflate_put(&o, (header == NULL ? 1u : 2u) << 1, 3);
+    if (header != NULL) {
+        tws__deflate_put_header(s, header, &o);
+    }
+    tws__deflate_codes(s, 0, TWS__DEFLATE_FAR);
+    tws__deflate_codes(s, TWS__DEFLATE_FAR, 32);
     for (uint32_t i = 0; i < r->tokens; i++) {
-        const uint32_t token = r->s->token[i];
+        const uint32_t token = s->token[i];
         if (TWS__DEFLATE_DISTANCE(token) == 0) {
-            tws__deflate_put_code(r, token);
+            tws__deflate_put_code(&o, s->code[token]);
         } else {
-            tws__deflate_put_copy(r, TWS__DEFLATE_LENGTH(token), TWS__DEFLATE_DISTANCE(token));
+            tws__deflate_put_copy(s, &o, TWS__DEFLATE_LENGTH(token), TWS__DEFLATE_DISTANCE(token));
         }
     }
-    tws__deflate_put_code(r, TWS__DEFLATE_END);
+    tws__deflate_put_code(&o, s->code[TWS__DEFLATE_END]);
+    tws__deflate_close(r, &o);
 }
 
 /* The next block: no tokens, and none counted but its end. */
@@ -6840,13 +6879,10 @@ static void tws__deflate_block(tws__deflate_run *r)
     if (stored < coded) {
         tws__deflate_store(r);
     } else if (coded == fixed) {
-        tws__deflate_put(r, 1 << 1, 3);
         tws__deflate_fixed_widths(s->width, s->width + TWS__DEFLATE_FAR);
-        tws__deflate_put_tokens(r);
+        tws__deflate_put_block(r, NULL);
     } else {
-        tws__deflate_put(r, 2 << 1, 3);
-        tws__deflate_put_header(r, &h);
-        tws__deflate_put_tokens(r);
+        tws__deflate_put_block(r, &h);
     }
     tws__deflate_clear(r);
 }
@@ -7090,7 +7126,9 @@ static void tws__deflate_flush(tws__deflate_run *r)
 {
     const uint32_t pad = (0u - (r->z->bit_count + 3)) & 7u;
     if (tws__deflate_room(r, 3 + pad)) {
-        tws__deflate_put(r, 0, 3 + pad);
+        tws__deflate_writer o = tws__deflate_open(r);
+        tws__deflate_put(&o, 0, 3 + pad);
+        tws__deflate_close(r, &o);
     }
 }
 
