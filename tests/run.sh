@@ -51,9 +51,11 @@ for file in tests/fuzz_*.c; do
     needs clang && suite "$name.fuzz" "make -s build/test/fuzz/$name && sh tests/fuzz.sh $name 20"
 done
 
-round=2-serial
 python=/usr/bin/python3
 export PYTHONDONTWRITEBYTECODE=1
+needs gcc && suite zlib_oracle.py "$python tests/integration/zlib_oracle.py"
+
+round=2-serial
 if needs python; then
     suite clients.py "$python tests/integration/clients.py"
     suite programs.py "$python tests/integration/programs.py"
