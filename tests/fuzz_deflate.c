@@ -27,7 +27,7 @@ static void fail(const char *condition)
 /* One end that writes, and what it needs. */
 typedef struct writer {
     tws_deflater z;
-    tws_deflate_scratch *scratch;
+    tws_deflate_scratch scratch;
     void *memory;
     size_t bytes;
 } writer;
@@ -36,16 +36,9 @@ static void writer_init(writer *w, unsigned bits, unsigned level, bool takeover,
 {
     w->bytes = TWS_DEFLATE_MEMORY(bits, takeover);
     w->memory = malloc(w->bytes);
-    w->scratch = malloc(sizeof *w->scratch);
     memset(w->memory, fill, w->bytes);
-    memset(w->scratch, fill, sizeof *w->scratch);
+    memset(&w->scratch, fill, sizeof w->scratch);
     tws_deflate_init(&w->z, w->memory, bits, level, takeover);
-}
-
-static void writer_free(writer *w)
-{
-    free(w->memory);
-    free(w->scratch);
 }
 
 /* One end that reads: compressed bytes in, and what they must become. */
@@ -103,9 +96,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     const unsigned level = 1 + (data[0] >> 4) % 9;
     const uint8_t *text = data + 2 + steps;
     size_t left = size - 2 - steps;
-    writer one;
-    writer two;
-    reader *r = malloc(sizeof *r);
+    static writer one;
+    static writer two;
+    static reader r_memory;
+    reader *r = &r_memory;
     writer_init(&one, bits, level, takeover, 0xa5);
     writer_init(&two, bits, level, takeover, 0x00);
     r->ring = malloc((size_t)1 << bits);
@@ -127,8 +121,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         size_t same = 0;
         memcpy(exact, text, n);
         const tws_status status =
-            tws_deflate_encode(&one.z, one.scratch, exact, n, end, out, cap, &len);
-        REQUIRE(tws_deflate_encode(&two.z, two.scratch, exact, n, end, again, cap, &same) == status);
+            tws_deflate_encode(&one.z, &one.scratch, exact, n, end, out, cap, &len);
+        REQUIRE(tws_deflate_encode(&two.z, &two.scratch, exact, n, end, again, cap, &same) == status);
         REQUIRE(same == len && memcmp(out, again, len) == 0);
         REQUIRE(len <= cap);
         REQUIRE(status == TWS_OK || (status == TWS_ERR_LIMIT && tight && len == 0));
@@ -147,9 +141,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         free(exact);
         fresh = end;
     }
-    writer_free(&one);
-    writer_free(&two);
+    free(one.memory);
+    free(two.memory);
     free(r->ring);
-    free(r);
     return 0;
 }
