@@ -58,6 +58,7 @@ needs gcc && suite zlib_oracle.py "$python tests/integration/zlib_oracle.py"
 round=2-serial
 if needs python; then
     suite clients.py "$python tests/integration/clients.py"
+    suite oracles.py "make -s build/test/gcc/oracle && $python tests/integration/oracles.py"
     suite programs.py "$python tests/integration/programs.py"
     suite http_strict.py "$python tests/integration/http_strict.py"
     suite redis_outages.py "$python tests/integration/redis_outages.py"
