@@ -54,7 +54,8 @@ static long decode(tws_str text, bool url, uint8_t *out)
             return -1;
         }
         for (int bit = 5; bit >= 0; bit--, bits++) {
-            out[bits / 8] = (uint8_t)(out[bits / 8] | ((unsigned)digit >> bit & 1u) << (7 - bits % 8));
+            unsigned one = (unsigned)digit >> bit & 1u;
+            out[bits / 8] = (uint8_t)(out[bits / 8] | one << (7 - bits % 8));
         }
     }
     if (bits % 8 >= 6 || (bits % 8 != 0 && out[bits / 8] != 0)) {

@@ -611,7 +611,8 @@ static void feed_word(world *w, unsigned n)
         "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /later HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET /3 HTTP/1.0\r\n\r\n",
+        "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+        "GET /3 HTTP/1.0\r\n\r\n",
         "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
         "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         "9\r\n123456789\r\n",

@@ -146,6 +146,46 @@ TEST("what RFC 8259 does not allow is refused at its first impossible byte")
     }
 }
 
+/* What RFC 8259 leaves to the reader: JSONTestSuite's third class. Taken are numbers of any size (6:
+ * they are handed out as they are written, so nothing is rounded); refused is all that another
+ * reader might take for another text: encodings (8.1), lone surrogates (8.2), too much depth (9). */
+static const struct {
+    const char *text;
+    size_t len;
+    bool taken;
+} left_open[] = {
+#define TAKEN(s) {s, sizeof s - 1, true}
+#define NOT_TAKEN(s) {s, sizeof s - 1, false}
+    /* numbers that a double cannot hold, or not exactly */
+    TAKEN("[7e4000]"), TAKEN("[-7e4000]"), TAKEN("[7.5E+4000]"), TAKEN("[7e-4000]"),
+    TAKEN("[-7e-4000]"), TAKEN("[0.7e00123456789012345678901234567890]"),
+    TAKEN("[18446744073709551617]"), TAKEN("[-98765432109876543210987654321098765432109876]"),
+    TAKEN("[0.1234567890123456789012345678901234567890]"), TAKEN("[-0.0e-0]"),
+    /* escapes of half a pair: first, second, in the wrong order, twice, before something else */
+    NOT_TAKEN("[\"\\uD801\"]"), NOT_TAKEN("[\"\\uDC01\"]"), NOT_TAKEN("[\"\\uD801\\u0061\"]"),
+    NOT_TAKEN("[\"\\udc01\\ud801\"]"), NOT_TAKEN("[\"\\ud801\\ud801\\t\"]"),
+    NOT_TAKEN("[\"\\ud801\\t\"]"), NOT_TAKEN("[\"\\ud801xyz\"]"), NOT_TAKEN("{\"\\uDC01\":[]}"),
+    /* strings that are not UTF-8: bytes alone, cut, overlong, surrogates, beyond 10FFFF, Latin-1 */
+    NOT_TAKEN("[\"\xfe\"]"), NOT_TAKEN("[\"\x90\"]"), NOT_TAKEN("[\"\xfc" "ber\"]"),
+    NOT_TAKEN("[\"\xe2\xfe\"]"), NOT_TAKEN("[\"\xd0\xb6\xd0\xb6\xfd\"]"),
+    NOT_TAKEN("[\"\xc1\x81\"]"), NOT_TAKEN("[\"\xfc\x84\x80\x80\x80\x80\"]"),
+    NOT_TAKEN("[\"\xf8\x80\x80\x80\xa0\"]"), NOT_TAKEN("[\"\xed\xb0\x81\"]"),
+    NOT_TAKEN("[\"\xf4\xa0\x80\x80\"]"), NOT_TAKEN("[\"\xf9\x80\x80\x80\x80\"]"),
+    /* other encodings, with and without a byte order mark, and that of UTF-8 */
+    NOT_TAKEN("\xff\xfe{\0}\0"), NOT_TAKEN("\xfe\xff\0{\0}"), NOT_TAKEN("{\0}\0"),
+    NOT_TAKEN("\0{\0}"), NOT_TAKEN("{\0\0\0}\0\0\0"), NOT_TAKEN("\xef\xbb\xbf[0]"),
+#undef TAKEN
+#undef NOT_TAKEN
+};
+
+TEST("what RFC 8259 leaves to the reader is decided: any number, one encoding, whole characters")
+{
+    for (size_t i = 0; i < COUNT(left_open); i++) {
+        test_row(left_open[i].text, i);
+        CHECK_EQ(tws_json_valid(exact(left_open[i].text, left_open[i].len)), left_open[i].taken);
+    }
+}
+
 TEST("an error is sticky and its token is empty")
 {
     tws_json_reader r;
@@ -398,7 +438,10 @@ TEST("128 open containers are read, the 129th is refused")
 {
     CHECK(tws_json_valid(nested('[', TWS_JSON_MAX_DEPTH, ']')));
     CHECK(!tws_json_valid(nested('[', TWS_JSON_MAX_DEPTH + 1, ']')));
+    CHECK(!tws_json_valid(nested('[', 500, ']')));
     CHECK(!tws_json_valid(nested('[', 100000, ']')));
+    CHECK(!tws_json_valid(nested('[', 100000, '[')));
+    CHECK(!tws_json_valid(nested('{', 100000, '}')));
     tws_json_reader r;
     tws_json_init(&r, nested('[', 100000, ']'));
     while (tws_json_next(&r, NULL) != TWS_JSON_ERROR) {

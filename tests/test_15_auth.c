@@ -354,6 +354,78 @@ TEST("a verified token gives its user, scopes and end; a refused one gives nothi
     }
 }
 
+/* Hostile tokens through all that stands in front of a user: the ring, and the cache, twice. */
+TEST("a hostile token is refused the same with and without the cache, and leaves nothing in it")
+{
+    static const struct {
+        const char *header, *payload;
+        tws_jwt_error error;
+    } row[] = {
+        {"{\"alg\":\"HS256\"}", "{\"sub\":\"2\",\"exp\":1700000060}", TWS_JWT_OK},
+        {"{\"alg\":\"HS256\",\"jwk\":{\"kty\":\"oct\",\"k\":\"AA\"},\"jku\":\"http://x/\","
+         "\"x5u\":\"x\"}",
+         "{\"sub\":\"2\",\"exp\":1700000060}", TWS_JWT_OK},
+        {"{\"alg\":\"none\"}", "{\"sub\":\"2\",\"exp\":1700000060}", TWS_JWT_ALGORITHM},
+        {"{\"alg\":\"RS256\"}", "{\"sub\":\"2\",\"exp\":1700000060}", TWS_JWT_ALGORITHM},
+        {"{\"alg\":\"HS256\",\"crit\":[\"exp\"]}", "{\"sub\":\"2\",\"exp\":1700000060}",
+         TWS_JWT_ALGORITHM},
+        {"{\"alg\":\"HS256\",\"kid\":\"../\"}", "{\"sub\":\"2\",\"exp\":1700000060}", TWS_JWT_KEY},
+        {"{\"alg\":\"HS256\",\"kid\":\"k\\u0000\"}", "{\"sub\":\"2\",\"exp\":1700000060}", TWS_JWT_KEY},
+        {"{\"alg\":\"HS256\"}", "{\"sub\":\"2\",\"sub\":\"3\",\"exp\":1700000060}", TWS_JWT_MALFORMED},
+        {"{\"alg\":\"HS256\"}", "{\"sub\":\"2\",\"exp\":1,\"exp\":1700000060}", TWS_JWT_MALFORMED},
+        {"{\"alg\":\"HS256\"}", "{\"sub\":\"2\",\"exp\":1e999}", TWS_JWT_CLAIMS},
+        {"{\"alg\":\"HS256\"}", "{\"sub\":\"2\",\"exp\":18446744073709551616}", TWS_JWT_CLAIMS},
+    };
+    const tws_auth_key keys[2] = {key_of("", secret_a, 0), key_of("k", secret_a, 0)};
+    tws_allocator a = test_allocator();
+    tws_auth_ring *ring;
+    const char *why;
+    CHECK_EQ(tws_auth_ring_create(&ring, &a, keys, 2, false, &why), TWS_OK);
+    tws_auth_cache *cache = tws_auth_cache_create(&a, 64, test_hash_key);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        char text[1024];
+        uint8_t mac[TWS_SHA256_BYTES];
+        tws_hmac_key key;
+        size_t len = tws_base64url_encode(row[i].header, strlen(row[i].header), text);
+        text[len++] = '.';
+        len += tws_base64url_encode(row[i].payload, strlen(row[i].payload), text + len);
+        tws_hmac_key_init(&key, secret_a, strlen(secret_a));
+        tws_hmac_sha256(&key, text, len, mac);
+        text[len++] = '.';
+        len += tws_base64url_encode(mac, sizeof mac, text + len);
+        tws_str token = tws_str_of((char *)test_exact(text, len), len);
+        test_row(row[i].header, i);
+        CHECK_EQ(verify(NULL, ring, token, NOW), row[i].error);
+        CHECK_EQ(verify(cache, ring, token, NOW), row[i].error);
+        CHECK_EQ(verify(cache, ring, token, NOW), row[i].error);
+    }
+    tws_auth_cache_free(cache);
+    tws_auth_ring_unref(ring);
+}
+
+TEST("a token of 10 MB is refused unread, whether it is long or deep, and is not kept")
+{
+    size_t len = 10 << 20;
+    char *text = (char *)malloc(len);
+    tws_allocator a = test_allocator();
+    tws_auth_ring *ring = ring_of(&a, secret_a);
+    tws_auth_cache *cache = tws_auth_cache_create(&a, 64, test_hash_key);
+    size_t before = test_live_blocks();
+    memset(text, 'A', len);
+    CHECK_EQ(verify(cache, ring, tws_str_of(text, len), NOW), TWS_JWT_MALFORMED);
+    memset(text, '.', len);
+    CHECK_EQ(verify(cache, ring, tws_str_of(text, len), NOW), TWS_JWT_MALFORMED);
+    for (size_t at = 0; at < 133336; at += 4) {
+        memcpy(text + at, "W1tb", 4); /* three opening brackets: 100,000 of them */
+    }
+    memcpy(text + 133336, ".e30.", 5);
+    CHECK_EQ(verify(cache, ring, tws_str_of(text, 133341), NOW), TWS_JWT_MALFORMED);
+    CHECK_EQ(test_live_blocks(), before);
+    tws_auth_cache_free(cache);
+    tws_auth_ring_unref(ring);
+    free(text);
+}
+
 TEST("a user id has 1 to 128 bytes")
 {
     tws_auth_ring *ring = ring_of(NULL, secret_a);

@@ -120,28 +120,31 @@ JSON_DIFFERENCES = {
     'deeper than 128': lambda value: depth_of(value) > MAX_DEPTH,
 }
 
-JSON_ALPHABET = [bytes([c]) for c in b'{}[]:,"\\ \t\r\n0123456789.eE+-truefalsn/*\'\0\x1f\x7f\x80\xff'] + [
-    b'\\u', b'\\ud83d', b'\\ude00', b'\\u00e9', '\u00e9'.encode(), '\U0001f680'.encode(), b'NaN', b'\xed\xa0\x80',
-    b'\xef\xbb\xbf', b'Infinity', b'null', b'{"a":', b'[[[', b'1e999', b'\xc0\x80', b'\xe2\x80\xa8']
+JSON_ALPHABET = [bytes([c]) for c in b'{}[]:,"\\ \t\r\n0123456789.eE+-truefalsn/*\'\0\x1f\x7f\x80\xff']
+JSON_ALPHABET += [
+    b'\\u', b'\\ud83d', b'\\ude00', b'\\u00e9', '\u00e9'.encode(), '\U0001f680'.encode(), b'NaN',
+    b'\xed\xa0\x80', b'\xef\xbb\xbf', b'Infinity', b'null', b'{"a":', b'[[[', b'1e999', b'\xc0\x80', b'\xe2\x80\xa8']
 
 
 def some_string(r):
-    parts = r.choices(['', 'a', 'key', '\\n', '\\u0000', '\\ud83d\\ude80', '\\ud83d', '\\uDE80', '\\"', '\\/',
-                       '\u0436', '\U0001f680', ' ', '\\uFFFF', 'x' * 40, '\u2028'],
+    parts = r.choices(['', 'a', 'key', '\\n', '\\u0000', '\\ud83d\\ude80', '\\ud83d', '\\uDE80',
+                       '\\"', '\\/', '\u0436', '\U0001f680', ' ', '\\uFFFF', 'x' * 40, '\u2028'],
                       [9, 9, 9, 2, 2, 2, .2, .2, 2, 2, 2, 2, 2, 1, 1, 1], k=r.randrange(4))
     return '"' + ''.join(parts) + '"'
 
 
 def some_number(r):
-    return r.choice(['', '-']) + r.choice(['0', '7', '10', '9223372036854775808', '1' * 400]) + r.choice(
-        ['', '', '.0', '.25']) + r.choice(['', '', 'e5', 'E-07', 'e+999'])
+    whole = r.choice(['0', '7', '10', '9223372036854775808', '1' * 400])
+    return r.choice(['', '-']) + whole + r.choice(['', '', '.0', '.25']) + r.choice(
+        ['', '', 'e5', 'E-07', 'e+999'])
 
 
 def some_json(r, depth=0):
     blank = r.choice(['', '', '', ' ', '\n\t', '\r '])
     kind = r.randrange(6 if depth < 5 else 4)
     if kind == 4:
-        return '[' + blank + ','.join(some_json(r, depth + 1) for _ in range(r.randrange(4))) + blank + ']'
+        items = [some_json(r, depth + 1) for _ in range(r.randrange(4))]
+        return '[' + blank + ','.join(items) + blank + ']'
     if kind == 5:
         return '{' + ','.join(blank + some_string(r) + blank + ':' + some_json(r, depth + 1)
                               for _ in range(r.randrange(4))) + blank + '}'
@@ -204,9 +207,10 @@ def first_bad(data):
 @test('UTF-8 breaks at the byte where Python breaks it, without one difference')
 async def _(user):
     r = random.Random(SEED + 'utf8')
-    alphabet = [bytes([c]) for c in b'a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef'
-                b'\xf0\xf1\xf3\xf4\xf5\xf8\xff']
-    letters = [chr(c) for c in (0x41, 0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xe000, 0xffff, 0x10000, 0x10ffff)]
+    alphabet = [bytes([c]) for c in b'a\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0\xc1\xc2\xdf\xe0\xe1'
+                b'\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xf8\xff']
+    letters = [chr(c) for c in (0x41, 0x7f, 0x80, 0x7ff, 0x800, 0xd7ff, 0xe000, 0xffff, 0x10000,
+                                0x10ffff)]
     texts = [a + b for a in map(lambda n: bytes([n]), range(256)) for b in alphabet]
     texts += [bytes(r.choices(b''.join(alphabet), k=r.randrange(6))) for _ in range(8000 * ROUNDS)]
     for _ in range(8000 * ROUNDS):
@@ -272,7 +276,8 @@ async def _(user):
 @test('SHA-1, SHA-256 and HMAC-SHA256 are those of hashlib')
 async def _(user):
     r = random.Random(SEED + 'digest')
-    pairs = [(r.randbytes(r.randrange(150)), r.randbytes(r.randrange(700))) for _ in range(3000 * ROUNDS)]
+    pairs = [(r.randbytes(r.randrange(150)), r.randbytes(r.randrange(700)))
+             for _ in range(3000 * ROUNDS)]
     for (key, data), got in zip(pairs, ours([('digest', key, data) for key, data in pairs])):
         want = (hashlib.sha1(data), hashlib.sha256(data), hmac.new(key, data, 'sha256'))
         assert got == ' '.join(h.hexdigest() for h in want), (key, data, got)
@@ -292,8 +297,8 @@ def theirs(token):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            return jwt.decode(token, KEY, algorithms=['HS256'], leeway=30, audience='me', issuer='joe',
-                              options={'require': ['exp', 'sub']})
+            return jwt.decode(token, KEY, algorithms=['HS256'], leeway=30, audience='me',
+                              issuer='joe', options={'require': ['exp', 'sub']})
     except Exception as e:  # some of its refusals are TypeErrors and OverflowErrors
         return e
 
@@ -313,7 +318,8 @@ class Taken:
     def __init__(self, token):
         self.token = token
         self.parts = token.split(b'.')
-        self.spelt = len(self.parts) == 3 and all(from_base64(p, True) is not None for p in self.parts)
+        self.spelt = len(self.parts) == 3 and all(
+            from_base64(part, True) is not None for part in self.parts)
         read = [self.read(part) for part in (self.parts + [b'', b''])[:2]]
         self.header, self.payload = read
         self.claims = collections.defaultdict(list)
@@ -383,25 +389,31 @@ GOOD_CLAIMS = {'sub': '"2"', 'exp': str(NOW + 60), 'iss': '"joe"', 'aud': '"me"'
 CLAIM_VALUES = {
     'sub': ['2', '-5', '"a\\/b\\u00e9"', '""', 'null', '2.0', '2e0', '["2"]', '"x\\u0000"', 'true',
             '9223372036854775808', '-9223372036854775808', '"\\ud800"', '"\u0436"'],
-    'exp': [str(NOW - 29), str(NOW - 30), str(NOW - 31), str(NOW + 1) + '.5', '"1700000060"', '1e999', 'NaN',
-            '1.7e9', '17e8', '-1', '0', 'null', 'true', '[1]', '18446744073709551616', '9223372036854775807',
-            str(NOW - 30) + '.9', '"x"', 'Infinity'],
-    'nbf': [str(NOW + 30), str(NOW + 31), '0', '-1', '"1"', 'null', '1e3', '1.5', '{}', '1e999', 'false'],
+    'exp': [str(NOW - 29), str(NOW - 30), str(NOW - 31), str(NOW + 1) + '.5', '"1700000060"',
+            '1e999', 'NaN', '1.7e9', '17e8', '-1', '0', 'null', 'true', '[1]',
+            '18446744073709551616', '9223372036854775807', str(NOW - 30) + '.9', '"x"', 'Infinity'],
+    'nbf': [str(NOW + 30), str(NOW + 31), '0', '-1', '"1"', 'null', '1e3', '1.5', '{}', '1e999',
+            'false'],
     'iat': [str(NOW + 30), str(NOW + 31), '1', '"1"', 'null', '1.5', '2e9', '[]', '-1.5'],
     'iss': ['"jim"', '"joe "', '["joe"]', 'null', '1', '"\\u006aoe"'],
-    'aud': ['["me"]', '["you","me"]', '["you"]', '[]', 'null', '"ME"', '[1,"me"]', '{"me":1}', '[["me"]]', '3'],
+    'aud': ['["me"]', '["you","me"]', '["you"]', '[]', 'null', '"ME"', '[1,"me"]', '{"me":1}',
+            '[["me"]]', '3'],
     'scope': ['"publish"', '"publish admin"', '""', 'null', '["publish"]', '1', '"\\u0070ublish"'],
     'jti': ['"1"', '1', 'null'],
 }
 HEADERS = ['{"alg":"HS256","typ":"JWT"}'] * 60 + [
-    '{"alg":"none"}', '{"alg":"None"}', '{"alg":"RS256"}', '{"alg":"HS384"}', '{"alg":"hs256"}', '{"typ":"JWT"}',
-    '{"alg":"HS256 "}', '{"alg":"HS256\\u0000"}', '{"alg":"HS\\u003256"}', '{"\\u0061lg":"HS256"}', '{}', '[]',
-    '{"alg":"none","alg":"HS256"}', '{"alg":"HS256","alg":"none"}', '{"alg":null}', '{"alg":["HS256"]}',
-    '{"alg":"HS256","crit":["exp"],"exp":1}', '{"alg":"HS256","crit":[]}', '{"alg":"HS256","crit":null}',
-    '{"alg":"HS256","kid":"../"}', '{"alg":"HS256","kid":"%s"}' % ('k' * 200), '{"alg":"HS256","kid":1}',
-    '{"alg":"HS256","kid":"a","kid":"b"}', '{"alg":"HS256","kid":null}', '{"alg":"HS256","b64":false}',
-    '{"alg":"HS256","b64":true}', '{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"jku":"http://x/","x5u":"x"}',
-    '{"alg":"HS256","x":NaN}', '{"alg":"HS256","x":"\\ud800"}', '\ufeff{"alg":"HS256"}', ' {"alg" : "HS256" }\n']
+    '{"alg":"none"}', '{"alg":"None"}', '{"alg":"RS256"}', '{"alg":"HS384"}', '{"alg":"hs256"}',
+    '{"typ":"JWT"}', '{"alg":"HS256 "}', '{"alg":"HS256\\u0000"}', '{"alg":"HS\\u003256"}',
+    '{"\\u0061lg":"HS256"}', '{}', '[]', '{"alg":null}', '{"alg":["HS256"]}',
+    '{"alg":"none","alg":"HS256"}', '{"alg":"HS256","alg":"none"}',
+    '{"alg":"HS256","crit":["exp"],"exp":1}', '{"alg":"HS256","crit":[]}',
+    '{"alg":"HS256","crit":null}', '{"alg":"HS256","kid":"../"}',
+    '{"alg":"HS256","kid":"%s"}' % ('k' * 200), '{"alg":"HS256","kid":1}',
+    '{"alg":"HS256","kid":"a","kid":"b"}', '{"alg":"HS256","kid":null}',
+    '{"alg":"HS256","b64":false}', '{"alg":"HS256","b64":true}',
+    '{"alg":"HS256","jwk":{"kty":"oct","k":"AAAA"},"jku":"http://x/","x5u":"x"}',
+    '{"alg":"HS256","x":NaN}', '{"alg":"HS256","x":"\\ud800"}', '\ufeff{"alg":"HS256"}',
+    ' {"alg" : "HS256" }\n']
 
 
 def some_payload(r):
@@ -428,7 +440,8 @@ def some_token(r):
     elif kind < 0.2:
         header = spoil(r, header, JSON_ALPHABET)
     elif kind < 0.23:
-        payload = payload.decode().encode(r.choice(['utf-16', 'utf-16-le', 'utf-32', 'utf-8-sig']))
+        encoding = r.choice(['utf-16', 'utf-16-le', 'utf-32', 'utf-8-sig'])
+        payload = payload.decode().encode(encoding)
     elif kind < 0.25:
         payload = payload[:-1] + b' ' * 7000 + b'}'
     token = sign(header, payload)
@@ -489,7 +502,8 @@ def wycheproof(name):
 if os.environ.get('TASKWS_WYCHEPROOF'):
     @test("HMAC-SHA256 gives the tags of Wycheproof, and only those, also cut to 128 bits")
     async def _(user):
-        vectors = [(g['tagSize'] // 4, t) for g in wycheproof('hmac_sha256_test.json') for t in g['tests']]
+        groups = wycheproof('hmac_sha256_test.json')
+        vectors = [(g['tagSize'] // 4, t) for g in groups for t in g['tests']]
         lines = [('digest', bytes.fromhex(t['key']), bytes.fromhex(t['msg'])) for _, t in vectors]
         for (digits, t), got in zip(vectors, ours(lines)):
             valid = got.split()[2][:digits] == t['tag']
@@ -506,7 +520,8 @@ if os.environ.get('TASKWS_WYCHEPROOF'):
 
     @test('JWS with HS256 are judged as in Wycheproof, but where that contradicts RFC 7515')
     async def _(user):
-        vectors = [(g['private'], t) for g in wycheproof('json_web_signature_test.json') for t in g['tests']
+        groups = wycheproof('json_web_signature_test.json')
+        vectors = [(g['private'], t) for g in groups for t in g['tests']
                    if g['private'].get('kty') == 'oct']
         texts = [t['jws'] if isinstance(t['jws'], str) else json.dumps(t['jws']) for _, t in vectors]
         keys = [base64.urlsafe_b64decode(key['k'] + '==') for key, _ in vectors]
