@@ -89,6 +89,8 @@ typedef struct world {
     bool in_turn;
     bool fed;
     size_t fed_most;
+    uint8_t last[FEED_MAX]; /* what was fed last, to be fed again */
+    size_t last_len;
     uint8_t *block; /* what was fed: gone at the turn's end */
     uint8_t *lent[64]; /* what was lent to the turn, likewise */
     size_t lent_count;
@@ -499,6 +501,10 @@ static void feed(world *w, const void *bytes, size_t len)
     }
     w->fed = true;
     w->fed_most = tws__max(w->fed_most, len);
+    w->last_len = tws__min(len, sizeof w->last);
+    if (bytes != w->last && len > 0) {
+        memcpy(w->last, bytes, w->last_len);
+    }
     tws_conn_feed(&w->c, turn, w->block, len);
 }
 
@@ -611,8 +617,8 @@ static void feed_word(world *w, unsigned n)
         "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /later HTTP/1.1\r\nHost: a\r\n\r\n",
         "GET /big HTTP/1.1\r\nHost: a\r\n\r\n",
-        "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
-        "GET /3 HTTP/1.0\r\n\r\n",
+        ("GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n"
+         "GET /3 HTTP/1.0\r\n\r\n"),
         "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
         "POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
         "9\r\n123456789\r\n",
@@ -722,7 +728,12 @@ static void step(world *w, unsigned what, unsigned n)
     case 11: offer(w, n); break;
     case 12: leave(w, n); break;
     case 13: fail_in = n; break;
-    default: break; /* a turn of nothing */
+    case 14:
+        if (n > 0) { /* otherwise a turn of nothing */
+            feed(w, w->last, w->last_len);
+        }
+        break;
+    default: break; /* the next step belongs to this turn */
     }
 }
 
