@@ -1,6 +1,6 @@
 /* Gives taskws.h's verdicts to whoever wants to compare them: integration/oracles.py.
  *
- * A line in: what to do and its arguments in hexadecimal (`-`: empty); a line out, at once or later.
+ * A line in: what to do, and its arguments in hexadecimal (`-`: empty). A line out.
  *
  *     json TEXT               = and the tokens, or ! and the offset of the first impossible byte
  *     utf8 TEXT               the offset of the first impossible byte, + behind a whole text
@@ -8,8 +8,8 @@
  *     encode BYTES            both alphabets
  *     digest KEY BYTES        SHA-1, SHA-256, HMAC-SHA256
  *     jws KEY TOKEN           ok, or the number of the tws_jwt_error: the signature alone
- *     jwt KEY NOW TOKEN       = subject, expiry and scope; or the word of the refusal. NOW: decimal.
- *                             The issuer wanted is `joe`, the audience `me` */
+ *     jwt KEY NOW TOKEN       = subject, expiry and scope, or the word of the refusal; NOW in
+ *                             decimal. The issuer wanted is `joe`, the audience `me` */
 #define TASKWS_IMPLEMENTATION
 #define TASKWS_NO_SERVER
 #include "taskws.h"

@@ -146,9 +146,10 @@ TEST("what RFC 8259 does not allow is refused at its first impossible byte")
     }
 }
 
-/* What RFC 8259 leaves to the reader: JSONTestSuite's third class. Taken are numbers of any size (6:
- * they are handed out as they are written, so nothing is rounded); refused is all that another
- * reader might take for another text: encodings (8.1), lone surrogates (8.2), too much depth (9). */
+/* What RFC 8259 leaves to the reader: JSONTestSuite's third class. Taken are numbers of any size
+ * (section 6: they are handed out as they are written, so nothing is rounded); refused is all that
+ * another reader might take for another text: encodings (8.1), lone surrogates (8.2), too much
+ * depth (9; below). */
 static const struct {
     const char *text;
     size_t len;

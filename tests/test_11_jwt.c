@@ -304,6 +304,61 @@ TEST("what is not three base64url parts is malformed, a signature of another len
     }
 }
 
+/* What another library would read as the same header or payload, signed as it stands: the signature
+ * holds, and it is no token all the same. RFC 7515 2: base64url without padding, white space or
+ * other characters; RFC 4648 3.5: the bits that are left over are zero. */
+TEST("a part that is not base64url in its one spelling is refused though the signature over it holds")
+{
+    static const char header[] = "eyJhbGciOiJIUzI1NiJ9";
+    static const char payload[] = "eyJzdWIiOiIyMiIsImV4cCI6MTcwMDAwMDA2MH0";
+    static const struct {
+        const char *before, *inside, *behind; /* put around and into one part */
+        tws_jwt_error error;
+    } row[] = {
+        {"", "", "", TWS_JWT_OK},           {"", "", "=", TWS_JWT_MALFORMED},
+        {"", "", "==", TWS_JWT_MALFORMED},  {" ", "", "", TWS_JWT_MALFORMED},
+        {"", " ", "", TWS_JWT_MALFORMED},   {"", "", " ", TWS_JWT_MALFORMED},
+        {"", "\n", "", TWS_JWT_MALFORMED},  {"", "\r\n", "", TWS_JWT_MALFORMED},
+        {"", "?", "", TWS_JWT_MALFORMED},   {"?", "", "", TWS_JWT_MALFORMED},
+        {"", "", "?", TWS_JWT_MALFORMED},   {"", "????", "", TWS_JWT_MALFORMED},
+        {"", "\xc3\xa9", "", TWS_JWT_MALFORMED}, {"", "%20", "", TWS_JWT_MALFORMED},
+    };
+    tws_hmac_key key = test_key();
+    for (size_t i = 0; i < 2 * sizeof row / sizeof *row; i++) {
+        uint8_t mac[TWS_SHA256_BYTES];
+        test_token t;
+        t.len = 0;
+        for (size_t part = 0; part < 2; part++) {
+            const char *text = part == 0 ? header : payload;
+            bool spoilt = i % 2 == part;
+            put(&t, row[i / 2].before, spoilt ? strlen(row[i / 2].before) : 0);
+            put(&t, text, 8);
+            put(&t, row[i / 2].inside, spoilt ? strlen(row[i / 2].inside) : 0);
+            put(&t, text + 8, strlen(text) - 8);
+            put(&t, row[i / 2].behind, spoilt ? strlen(row[i / 2].behind) : 0);
+            put(&t, ".", part == 0 ? 1 : 0);
+        }
+        tws_hmac_sha256(&key, t.text, t.len, mac);
+        put(&t, ".", 1);
+        put_base64(&t, mac, sizeof mac);
+        test_row(i % 2 == 0 ? "header" : "payload", i / 2);
+        CHECK_EQ(check_made(&t), row[i / 2].error);
+    }
+    for (const char *last = "0123"; *last != '\0'; last++) { /* of ...MH0 two bits mean nothing */
+        uint8_t mac[TWS_SHA256_BYTES];
+        test_token t;
+        t.len = 0;
+        put(&t, header, sizeof header - 1);
+        put(&t, ".", 1);
+        put(&t, payload, sizeof payload - 2);
+        put(&t, last, 1);
+        tws_hmac_sha256(&key, t.text, t.len, mac);
+        put(&t, ".", 1);
+        put_base64(&t, mac, sizeof mac);
+        CHECK_EQ(check_made(&t), *last == '0' ? TWS_JWT_OK : TWS_JWT_MALFORMED);
+    }
+}
+
 TEST("a token cut at any byte is refused")
 {
     test_token t;

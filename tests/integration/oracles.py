@@ -2,8 +2,8 @@
 made by a grammar and then spoilt. Where the two may differ, the reason has a name and a predicate
 below; any other difference fails. build/test/gcc/oracle gives our verdicts (tests/oracle.c).
 
-TASKWS_SEED chooses other texts, TASKWS_ROUNDS more of them. With TASKWS_WYCHEPROOF=DIR, a checkout of
-Project Wycheproof, its vectors for HMAC-SHA256 and for JWS with HS256 are judged too."""
+TASKWS_SEED chooses other texts, TASKWS_ROUNDS more of them. With TASKWS_WYCHEPROOF=DIR, a checkout
+of Project Wycheproof, its vectors for HMAC-SHA256 and for JWS with HS256 are judged too."""
 
 import base64
 import binascii
@@ -120,10 +120,11 @@ JSON_DIFFERENCES = {
     'deeper than 128': lambda value: depth_of(value) > MAX_DEPTH,
 }
 
-JSON_ALPHABET = [bytes([c]) for c in b'{}[]:,"\\ \t\r\n0123456789.eE+-truefalsn/*\'\0\x1f\x7f\x80\xff']
-JSON_ALPHABET += [
+JSON_BYTES = b'{}[]:,"\\ \t\r\n0123456789.eE+-truefalsn/*\'\0\x1f\x7f\x80\xff'
+JSON_ALPHABET = [bytes([c]) for c in JSON_BYTES] + [
     b'\\u', b'\\ud83d', b'\\ude00', b'\\u00e9', '\u00e9'.encode(), '\U0001f680'.encode(), b'NaN',
-    b'\xed\xa0\x80', b'\xef\xbb\xbf', b'Infinity', b'null', b'{"a":', b'[[[', b'1e999', b'\xc0\x80', b'\xe2\x80\xa8']
+    b'\xed\xa0\x80', b'\xef\xbb\xbf', b'Infinity', b'null', b'{"a":', b'[[[', b'1e999', b'\xc0\x80',
+    b'\xe2\x80\xa8']
 
 
 def some_string(r):
@@ -523,7 +524,8 @@ if os.environ.get('TASKWS_WYCHEPROOF'):
         groups = wycheproof('json_web_signature_test.json')
         vectors = [(g['private'], t) for g in groups for t in g['tests']
                    if g['private'].get('kty') == 'oct']
-        texts = [t['jws'] if isinstance(t['jws'], str) else json.dumps(t['jws']) for _, t in vectors]
+        texts = [t['jws'] if isinstance(t['jws'], str) else json.dumps(t['jws'])
+                 for _, t in vectors]
         keys = [base64.urlsafe_b64decode(key['k'] + '==') for key, _ in vectors]
         lines = [('jws', key, text.encode()) for key, text in zip(keys, texts)]
         counts = collections.Counter()
