@@ -13413,10 +13413,9 @@ enum {
     TWS__NO_BODY = 2,   /* the request was HEAD */
     TWS__EOF = 4,       /* the peer's sending side has ended */
     TWS__REPORT = 8,    /* CLOSED is still to be told */
-    TWS__CONTINUED = 16, /* 100 Continue was sent */
-    TWS__BEGUN = 32,    /* bytes of the current head have come */
-    TWS__MINOR_0 = 64,  /* HTTP/1.0 */
-    TWS__SERVED = 128   /* a request has been handed out before */
+    TWS__BEGUN = 16,    /* bytes of the current head have come */
+    TWS__MINOR_0 = 32,  /* HTTP/1.0 */
+    TWS__SERVED = 64    /* a request has been handed out before */
 };
 
 /* Payloads from here on are written from where they are; shorter ones are cheaper to copy. */
@@ -13837,8 +13836,7 @@ static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_e
 static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     const tws_http_request *r = &t->request;
-    c->flags &=
-        (uint8_t) ~(TWS__KEEP_ALIVE | TWS__NO_BODY | TWS__MINOR_0 | TWS__CONTINUED | TWS__BEGUN);
+    c->flags &= (uint8_t) ~(TWS__KEEP_ALIVE | TWS__NO_BODY | TWS__MINOR_0 | TWS__BEGUN);
     c->flags |= TWS__SERVED;
     if (r->keep_alive) {
         c->flags |= TWS__KEEP_ALIVE;
@@ -13858,8 +13856,7 @@ static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn
 static void tws__conn_continue(tws_conn *c, tws_turn *t)
 {
     static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    if (t->request.expect_continue && t->request.minor >= 1 && (c->flags & TWS__CONTINUED) == 0) {
-        c->flags |= TWS__CONTINUED;
+    if (t->request.expect_continue) {
         tws__conn_write(c, t, line, sizeof line - 1, false);
     }
 }

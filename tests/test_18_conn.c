@@ -1123,6 +1123,246 @@ TEST("nothing can be offered while output waits")
     unmake(w);
 }
 
+static void begin(world *w)
+{
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+}
+
+/* A row of messages of one size, in a block that the caller frees. */
+static uint8_t *row_of_messages(size_t count, size_t size, bool in_pieces, size_t *len)
+{
+    uint8_t *in = (uint8_t *)malloc(count * (size + 2 * TWS_WS_MAX_HEADER));
+    char *payload = (char *)malloc(size);
+    *len = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t first = in_pieces ? size / 2 : size;
+        memset(payload, (int)('a' + i % 26), size);
+        *len += frame(in + *len, !in_pieces, TWS_WS_BINARY, payload, first);
+        if (in_pieces) {
+            *len += frame(in + *len, true, TWS_WS_CONTINUATION, payload + first, size - first);
+        }
+    }
+    free(payload);
+    return in;
+}
+
+/* Is all that the sink took a row of such messages, and nothing else? */
+static bool took_messages(const world *w, size_t count, size_t size)
+{
+    size_t head = size < 126 ? 2 : 4, at = 0;
+    for (size_t i = 0; i < count; i++, at += head + size) {
+        for (size_t k = 0; k < size; k++) {
+            if (at + head + size > w->out_len || w->out[at + head + k] != (char)('a' + i % 26)) {
+                return false;
+            }
+        }
+    }
+    return at == w->out_len;
+}
+
+TEST("however many messages come in one read, all are echoed in order, in pieces or not")
+{
+    static const size_t size[] = {20, 500, 600, 3000}; /* copied below 512, lent from there on */
+    static const size_t takes[] = {SIZE_MAX, 5000, 100};
+    for (size_t i = 0; i < 3 * 4 * 2; i++) {
+        bool in_pieces = i % 2 == 1;
+        size_t bytes = size[i / 2 % 4], count = 60000 / bytes, len;
+        world *w = make_open();
+        uint8_t *in = row_of_messages(count, bytes, in_pieces, &len);
+        test_row(in_pieces ? "in pieces" : "whole", i);
+        w->takes = takes[i / 8];
+        turn(w, in, len);
+        for (int k = 0; k < 10000 && (tws_conn_wants_output(&w->c) || w->c.in_len > 0); k++) {
+            turn(w, NULL, 0);
+        }
+        CHECK(took_messages(w, count, bytes));
+        CHECK(owns_nothing(w));
+        free(in);
+        unmake(w);
+    }
+}
+
+TEST("what a turn has no room for is kept, in order, and units before it are on their way")
+{
+    static char payload[150][600];
+    static const size_t takes[] = {SIZE_MAX, 7000, 0};
+    for (size_t i = 0; i < 3; i++) {
+        world *w = make_open();
+        test_row("takes", i);
+        w->takes = takes[i];
+        begin(w);
+        tws_str unit = tws_str_c("\x82\x01!");
+        CHECK(tws_conn_offer(&w->c, w->t, &unit, 1));
+        for (size_t k = 0; k < 150; k++) {
+            memset(payload[k], (int)('a' + k % 26), sizeof payload[k]);
+            bool sent = tws_conn_send(&w->c, w->t, TWS_WS_BINARY, payload[k], 600, true);
+            CHECK(sent);
+            CHECK_EQ(tws_conn_offers(&w->c, w->t), k < 61); /* two slices each: then they are kept */
+        }
+        CHECK(!tws_conn_offer(&w->c, w->t, &unit, 1));
+        finish(w);
+        CHECK_EQ(w->units, 1);
+        w->takes = SIZE_MAX;
+        turn(w, NULL, 0);
+        CHECK_MEM(w->out, 3, "\x82\x01!", 3);
+        w->out_len -= 3;
+        memmove(w->out, w->out + 3, w->out_len);
+        CHECK(took_messages(w, 150, 600));
+        unmake(w);
+    }
+}
+
+TEST("a unit of more slices than are left is not taken, nor more than 32 units")
+{
+    world *w = make_open();
+    tws_str slices[TWS_TURN_SLICES + 1];
+    for (size_t i = 0; i <= TWS_TURN_SLICES; i++) {
+        slices[i] = tws_str_c("x");
+    }
+    begin(w);
+    CHECK(!tws_conn_offer(&w->c, w->t, slices, TWS_TURN_SLICES + 1));
+    CHECK(tws_conn_offer(&w->c, w->t, slices, 1));
+    CHECK(!tws_conn_offer(&w->c, w->t, slices, TWS_TURN_SLICES));
+    for (size_t i = 1; i < TWS_TURN_UNITS; i++) {
+        CHECK(tws_conn_offer(&w->c, w->t, slices, 1));
+    }
+    CHECK(!tws_conn_offers(&w->c, w->t));
+    CHECK(!tws_conn_offer(&w->c, w->t, slices, 1));
+    finish(w);
+    CHECK_EQ(w->units, TWS_TURN_UNITS);
+    CHECK_EQ(w->out_len, TWS_TURN_UNITS);
+    begin(w);
+    CHECK(tws_conn_offer(&w->c, w->t, slices, TWS_TURN_SLICES)); /* as much as fits a turn */
+    CHECK(!tws_conn_offers(&w->c, w->t));
+    tws_str out[4];
+    CHECK_EQ(tws_conn_output(&w->c, w->t, out, 4), 4); /* a part of it, if no more is asked for */
+    CHECK_EQ(tws_conn_output(&w->c, w->t, out, 0), 0);
+    finish(w);
+    CHECK_EQ(w->out_len, TWS_TURN_UNITS + TWS_TURN_SLICES);
+    unmake(w);
+}
+
+TEST("into a peer that takes nothing only so much can be sent, messages as well as a stream")
+{
+    static char payload[10000];
+    for (int stream = 0; stream < 2; stream++) {
+        world *w = stream ? make() : make_open();
+        test_row(stream ? "stream" : "WebSocket", (size_t)stream);
+        w->takes = 0;
+        turn_c(w, stream ? "GET /stream HTTP/1.1\r\nHost: a\r\n\r\n" : "");
+        size_t sent = 0;
+        for (bool taken = true; taken && sent < 1000; sent += taken ? 1 : 0) {
+            begin(w);
+            taken = stream ? tws_conn_put(&w->c, w->t, payload, sizeof payload, false)
+                           : tws_conn_send(&w->c, w->t, TWS_WS_BINARY, payload, sizeof payload, true);
+            finish(w);
+        }
+        CHECK(sent >= 26 && sent <= 28); /* four times 64 KiB, and the one that passed it */
+        CHECK(tws_conn_open(&w->c)); /* refused, not closed: what to do is the policy's */
+        w->takes = SIZE_MAX;
+        turn(w, NULL, 0);
+        begin(w);
+        CHECK(stream ? tws_conn_put(&w->c, w->t, "x", 1, false)
+                     : tws_conn_send(&w->c, w->t, TWS_WS_TEXT, "x", 1, false));
+        finish(w);
+        unmake(w);
+    }
+}
+
+TEST("what does not fit the connection's state does nothing")
+{
+    world *w = make();
+    tws_str key = tws_str_c("dGhlIHNhbXBsZSBub25jZQ=="), none = tws_str_of(NULL, 0);
+    begin(w); /* no request is there to be answered */
+    tws_conn_respond(&w->c, w->t, 200, NULL, NULL, none, false);
+    tws_conn_stream(&w->c, w->t, 200, NULL, NULL);
+    tws_conn_accept(&w->c, w->t, key, none);
+    CHECK(!tws_conn_send(&w->c, w->t, TWS_WS_TEXT, "x", 1, false));
+    CHECK(!tws_conn_put(&w->c, w->t, "x", 1, false));
+    CHECK(!tws_conn_offers(&w->c, w->t));
+    finish(w);
+    CHECK_EQ(w->out_len, 0);
+    CHECK(tws_conn_idle(&w->c));
+    unmake(w);
+    w = make_open();
+    begin(w); /* a WebSocket: no answers, no stream; closed once */
+    tws_conn_accept(&w->c, w->t, key, none);
+    CHECK(!tws_conn_put(&w->c, w->t, "x", 1, false));
+    tws_conn_close(&w->c, w->t, 1000, none);
+    tws_conn_close(&w->c, w->t, 1001, none);
+    CHECK(!tws_conn_send(&w->c, w->t, TWS_WS_TEXT, "x", 1, false));
+    finish(w);
+    turn_frame(w, true, TWS_WS_PING, "x"); /* nor is a ping answered behind our close frame */
+    turn_frame(w, true, TWS_WS_PONG, "x");
+    CHECK_MEM(w->out, w->out_len, "\x88\x02\x03\xe8", 4);
+    CHECK_STR(tws_str_c(w->log), "closed 1000;");
+    turn_frame(w, true, TWS_WS_CLOSE, "\x03\xe8");
+    begin(w);
+    tws_conn_close(&w->c, w->t, 1001, none); /* it is over: draining */
+    finish(w);
+    eof(w);
+    CHECK(tws_conn_done(&w->c));
+    CHECK(!tws_conn_wants_input(&w->c));
+    turn_c(w, "late"); /* and a done one hears and says nothing */
+    CHECK_EQ(w->out_len, 4);
+    CHECK_STR(tws_str_c(w->log), "closed 1000;");
+    unmake(w);
+}
+
+TEST("limits that are turned off do not count frames or bytes")
+{
+    world *w = make();
+    uint8_t in[32];
+    w->desc.max_message_bytes = TWS_OFF;
+    w->desc.max_frames = TWS_OFF;
+    turn_c(w, UPGRADE);
+    forget(w);
+    for (size_t i = 0; i < 66000; i++) {
+        turn(w, in, frame(in, i == 65999, i == 0 ? TWS_WS_BINARY : TWS_WS_CONTINUATION, "x", 1));
+    }
+    CHECK_STR(tws_str_c(w->log), "m2:66000;");
+    CHECK_EQ(w->out_len, 10 + 66000);
+    unmake(w);
+}
+
+TEST("a peer that stalls within its next request is let go without an answer")
+{
+    world *w = make();
+    w->takes = 0;
+    w->desc.head_ms = TWS_OFF;
+    turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HT");
+    pass(w, 30000);
+    CHECK_STR(tws_str_c(w->log), "GET /1 [];");
+    pass(w, 5000);
+    CHECK(tws_conn_done(&w->c));
+    CHECK_EQ(w->out_len, 0);
+    unmake(w);
+}
+
+TEST("a close frame that there is no memory for is the end, and is told once")
+{
+    for (int by_peer = 0; by_peer < 2; by_peer++) {
+        world *w = make_open();
+        test_row(by_peer ? "answered" : "begun", (size_t)by_peer);
+        w->takes = 0;
+        while (w->c.out_cap == 0 || w->c.out_cap > w->c.out_len) {
+            turn_frame(w, true, TWS_WS_PING, ""); /* until not one byte more fits */
+        }
+        test_fail_at(1);
+        if (by_peer) {
+            turn_frame(w, true, TWS_WS_CLOSE, "\x03\xe8");
+        } else {
+            begin(w);
+            tws_conn_close(&w->c, w->t, 1000, tws_str_of(NULL, 0));
+            finish(w);
+        }
+        test_fail_at(0);
+        CHECK_STR(tws_str_c(w->log), by_peer ? "closed 1000 by peer;" : "closed 1006;");
+        CHECK(tws_conn_done(&w->c));
+        unmake(w);
+    }
+}
+
 /* -- time -- */
 
 TEST("a head has 10 seconds from its first byte, and an unused connection goes silently")
