@@ -1634,6 +1634,59 @@ TEST("events lost upstream are a reset to who waits for a user's first event, to
     tws_hub_free(hub);
 }
 
+TEST("what an upstream takes back is forgotten with its ids, and every reader is told")
+{
+    for (int loaded = 0; loaded < 2; loaded++) {
+        script s;
+        tws_hub *hub = hub_upstream(&s);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r, behind;
+        test_row(loaded ? "loaded" : "loading", (size_t)loaded);
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(tws_hub_attach(in, &behind, tws_str_c("1"), NULL), TWS_OK);
+        feed(hub, 7, "a", 7);
+        feed(hub, 8, "b", 8);
+        if (loaded) {
+            tws_hub_loaded(hub, tws_str_c("1"), id_of(6, 0));
+            CHECK_TEXT(drain(&r), "start 7 8");
+        }
+        CHECK(tws_hub_news(in) == r.group);
+        CHECK(tws_hub_inbox_empty(in));
+        wakes = 0;
+        tws_hub_forget(hub, tws_str_c("1"), id_of(2, 0));
+        check_hub(hub);
+        CHECK_EQ(wakes, 1);
+        CHECK(!tws_hub_inbox_empty(in));
+        CHECK_TEXT(drain(&r), loaded ? "position_gone" : "");
+        CHECK_EQ(feed(hub, 2, "c", 2), TWS_ERR_EXISTS);
+        CHECK_EQ(feed(hub, 3, "c", 3), TWS_OK); /* an id below those that are void */
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(2, 0));
+        check_hub(hub);
+        CHECK_TEXT(drain(&r), loaded ? "3" : "start 3");
+        CHECK_TEXT(drain(&behind), "start 3"); /* has seen nothing: nothing to be told */
+        CHECK_EQ(feed(hub, 4, "c", 4), TWS_OK);
+        CHECK_TEXT(drain(&r), "4");
+        tws_hub_detach(&r);
+        tws_hub_detach(&behind);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("to take back what is of nobody, or of no user, changes nothing")
+{
+    script s;
+    tws_hub *hub = hub_upstream(&s);
+    char long_id[TWS_MAX_USER_ID + 1];
+    memset(long_id, 'u', sizeof long_id);
+    tws_hub_forget(hub, tws_str_c("1"), id_of(2, 0));
+    tws_hub_forget(hub, tws_str_c(""), id_of(2, 0));
+    tws_hub_forget(hub, tws_str_of(long_id, sizeof long_id), id_of(2, 0));
+    check_hub(hub);
+    CHECK_TEXT(s.text, "");
+    tws_hub_free(hub);
+}
+
 TEST("events lost upstream are a reset to every reader, caught up or not")
 {
     for (int with_events = 0; with_events < 2; with_events++) {
