@@ -1691,6 +1691,7 @@ typedef struct tws_turn {
     uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
     uint32_t held_cap[TWS_TURN_HELD];
     size_t held_count;
+    size_t work; /* frames taken, and requests, which count for more */
     size_t scratch_len;
     struct tws__packer *packer; /* 240 KiB, once a message has been compressed */
     tws_http_request request;
@@ -13421,6 +13422,9 @@ enum {
 /* Payloads from here on are written from where they are; shorter ones are cheaper to copy. */
 #define TWS__BORROW 512u
 
+/* A request takes as much time as so many small frames, about. */
+#define TWS__REQUEST_WORK 32u
+
 /* -- life -- */
 
 TWS_API void tws_conn_defaults(tws_conn_desc *d)
@@ -13724,6 +13728,7 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
 TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
 {
     t->held_count = 0;
+    t->work = 0;
     tws__turn_reset_output(t);
     t->unit_done = 0;
     t->now_ms = now_ms;
@@ -13849,6 +13854,7 @@ static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn
     }
     tws__conn_enter(c, TWS__WAIT, t->now_ms);
     memset(&c->u, 0, sizeof c->u);
+    t->work += TWS__REQUEST_WORK;
     ev->type = TWS_CONN_REQUEST;
     return ev->type;
 }
@@ -14414,6 +14420,7 @@ static tws_conn_event_type tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_e
         }
         size_t n = tws_ws_decode(&c->u.ws, t->input, t->input_len, &frame);
         tws__turn_take(t, n);
+        t->work++;
         switch (frame.type) {
         case TWS_WS_MORE:
             return TWS_CONN_NONE;
@@ -15515,7 +15522,13 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
 
 /* == 21. server: listeners, threads, limits, drain; your routes ==========================
  * Threads share nothing here but counters and the inbox of posted calls. A connection belongs to
- * the thread that accepted it, and is touched by no other. */
+ * the thread that accepted it, and is touched by no other.
+ *
+ * Who floods waits behind who does not. A connection goes first when it has been there for a second
+ * and asks for little; new ones, busy ones and the listener share what a turn has left, in the
+ * order of their coming, for a while so short that who goes first hardly notices; and what one of
+ * them is read at a time is cut to what it was work. Without a flood nobody waits: a turn has time
+ * for all. */
 
 enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2, TWS__WATCH_GUEST = 3 };
 
@@ -15527,11 +15540,19 @@ enum {
     TWS__PEER_COUNTED = 16, /* its address is counted */
     TWS__PEER_CROWDED = 32, /* its address has too many */
     TWS__PEER_LONG = 64,    /* a WebSocket or a stream */
-    TWS__PEER_ASKING = 128  /* the turn's request is its own; at other times it is anybody's */
+    TWS__PEER_ASKING = 128, /* the turn's request is its own; at other times it is anybody's */
+    TWS__PEER_PARKED = 256, /* stands in the thread's list of those who wait for their turn */
+    TWS__PEER_UNREAD = 512  /* and is to be read then */
 };
 
 #define TWS__RESERVE 32u /* connections beyond the limit that are told so */
-#define TWS__ACCEPT_BATCH 64
+#define TWS__ACCEPT_BATCH 8
+#define TWS__SHARE_US 50u      /* of a turn, for those who do not go first; one is served anyway */
+#define TWS__SLICE_WORK 1024u  /* of one connection in a turn, about; some 30 us of frames */
+#define TWS__ROOM 64u          /* the unit of tws_peer.room */
+#define TWS__NEW_MS 1000u      /* a connection is new for so long */
+#define TWS__EPOCH_MS 16u
+#define TWS__LITTLE 128u       /* units of tws_peer.spent in an epoch: 16 reads, or 8 KiB */
 
 typedef struct tws__thread tws__thread;
 
@@ -15548,6 +15569,11 @@ struct tws_peer {
     const tws_peer_ops *ops;
     void *data;
     uint64_t address; /* a keyed hash of it */
+    uint32_t born_ms; /* as much of it as fits */
+    uint16_t epoch;   /* of its last read */
+    uint16_t spent;   /* in that epoch, and half of what it had spent before: 8 for a read, 1 for
+                         each 64 bytes */
+    uint32_t room;    /* of a read, in 64 bytes */
 };
 
 typedef struct tws__slot {
@@ -15573,6 +15599,7 @@ struct tws__thread {
     tws_server *server;
     tws_loop *loop;
     uint8_t *receive;
+    size_t received; /* in the turn of the connection that is served */
     uint64_t now_ms;
     unsigned index;
     tws_watch listener;
@@ -15581,6 +15608,7 @@ struct tws__thread {
     uint32_t slot_count, slot_cap, free_slot;
     uint32_t peers;
     tws_peer *later, **later_end;
+    tws_peer *parked, **parked_end;
     tws_peer *dead;
     tws_peer *served;
     tws_router_match match;
@@ -15837,7 +15865,7 @@ static void tws__peer_bury(tws_peer *p)
     TWS__COUNT(&t->server->connections, (uint32_t)-1);
     tws_count(&t->traffic.closed, 1);
     tws__thread_listen_again(t);
-    if ((p->flags & TWS__PEER_QUEUED) == 0) { /* else the list of the next turn buries it */
+    if ((p->flags & (TWS__PEER_QUEUED | TWS__PEER_PARKED)) == 0) { /* else its list buries it */
         p->next = t->dead;
         t->dead = p;
     }
@@ -15853,9 +15881,10 @@ static void tws__thread_free_dead(tws__thread *t)
     }
 }
 
+/* Who is parked comes to its turn there. */
 static void tws__thread_queue(tws__thread *t, tws_peer *p)
 {
-    if ((p->flags & TWS__PEER_QUEUED) == 0) {
+    if ((p->flags & (TWS__PEER_QUEUED | TWS__PEER_PARKED)) == 0) {
         p->flags |= TWS__PEER_QUEUED;
         p->next = NULL;
         *t->later_end = p;
@@ -16020,14 +16049,55 @@ static void tws__peer_dispatch(tws_peer *p)
     }
 }
 
+/* -- who goes first -- */
+
+static uint16_t tws__thread_epoch(const tws__thread *t)
+{
+    return (uint16_t)(t->now_ms / TWS__EPOCH_MS);
+}
+
+static void tws__peer_spend(tws_peer *p, size_t bytes)
+{
+    uint16_t epoch = tws__thread_epoch(p->thread);
+    uint32_t spent = p->spent;
+    if (epoch != p->epoch) {
+        spent = (uint16_t)(epoch - p->epoch) == 1 ? spent / 2 : 0;
+    }
+    p->epoch = epoch;
+    p->spent = (uint16_t)tws__min(spent + 8 + bytes / 64, UINT16_MAX);
+}
+
+static bool tws__peer_goes_first(const tws_peer *p)
+{
+    const tws__thread *t = p->thread;
+    bool lately = (uint16_t)(tws__thread_epoch(t) - p->epoch) <= 1;
+    return (uint32_t)t->now_ms - p->born_ms >= TWS__NEW_MS && !(lately && p->spent > TWS__LITTLE) &&
+           (tws_conn_open(&p->conn) || tws_conn_idle(&p->conn));
+}
+
+/* A read as large as its work was small. */
+static void tws__peer_pace(tws_peer *p)
+{
+    tws__thread *t = p->thread;
+    uint32_t most = (uint32_t)(t->server->desc.receive_bytes / TWS__ROOM);
+    if (t->turn.work > TWS__SLICE_WORK) {
+        uint64_t fits = (uint64_t)t->received * TWS__SLICE_WORK / t->turn.work / TWS__ROOM;
+        p->room = fits > 32 ? (uint32_t)fits : 32;
+    } else if (t->received == (size_t)p->room * TWS__ROOM && t->turn.work < TWS__SLICE_WORK / 2) {
+        p->room *= 2;
+    }
+    p->room = p->room < most ? p->room : most;
+}
+
 /* -- a turn of one connection: at most one read and one write -- */
 
 static void tws__peer_read(tws_peer *p)
 {
     tws__thread *t = p->thread;
-    size_t room = t->server->desc.receive_bytes;
-    long n = tws__sys_receive(p->watch.fd, t->receive, room);
+    long n = tws__sys_receive(p->watch.fd, t->receive, (size_t)p->room * TWS__ROOM);
+    tws__peer_spend(p, n > 0 ? (size_t)n : 0);
     if (n > 0) {
+        t->received = (size_t)n;
         tws_count(&t->traffic.bytes_in, (uint64_t)n);
         tws_conn_feed(&p->conn, &t->turn, t->receive, (size_t)n);
     } else if (n == 0) {
@@ -16102,6 +16172,7 @@ static void tws__peer_begin(tws_peer *p)
     tws__thread *t = p->thread;
     TWS_ASSERT(t->served == NULL); /* another's callback is no place to serve this one */
     t->served = p;
+    t->received = 0;
     p->flags |= TWS__PEER_SERVED;
     tws_conn_begin(&p->conn, &t->turn, t->now_ms);
 }
@@ -16119,6 +16190,7 @@ static void tws__peer_finish(tws_peer *p)
             break;
         }
     }
+    tws__peer_pace(p);
     size_t taken = tws_conn_end(&p->conn, &t->turn);
     if (p->ops != NULL && p->ops->on_taken != NULL) {
         p->ops->on_taken(p, taken);
@@ -16173,6 +16245,8 @@ static bool tws__peer_create(tws__thread *t, int fd)
     }
     p->thread = t;
     p->user_ms = UINT64_MAX;
+    p->born_ms = (uint32_t)t->now_ms;
+    p->room = 64;
     p->watch.kind = TWS__WATCH_PEER;
     tws_conn_init(&p->conn, &s->desc.limits, t->now_ms);
     if (!tws__thread_take_slot(t, p)) {
@@ -16325,7 +16399,7 @@ static bool tws__thread_drained(tws__thread *t)
     return t->peers == 0;
 }
 
-/* -- a turn of a thread -- */
+/* -- what a thread has to do besides -- */
 
 static void tws__thread_run_posts(tws__thread *t)
 {
@@ -16391,21 +16465,70 @@ static void tws__thread_timer(tws__thread *t, tws_timer *timer)
     tws__peer_tick(p);
 }
 
-static bool tws__thread_turn(tws__thread *t, int timeout_ms)
+/* -- whoever does not go first -- */
+
+static void tws__thread_park(tws__thread *t, tws_peer *p, unsigned events)
 {
-    bool busy = t->later != NULL;
-    size_t n = tws_loop_wait(t->loop, busy ? 0 : timeout_ms, t->ready, &t->now_ms);
-    tws__thread_date(t);
-    if (busy) {
-        tws__thread_run_later(t);
+    if ((p->flags & (TWS__PEER_QUEUED | TWS__PEER_PARKED)) != 0) {
+        return; /* in a list of those to be served already: its events are seen again behind that */
     }
+    p->flags |= TWS__PEER_PARKED | ((events & TWS_READ) != 0 ? (uint32_t)TWS__PEER_UNREAD : 0u);
+    p->next = NULL;
+    *t->parked_end = p;
+    t->parked_end = &p->next;
+}
+
+static void tws__thread_run_parked(tws__thread *t, uint64_t until_us)
+{
+    bool in_time = true;
+    while (t->parked != NULL && in_time) {
+        tws_peer *p = t->parked;
+        bool unread = (p->flags & TWS__PEER_UNREAD) != 0;
+        t->parked = p->next;
+        t->parked_end = t->parked == NULL ? &t->parked : t->parked_end;
+        p->flags &= ~(uint32_t)(TWS__PEER_PARKED | TWS__PEER_UNREAD);
+        if (p->watch.fd < 0) {
+            p->next = t->dead;
+            t->dead = p;
+        } else {
+            tws__peer_serve(p, unread);
+        }
+        in_time = tws_sys_now_us() < until_us;
+    }
+}
+
+static void tws__thread_news(tws__thread *t)
+{
+    if (t->server->desc.on_turn != NULL) {
+        t->server->desc.on_turn(t->server->desc.context, t->index);
+    }
+}
+
+/* At least one, that it goes on; the others when who goes first has been served again. */
+static void tws__thread_run_timers(tws__thread *t)
+{
+    uint64_t until_us = tws_sys_now_us() + TWS__SHARE_US;
+    tws_timer *due = tws_timer_due(t->loop, t->now_ms);
+    while (due != NULL) {
+        tws__thread_timer(t, due);
+        due = tws_sys_now_us() < until_us ? tws_timer_due(t->loop, t->now_ms) : NULL;
+    }
+}
+
+/* -- a turn of a thread -- */
+
+/* What is ready and goes first is served; the others are parked. True when somebody waits to be
+ * accepted. */
+static bool tws__thread_run_ready(tws__thread *t, size_t n)
+{
+    bool accept = false;
     for (size_t i = 0; i < n; i++) {
         tws_watch *w = t->ready[i].watch;
         if (w->fd < 0) {
             continue; /* closed earlier in this turn */
         }
         if (w->kind == TWS__WATCH_LISTENER) {
-            tws__thread_accept(t);
+            accept = true;
             continue;
         }
         if (w->kind == TWS__WATCH_GUEST) {
@@ -16414,16 +16537,49 @@ static bool tws__thread_turn(tws__thread *t, int timeout_ms)
             continue;
         }
         tws_peer *p = (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
-        tws__peer_serve(p, (t->ready[i].events & TWS_READ) != 0);
+        if (tws__peer_goes_first(p) && (p->flags & TWS__PEER_PARKED) == 0) {
+            tws__peer_serve(p, (t->ready[i].events & TWS_READ) != 0);
+        } else {
+            tws__thread_park(t, p, t->ready[i].events);
+        }
     }
+    return accept;
+}
+
+/* The loop need not tell again and again that those are ready who wait for their turn. */
+static void tws__thread_hush(tws__thread *t, size_t n)
+{
+    for (size_t i = 0; i < n && t->parked != NULL; i++) {
+        tws_watch *w = t->ready[i].watch;
+        tws_peer *p = (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
+        if (w->fd >= 0 && w->kind == TWS__WATCH_PEER && (p->flags & TWS__PEER_PARKED) != 0) {
+            tws_loop_want(t->loop, w, 0);
+        }
+    }
+}
+
+static bool tws__thread_turn(tws__thread *t, int timeout_ms)
+{
+    bool crowded = t->parked != NULL;
+    bool busy = t->later != NULL || crowded;
+    size_t n = tws_loop_wait(t->loop, busy ? 0 : timeout_ms, t->ready, &t->now_ms);
+    tws__thread_date(t);
+    if (t->later != NULL) {
+        tws__thread_run_later(t);
+    }
+    bool accept = tws__thread_run_ready(t, n);
+    if (crowded) {
+        tws__thread_news(t); /* of those who went first, at once */
+    }
+    uint64_t until_us = tws_sys_now_us() + TWS__SHARE_US;
+    if (accept) {
+        tws__thread_accept(t);
+    }
+    tws__thread_run_parked(t, until_us);
+    tws__thread_hush(t, n);
     tws__thread_run_posts(t);
-    for (tws_timer *due = tws_timer_due(t->loop, t->now_ms); due != NULL;
-         due = tws_timer_due(t->loop, t->now_ms)) {
-        tws__thread_timer(t, due);
-    }
-    if (t->server->desc.on_turn != NULL) {
-        t->server->desc.on_turn(t->server->desc.context, t->index);
-    }
+    tws__thread_run_timers(t);
+    tws__thread_news(t);
     bool over = tws__thread_drained(t);
     tws__thread_free_dead(t);
     return !over;
@@ -16439,6 +16595,7 @@ static void tws__thread_free(tws__thread *t)
         if (t->later != NULL) {
             tws__thread_run_later(t);
         }
+        tws__thread_run_parked(t, UINT64_MAX); /* nobody of whom is there any more */
         tws__thread_free_dead(t);
         if (t->listener.fd >= 0) {
             close(t->listener.fd);
@@ -16465,6 +16622,7 @@ static tws__thread *tws__thread_create(tws_server *s, unsigned index)
     t->listener.fd = -1;
     t->listener.kind = TWS__WATCH_LISTENER;
     t->later_end = &t->later;
+    t->parked_end = &t->parked;
     t->posts_end = &t->posts;
     t->now_ms = tws_sys_now_ms();
     TWS__MUTEX_INIT(&t->post_lock);
@@ -16715,7 +16873,8 @@ TWS_API int tws_server_fd(const tws_server *s)
 TWS_API int tws_server_timeout(const tws_server *s)
 {
     const tws__thread *t = s->thread[0];
-    return t->later != NULL ? 0 : tws_loop_timeout(t->loop, tws_sys_now_ms());
+    bool busy = t->later != NULL || t->parked != NULL;
+    return busy ? 0 : tws_loop_timeout(t->loop, tws_sys_now_ms());
 }
 
 TWS_API void tws_server_stop(tws_server *s)

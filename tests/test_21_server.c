@@ -1715,6 +1715,80 @@ TEST("who floods a server that is full is told so, and not reset")
 
 enum { FLOODERS = 40 };
 
+/* Forty connections have sent ten thousand pings each before the server looks. */
+TEST("who floods waits behind who does not, and is served all the same")
+{
+    enum { PINGS = 10000 };
+    static peer flooder[FLOODERS];
+    static uint8_t pings[PINGS * 6]; /* 89 80 and a mask of zeros */
+    for (size_t i = 0; i < sizeof pings; i += 6) {
+        pings[i] = 0x89;
+        pings[i + 1] = 0x80;
+    }
+    site s;
+    peer quiet;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&quiet, port_of(&s));
+    CHECK_EQ(peer_upgrade(&quiet, "/ws", NULL), 101);
+    for (size_t i = 0; i < FLOODERS; i++) {
+        peer_open(&flooder[i], port_of(&s));
+        CHECK_EQ(peer_upgrade(&flooder[i], "/ws", NULL), 101);
+    }
+    s.server->thread[0]->slot[0].peer->born_ms -= TWS__NEW_MS; /* it has been there for a while */
+    peer_server = NULL;
+    for (size_t i = 0; i < FLOODERS; i++) {
+        CHECK(peer_send(&flooder[i], pings, sizeof pings));
+    }
+    peer_say(&quiet, "hello");
+    CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
+    tws_server_stats n;
+    tws_server_stat(s.server, &n);
+    CHECK(n.bytes_in < FLOODERS * sizeof pings / 2); /* it was not the last one by chance */
+    CHECK(s.server->thread[0]->parked != NULL);
+    CHECK_EQ(tws_server_timeout(s.server), 0);
+    CHECK_TEXT(&quiet, "hello");
+    peer_server = s.server;
+    for (size_t i = 0; i < FLOODERS; i++) {
+        PEER_UNTIL(peer_rest(&flooder[i]).len >= 2 * PINGS || !peer_fill(&flooder[i]));
+        CHECK_EQ(peer_rest(&flooder[i]).len, 2 * PINGS);
+        CHECK_EQ(flooder[i].reset, false);
+        peer_close(&flooder[i]);
+    }
+    CHECK(peer_leave(&quiet, 1000));
+    site_end(&s);
+}
+
+TEST("what is read at a time fits the work that it was")
+{
+    static char big[60000];
+    static uint8_t small[60000];
+    site s;
+    peer p;
+    site_init(&s);
+    s.desc.limits.max_message_bytes = 100000;
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+    const tws_peer *served = s.server->thread[0]->slot[0].peer;
+    CHECK_EQ(served->room * TWS__ROOM, 4096);
+    for (int i = 0; i < 5; i++) {
+        CHECK(peer_send_frame(&p, true, TWS_WS_BINARY, big, sizeof big));
+        CHECK(peer_message(&p));
+    }
+    CHECK(served->room * TWS__ROOM >= 32768);
+    for (size_t i = 0; i < sizeof small; i += 6) {
+        small[i] = 0x8a; /* pongs: they are not answered */
+        small[i + 1] = 0x80;
+    }
+    CHECK(peer_send(&p, small, sizeof small));
+    peer_say(&p, "behind");
+    CHECK_TEXT(&p, "behind");
+    CHECK(served->room * TWS__ROOM <= 8192);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
 static void *stop_when_full(void *arg)
 {
     const site *s = (const site *)arg;
