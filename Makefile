@@ -50,6 +50,7 @@ help:
 	@echo 'make test [SUITES=word]   every test, or those whose name contains the word'
 	@echo 'make fuzz [SECONDS=60] [TARGET=json]'
 	@echo 'make coverage             of sections 4 to 18, by their own tests'
+	@echo 'make attack [KIND=pings]  what floods and slow peers cost live users (Linux, two cores)'
 	@echo 'make clean'
 
 # -- the tests' own programs: build/test/KIND/NAME from tests/NAME.c ------------------------
@@ -75,6 +76,13 @@ $(eval $(call kind,tsan,clang,-fsanitize=thread))
 $(eval $(call kind,replay,$(CC),$(SANITIZE),tests/fuzz_main.c))
 $(eval $(call kind,fuzz,clang,$(SANITIZE) -fsanitize=fuzzer))
 
+build/bench/attack: tests/bench/attack.c
+	@mkdir -p $(@D)
+	$(CC) -std=c99 -O2 -g $(WARNINGS) -Werror -o $@ $<
+
+attack: build/server build/bench/attack
+	/usr/bin/python3 tests/bench/attack.py $(KIND)
+
 SECONDS = 60
 fuzz: $(patsubst tests/%.c,fuzz/%,$(if $(TARGET),tests/fuzz_$(TARGET).c,\
         $(filter-out tests/fuzz_main.c,$(wildcard tests/fuzz_*.c))))
@@ -84,6 +92,6 @@ fuzz/%: build/test/fuzz/%
 coverage:
 	/usr/bin/python3 tests/coverage.py
 
-.PHONY: all examples run test install clean help fuzz coverage
+.PHONY: all examples run test install clean help attack fuzz coverage
 .DELETE_ON_ERROR:
 .SECONDARY:

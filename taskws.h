@@ -14807,6 +14807,8 @@ static void tws__sys_option(int fd, int level, int name)
     setsockopt(fd, level, name, &on, (socklen_t)sizeof on);
 }
 
+#define TWS__UNSENT_BYTES (128 * 1024) /* that the system may hold for a peer's closed window */
+
 static int tws__sys_bind_one(const struct addrinfo *a, bool shared)
 {
     int fd = socket(a->ai_family, a->ai_socktype, a->ai_protocol);
@@ -14821,6 +14823,12 @@ static int tws__sys_bind_one(const struct addrinfo *a, bool shared)
     }
 #endif
     tws__sys_option(fd, IPPROTO_TCP, TCP_NODELAY); /* inherited by what is accepted */
+#ifdef TCP_NOTSENT_LOWAT
+    /* Else the system takes megabytes for a peer that reads nothing: memory that is nobody's limit,
+     * and old events, where a slow reader should be given the latest. */
+    int unsent = TWS__UNSENT_BYTES;
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, (socklen_t)sizeof unsent);
+#endif
     if (a->ai_family == AF_INET6) {
         int off = 0;
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, (socklen_t)sizeof off);

@@ -518,6 +518,30 @@ TEST("a stream gives all it offers, whole and in order, to a peer with little ro
     site_end(&s);
 }
 
+#ifdef TCP_NOTSENT_LOWAT
+TEST("for a peer that reads nothing the system is not given megabytes to keep")
+{
+    site s;
+    peer p;
+    tws_server_stats n;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    peer_ask(&p, "GET", "/stream?n=1000000", NULL, NULL); /* 11 MB */
+    uint64_t before = UINT64_MAX;
+    for (tws_server_stat(s.server, &n); n.bytes_out != before || n.bytes_out == 0;) {
+        before = n.bytes_out;
+        for (int i = 0; i < 50; i++) {
+            tws_server_step(s.server, 1);
+        }
+        tws_server_stat(s.server, &n);
+    }
+    CHECK(n.bytes_out < 1000000); /* what the peer's own buffer takes, and a little more */
+    peer_close(&p);
+    site_end(&s);
+}
+#endif
+
 TEST("a HEAD request for a stream gets its head and the end, and its handlers hear of the close")
 {
     site s;
