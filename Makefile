@@ -51,6 +51,8 @@ help:
 	@echo 'make fuzz [SECONDS=60] [TARGET=json]'
 	@echo 'make coverage             of sections 4 to 18, by their own tests'
 	@echo 'make attack [KIND=pings]  what floods and slow peers cost live users (Linux, two cores)'
+	@echo 'make bench [ONLY=word] [ROUNDS=5]   speed and memory; to build/bench/results.md'
+	@echo 'make size                 bytes of code, whole and by flags and uses'
 	@echo 'make clean'
 
 # -- the tests' own programs: build/test/KIND/NAME from tests/NAME.c ------------------------
@@ -76,10 +78,6 @@ $(eval $(call kind,tsan,clang,-fsanitize=thread))
 $(eval $(call kind,replay,$(CC),$(SANITIZE),tests/fuzz_main.c))
 $(eval $(call kind,fuzz,clang,$(SANITIZE) -fsanitize=fuzzer))
 
-build/bench/attack: tests/bench/attack.c
-	@mkdir -p $(@D)
-	$(CC) -std=c99 -O2 -g $(WARNINGS) -Werror -o $@ $<
-
 attack: build/server build/bench/attack
 	/usr/bin/python3 tests/bench/attack.py $(KIND)
 
@@ -92,6 +90,26 @@ fuzz/%: build/test/fuzz/%
 coverage:
 	/usr/bin/python3 tests/coverage.py
 
-.PHONY: all examples run test install clean help attack fuzz coverage
+# -- speed and size ---------------------------------------------------------------------------
+
+BENCH_PROGRAMS = $(patsubst tests/bench/%.c,build/bench/%,$(wildcard tests/bench/*.c))
+build/bench/%: tests/bench/%.c taskws.h $(wildcard tests/bench/*.h)
+	@mkdir -p build/bench
+	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -I. -o $@ $< -pthread
+build/bench/server_poll: examples/server.c taskws.h build/web.h $(wildcard examples/*.h)
+	@mkdir -p build/bench
+	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -DTASKWS_POLL -I. -Ibuild -o $@ $< -pthread
+
+bench-programs: $(BENCH_PROGRAMS) build/bench/server_poll build/echo build/server
+
+ROUNDS = 5
+bench: bench-programs
+	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/bench.py --rounds $(ROUNDS) \
+		--only '$(ONLY)'
+
+size:
+	@sh tests/bench/size.sh
+
+.PHONY: all examples run test install clean help attack fuzz coverage bench bench-programs size
 .DELETE_ON_ERROR:
 .SECONDARY:
