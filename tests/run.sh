@@ -23,7 +23,7 @@ built() {
     suite "$2.$1" "make -s build/test/$1/$2 && build/test/$1/$2 $3"
 }
 
-suite programs 'make -s examples CFLAGS="-O2 -g -Werror" && echo 1 passed, 0 failed'
+suite programs 'make -s examples bench-programs CFLAGS="-O2 -g -Werror" && echo 1 passed, 0 failed'
 suite tree 'sh tests/tree.sh'
 suite layers 'sh tests/layers.sh'
 suite matrix 'sh tests/matrix.sh'
@@ -57,6 +57,7 @@ needs gcc && suite zlib_oracle.py "$python tests/integration/zlib_oracle.py"
 
 round=2-serial
 if needs python; then
+    suite bench.py "$python tests/bench/check.py"
     suite clients.py "$python tests/integration/clients.py"
     suite oracles.py "make -s build/test/gcc/oracle && $python tests/integration/oracles.py"
     suite programs.py "$python tests/integration/programs.py"

@@ -1,10 +1,10 @@
 """make bench: measures the programs of this project beside a yardstick that checks nothing.
 
-    bench.py [--rounds N] [--only WORD] [--seconds S]
+    bench.py [--rounds N] [--only WORD] [--seconds S] [--out DIRECTORY]
 
 The server runs on one core, the generator and Redis on another. Each row alternates between our
 program and the yardstick, round by round; what is printed is the median, and of ratios the median
-of each round's own. Goes to build/bench/: results.md, results.json and plot.svg."""
+of each round's own. Writes results.md, results.json and plot.svg."""
 
 import argparse
 import json
@@ -57,8 +57,8 @@ class Redis:
 
     def run(self):
         self.process = start(
-            LOAD_CORE, 'redis-server', '--port', str(self.port), '--bind', '127.0.0.1', '--save', '',
-            '--appendonly', 'no', '--maxclients', '10000', '--dir', self.directory.name,
+            LOAD_CORE, 'redis-server', '--port', str(self.port), '--bind', '127.0.0.1',
+            '--save', '', '--appendonly', 'no', '--maxclients', '10000', '--dir', self.directory.name,
             stdout=subprocess.DEVNULL)
 
     def keep(self):
@@ -120,8 +120,6 @@ def object_of(*command, core=LOAD_CORE):
     if process.returncode == 2 or not out.strip():
         raise RuntimeError(f'{" ".join(command)}: {err.strip()}')
     result = json.loads(out)
-    if process.returncode != 0:
-        print(f'  WRONG: {" ".join(command)}: {out.strip()}', flush=True)
     result['ok'] = process.returncode == 0
     return result
 
@@ -183,8 +181,8 @@ def rows():
               f'idle --conns 10000 --path {TASKS} --secret SECRET', SERVER,
               ('--redis', '%s', '--each'), 'connection', settings=('redis',))
     fan = '--size 200 --conns 1000'
-    yield redis_row('PUBLISH to 1,000 users, one reader each', 'redis', f'{fan} --window 1000', 1.05,
-                    settings=('redis',))
+    yield redis_row('PUBLISH to 1,000 users, one reader each', 'redis',
+                    f'{fan} --window 1000', 1.05, settings=('redis',))
     yield redis_row('PUBLISH to 1,000 readers of one user', 'redis',
                     f'{fan} --users 1 --window 16', 0.95, settings=('redis',))
     yield redis_row('stored by the script, 1,000 users', 'redis',
@@ -199,8 +197,9 @@ def rows():
     # A closed loop of one event: each waits for the one before.
     for conns in 1000, 5000, 10000, MOST:
         for ours in SERVER, POLL:
-            yield redis_row(f'one event, {conns:,} connections, {"poll" if ours is POLL else "epoll"}',
-                            'scaling', f'--size 200 --conns {conns} --active 1 --window 1',
+            backend = 'poll' if ours is POLL else 'epoll'
+            yield redis_row(f'one event, {conns:,} connections, {backend}', 'scaling',
+                            f'--size 200 --conns {conns} --active 1 --window 1',
                             yardstick=None, most=1, settings=('redis', ours), seconds=1.0)
     for threads in 1, 2:
         yield Row(f'echo 1 KiB, 64 x 16, {threads} thread{"s"[:threads - 1]}', 'threads',
@@ -250,10 +249,14 @@ class Bench:
             self.redis.command('ACL SETUSER bench on >bench ~* &* +@all')
         server = Server(*command, core=row.core)
         try:
-            return object_of(program('load'), *load, '--port', server.port, '--pid',
-                             str(server.process.pid), '--seconds', str(row.seconds or self.seconds))
+            result = object_of(program('load'), *load, '--port', server.port, '--pid',
+                               str(server.process.pid), '--seconds',
+                               str(row.seconds or self.seconds))
         finally:
             server.end()
+        if not result['ok']:
+            print(f'WRONG: {" ".join(command)}: {row.load}: {result}', flush=True)
+        return result
 
     def measure(self, row):
         if self.only not in row.name and self.only not in row.group:
@@ -270,7 +273,7 @@ class Bench:
                   'ours': medians(ours), 'yardstick': medians(yardstick), 'wrong': wrong,
                   'ratio': {k: statistics.median(o[k] / y[k] for o, y in zip(ours, yardstick))
                             for k in ('server_us', 'rate') if yardstick and
-                            all(y.get(k) for y in yardstick)},
+                            all(r.get(k) for r in ours + yardstick)},
                   'rounds': {'ours': ours, 'yardstick': yardstick}}
         self.results['rows'].append(result)
         self.results['wrong'] += wrong
@@ -388,8 +391,9 @@ def report(results):
              'yardstick us', 'CPU ratio', 'rate ratio', 'target']
     table(out, 'Echo', heads, list(cost_lines(in_group(results, 'echo'))))
     table(out, 'Handshakes', heads, list(cost_lines(in_group(results, 'handshake'))))
-    table(out, 'Handshakes, microseconds', ['work', 'to 101, p50', 'p99', 'to the first message, p50',
-                                            'p99', 'yardstick 101, p99', 'first, p99'],
+    table(out, 'Handshakes, microseconds',
+          ['work', 'to 101, p50', 'p99', 'to the first message, p50', 'p99', 'yardstick 101, p99',
+           'first, p99'],
           [[r['name'], *(number(r['ours'].get(k)) for k in
                          ('to_101_p50', 'to_101_p99', 'to_first_p50', 'to_first_p99')),
             *(number(r['yardstick'].get(k)) for k in ('to_101_p99', 'to_first_p99'))]
@@ -452,6 +456,7 @@ def main():
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--only', default='')
     parser.add_argument('--seconds', type=float, default=1.5)
+    parser.add_argument('--out', default=BENCH)
     chosen = parser.parse_args()
     begun = time.monotonic()
     results = Bench(chosen.rounds, chosen.only, chosen.seconds).run()
@@ -459,9 +464,9 @@ def main():
     text = report(results)
     for name, content in (('results.md', text), ('plot.svg', plot(results)),
                           ('results.json', json.dumps(results, indent=1))):
-        with open(os.path.join(BENCH, name), 'w') as f:
+        with open(os.path.join(chosen.out, name), 'w') as f:
             f.write(content)
-    print(text + f'\n{results["seconds"]:.0f} s; build/bench/results.md, results.json, plot.svg')
+    print(text + f'\n{results["seconds"]:.0f} s; results.md, results.json and plot.svg in {chosen.out}')
     return 1 if results['wrong'] else 0
 
 

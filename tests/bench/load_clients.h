@@ -114,7 +114,7 @@ static void fail(conn *c, const char *format, ...)
         drop(c); /* how it ends is its own affair */
         return;
     }
-    note(c->awaited ? &count.failed : c->state == OPEN ? &count.ended : &count.wrong, c, "%s", text);
+    note(c->awaited ? &count.failed : &count.ended, c, "%s", text);
     settle(c);
     drop(c);
 }
@@ -404,6 +404,10 @@ static void begin_close(conn *c)
 static bool take_data(conn *c, const tws_ws_event *ev, uint64_t now)
 {
     if (c->awaited) { /* the first message, with --first */
+        static const char refusal[] = "\"type\":\"error\"";
+        if (memmem(ev->payload, ev->len, refusal, sizeof refusal - 1) != NULL) {
+            return false;
+        }
         record(&to_first, now - c->begun_ns);
         count.last_ns = now;
         settle(c);

@@ -230,9 +230,10 @@ static void publish_http(uint32_t user, bool counts, uint64_t now)
         write_event(&pub.body, user, counts, now);
         tws_buf_char(&pub.body, '\n');
     }
-    snprintf(head, sizeof head, "POST " POST_TARGET "%u HTTP/1.1\r\nHost: load\r\nContent-Type: "
-             "application/x-ndjson\r\nContent-Length: %zu\r\nAuthorization: Bearer %s\r\n\r\n", user,
-             pub.body.len, pub.token);
+    snprintf(head, sizeof head,
+             "POST " POST_TARGET "%u HTTP/1.1\r\nHost: load\r\nAuthorization: Bearer %s\r\n"
+             "Content-Type: application/x-ndjson\r\nContent-Length: %zu\r\n\r\n",
+             user, pub.token, pub.body.len);
     tws_buf_c(&pub.out, head);
     tws_buf_str(&pub.out, tws_buf_view(&pub.body));
     pub.asked += opt.batch;
@@ -260,8 +261,8 @@ static uint64_t active_readers(void)
     return n;
 }
 
-/* Publish until every reader has heard something: subscribing takes its time. */
-static void await_readers(uint64_t readers)
+/* Publish until every reader has heard something: subscribing takes its time. When that was. */
+static uint64_t await_readers(uint64_t readers)
 {
     const uint64_t end = now_ns() + 30000ull * MS;
     for (uint64_t round = 20 * MS; count.heard < readers && now_ns() < end; round *= 2) {
@@ -282,6 +283,8 @@ static void await_readers(uint64_t readers)
         die("%llu of %llu readers hear nothing", (unsigned long long)(readers - count.heard),
             (unsigned long long)readers);
     }
-    turns_until(now_ns() + 200 * MS);
+    const uint64_t heard_ns = now_ns();
+    turns_until(heard_ns + 200 * MS);
     await_answers();
+    return heard_ns;
 }

@@ -1,6 +1,6 @@
-/* million.c: what a reader costs where no descriptor limit stands: a connection (section 17), past
- * its handshake, and a reader of a topic of its own (section 15), without sockets, from 1,000 to
- * 1,000,000 in one process. */
+/* million.c: what a reader costs where no descriptor limit stands: a connection (conn), past its
+ * handshake, and a reader of a topic of its own (hub), without sockets, from 1,000 to 1,000,000 in
+ * one process. */
 #define TASKWS_IMPLEMENTATION
 #define TASKWS_NO_SERVER
 #include "taskws.h"
@@ -12,8 +12,8 @@
 static const char help[] =
     "usage: million [--most N] [--events N] [--json]\n"
     "For 1,000, 10,000 ... N readers (1,000,000): bytes each, all counted; nanoseconds to connect\n"
-    "and attach one, of one event from publishing to the bytes for the socket, and for each reader\n"
-    "of a heartbeat: a ping to everybody, and everybody's pong.\n";
+    "and attach one, of an event from publishing to the bytes for the socket, and for each reader\n"
+    "of a heartbeat, which is a ping to everybody and everybody's pong.\n";
 
 typedef struct peer {
     tws_conn conn;
@@ -129,8 +129,9 @@ static void attach(peer *p, uint64_t number)
 /* Nanoseconds of one event for one of so many users. */
 static double time_events(uint64_t readers, uint64_t events)
 {
-    static const char json[] = "{\"task_id\":\"t1\",\"status\":\"running\",\"progress\":42,\"name\":"
-                               "\"render video\",\"message\":\"frame 1203 of 2864\",\"eta_s\":81.5}";
+    static const char json[] =
+        "{\"task_id\":\"t1\",\"status\":\"running\",\"progress\":42,\"name\":\"render video\","
+        "\"message\":\"frame 1203 of 2864\",\"eta_s\":81.5}";
     uint64_t random = 1, delivered = 0;
     char user[24];
     const uint64_t begun = now_ns();
@@ -209,8 +210,8 @@ static void run(uint64_t readers, uint64_t events)
         printf("{\"bytes_each\":%.6g,\"attach_ns\":%.6g,\"event_ns\":%.6g,\"sweep_ns\":%.6g}", each,
                attach_ns, event_ns, sweep_ns);
     } else {
-        printf("%9llu readers: %5.0f bytes each, %5.0f ns to attach, %5.0f ns an event, %4.0f ns of "
-               "a heartbeat\n", (unsigned long long)readers, each, attach_ns, event_ns, sweep_ns);
+        printf("%9llu readers: %5.0f bytes each, %5.0f ns to attach, %5.0f ns an event, "
+               "%4.0f ns of a heartbeat\n", (unsigned long long)readers, each, attach_ns, event_ns, sweep_ns);
     }
     for (uint64_t i = 0; i < readers; i++) {
         tws_hub_detach(&peers[i].reader);

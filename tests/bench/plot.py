@@ -27,7 +27,7 @@ def bars(results, top):
         out.append(text(LEFT - 10, y + 13, r['name'], 'end'))
         out.append(f'<rect x="{LEFT}" y="{y + 2}" width="{ratio * scale:.1f}" height="{LINE - 8}" '
                    f'fill="{OURS}"/>')
-        out.append(text(LEFT + ratio * scale + 6, y + 14,
+        out.append(text(LEFT + max(ratio, r['target'] or 0) * scale + 6, y + 14,
                         f'{ratio:.2f}  ({r["ours"]["server_us"]:.3g} us)', size=12))
         if r['target']:
             x = LEFT + r['target'] * scale
@@ -48,7 +48,7 @@ def curve(out, points, colour, place, most_x, most_y, box):
     out.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
     for (x, y), (_, value) in zip(where, points):
         out.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>')
-        out.append(text(x, y - 8, f'{value:.3g}', 'middle', 11, colour))
+        out.append(text(x, y - 8, f'{value:,.0f}', 'middle', 11, colour))
     out.append(text(x0 + width + 8, where[-1][1] + 4, place, size=12, colour=colour))
 
 

@@ -1,6 +1,6 @@
-/* resubscribe.c: how long a session with Redis (section 16) takes to subscribe to many users again
- * after a restart of a real Redis, with no sockets but its own two: there may be more users than a
- * process may open files. Redis is ended here; somebody else must start it again. */
+/* resubscribe.c: how long a session with Redis takes to subscribe to many users again after a real
+ * Redis has restarted, with no sockets but its own two: there may be more users than a process may
+ * open files. Redis is ended here; somebody else must start it again. */
 #define TASKWS_IMPLEMENTATION
 #include "taskws.h"
 
@@ -16,7 +16,7 @@
 
 static const char help[] =
     "usage: resubscribe --redis PORT [--users N] [--json]\n"
-    "Subscribes to N users (50,000), ends Redis, and waits until all are subscribed and loaded again.\n";
+    "Subscribes to N users (50,000), ends Redis, and waits until all are live again.\n";
 
 static uint64_t port, users = 50000;
 static tws_redis *session;

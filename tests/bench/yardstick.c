@@ -1,6 +1,6 @@
 /* yardstick.c: the least that a server on epoll can do, as a measure of what this kernel allows:
- * an echo of bare TCP, an echo of WebSocket messages, and a fan-out from Redis. It trusts everybody,
- * checks nothing, has no deadlines and no limits. Not for use: one hostile byte breaks it.
+ * an echo of bare TCP, an echo of WebSocket messages, and a fan-out from Redis. It trusts
+ * everybody, checks nothing, has no deadlines and no limits: one hostile byte breaks it.
  *
  * With --drop and its like it is wrong on purpose, to prove that load.c notices. */
 #define TASKWS_IMPLEMENTATION
@@ -191,9 +191,9 @@ static size_t open_peer(int fd, const char *p, size_t n)
         return 0;
     }
     tws_ws_accept(tws_str_of(key + sizeof key_is - 1, 24), accept);
-    int len = snprintf(answer, sizeof answer, "HTTP/1.1 101 Switching Protocols\r\n"
-                       "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n",
-                       accept);
+    int len = snprintf(answer, sizeof answer,
+                       "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
+                       "Connection: Upgrade\r\nSec-WebSocket-Accept: %s\r\n\r\n", accept);
     peers[fd]->open = true;
     put(fd, (const uint8_t *)answer, (size_t)len);
     if (task != NULL && redis >= 0) {
