@@ -201,6 +201,9 @@ def rows():
             yield redis_row(f'one event, {conns:,} connections, {backend}', 'scaling',
                             f'--size 200 --conns {conns} --active 1 --window 1',
                             yardstick=None, most=1, settings=('redis', ours), seconds=1.0)
+    yield Row(f'{MOST:,} quiet readers, a ping to each every 5 s', 'quiet',
+              f'idle --conns {MOST} --path {TASKS} --secret SECRET', ('server', '--heartbeat', '5'),
+              unit='', most=1, seconds=6.0)
     for threads in 1, 2:
         yield Row(f'echo 1 KiB, 64 x 16, {threads} thread{"s"[:threads - 1]}', 'threads',
                   'echo --conns 64 --inflight 16 --size 1024',
@@ -313,6 +316,8 @@ def brief(result):
     parts = []
     if result['group'] == 'idle':
         parts.append(f'{ours["bytes_each"]:.0f} bytes each')
+    elif result['group'] == 'quiet':
+        parts.append(f'{ours["server_cpu"]:.2%} of a core')
     elif result['group'] == 'latency':
         parts.append(f'p50 {ours["receipt_p50"]:.0f} us, p99 {ours["receipt_p99"]:.0f} us')
     else:
@@ -422,15 +427,17 @@ def outage_report(out, results):
         ours = r['ours']
         seconds = ours.get('catchup_s', ours.get('resubscribe_s'))
         lines.append([r['name'], number(ours['until_first_s']), number(seconds),
-                      number(ours['units'] / seconds), number(ours['server_us'])])
+                      number(ours['units'] / seconds), number(ours['server_us']),
+                      number(ours.get('all_hear_s'))])
     session = results.get('resubscribe')
     if session:
         lines.append([f'{session["users"]:,} users of one session, no sockets of readers',
                       number(session['until_first_s']), number(session['resubscribe_s']),
                       number(session['users'] / session['resubscribe_s']),
-                      number(session['cpu_us'])])
+                      number(session['cpu_us']), '-'])
     table(out, 'After an outage of Redis',
-          ['work', 'until the first, s', 'from first to last, s', 'per second', 'server us each'],
+          ['work', 'until the first, s', 'from first to last, s', 'per second', 'server us each',
+           'every reader has heard an event, s'],
           lines)
 
 
@@ -439,6 +446,10 @@ def scaling_report(out, results):
           ['work', 'server us/event', 'p50 us', 'p99 us'],
           [[r['name'], number(r['ours']['server_us']), number(r['ours']['receipt_p50']),
             number(r['ours']['receipt_p99'])] for r in in_group(results, 'scaling')])
+    table(out, 'At rest', ['work', 'server CPU', 'with 25 s, the default', 'bytes each'],
+          [[r['name'], f'{r["ours"]["server_cpu"]:.2%}', f'{r["ours"]["server_cpu"] / 5:.2%}',
+            number(r['ours']['bytes_each'])]
+           for r in in_group(results, 'quiet')])
     table(out, 'Threads (server and generator share all cores)',
           ['work', 'rate /s', 'server us/message', 'server CPU', 'generator CPU'],
           [[r['name'], number(r['ours']['rate']), number(r['ours']['server_us']),

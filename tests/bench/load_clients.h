@@ -49,7 +49,8 @@ static uint8_t run[4]; /* random: this run's mask, and its mark in the events */
 static enum { OPENING, WARMING, MEASURING, DRAINING } phase;
 
 static struct {
-    uint64_t begun, settled, open, failed, heard;
+    uint64_t begun, settled, open, failed;
+    uint64_t heard, events; /* readers that have heard something; events of any kind */
     uint64_t wrong, ended; /* messages that are not what they should be; connections lost */
     uint64_t echoes, deliveries, unique, duplicates, disorder, misrouted;
     uint64_t last_ns;      /* of an opening or a delivery */
@@ -364,6 +365,7 @@ static void take_event(conn *c, const uint8_t *p, size_t n, uint64_t now)
         note(&count.misrouted, c, "got an event of user %llu", user);
         return;
     }
+    count.events++;
     count.heard += !c->heard;
     c->heard = true;
     if (kind == 1) {

@@ -16,7 +16,7 @@ static const char help[] =
 #define TOKENS 4096u
 
 static uint8_t large[LARGE + 64], decoded[LARGE * 2];
-static char ascii[LARGE], mixed[LARGE], encoded[LARGE * 2];
+static char ascii[LARGE], mixed[LARGE], words[LARGE], encoded[LARGE * 2];
 static size_t encoded_len;
 static tws_hmac_key key;
 static tws_auth_ring *ring;
@@ -174,6 +174,61 @@ static void ws_frame(void) /* one masked frame of 20 bytes, as a server takes it
     sink += tws_ws_decode(&d, frame, sizeof frame, &ev);
 }
 
+/* -- deflate: permessage-deflate of one message, at level 6, without context takeover -- */
+
+#define BITS 15
+static uint64_t deflate_memory[TWS_DEFLATE_MEMORY(BITS, false) / sizeof(uint64_t)];
+static uint8_t packed_event[sizeof event + 64], packed_large[2 * LARGE], inflated[LARGE];
+static size_t packed_event_len, packed_large_len;
+
+static size_t pack(const void *data, size_t len, uint8_t *out, size_t cap)
+{
+    static tws_deflate_scratch scratch;
+    static tws_deflater z;
+    size_t written = 0;
+    if (z.head == NULL) {
+        tws_deflate_init(&z, deflate_memory, BITS, 6, false);
+    }
+    if (tws_deflate_encode(&z, &scratch, data, len, true, out, cap, &written) != TWS_OK) {
+        die("deflate fails");
+    }
+    return written;
+}
+
+static void unpack(const uint8_t *data, size_t len)
+{
+    static tws_inflater z;
+    tws_inflate_window w;
+    tws_inflate_event ev;
+    tws_inflate_flat(&w, inflated, sizeof inflated, BITS);
+    tws_inflate_begin(&z, &w);
+    sink += tws_inflate_decode(&z, data, len, &ev);
+    tws_inflate_finish(&z, &ev);
+    if (ev.type != TWS_INFLATE_END) {
+        die("inflate fails");
+    }
+}
+
+static void deflate_event(void)
+{
+    packed_event_len = pack(event, sizeof event - 1, packed_event, sizeof packed_event);
+}
+
+static void deflate_large(void)
+{
+    packed_large_len = pack(words, LARGE, packed_large, sizeof packed_large);
+}
+
+static void inflate_event(void)
+{
+    unpack(packed_event, packed_event_len);
+}
+
+static void inflate_large(void)
+{
+    unpack(packed_large, packed_large_len);
+}
+
 /* -- the table: what an operation is called, and its bytes where MB/s make sense -- */
 
 static const struct row {
@@ -199,6 +254,10 @@ static const struct row {
     {"json event, valid?", json_event, sizeof event - 1},
     {"json event, task_id", json_member, sizeof event - 1},
     {"resp push", resp_push, sizeof push - 1},
+    {"deflate an event", deflate_event, sizeof event - 1},
+    {"deflate 64 KiB of words", deflate_large, LARGE},
+    {"inflate an event", inflate_event, sizeof event - 1},
+    {"inflate 64 KiB of words", inflate_large, LARGE},
 };
 
 /* -- measuring -- */
@@ -219,7 +278,12 @@ static void make_inputs(void)
         memcpy(mixed + n, text, sizeof text - 1);
     }
     memset(mixed + n, ' ', LARGE - n);
+    for (size_t i = 0; i + 40 < LARGE; i += 23 + i % 17) { /* else it were one long repetition */
+        snprintf(words + i, 40, "word%zu {\"%zu\":%zu}, ", i * i % 97, i % 13, i * 7919);
+    }
     base64_encode();
+    deflate_event(); /* what the others read must be there, whichever are chosen */
+    deflate_large();
     tws_hmac_key_init(&key, auth.secret, auth.secret_len);
     if (tws_auth_ring_create(&ring, NULL, &auth, 1, false, &why) != TWS_OK) {
         die("%s", why);

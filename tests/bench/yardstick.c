@@ -265,8 +265,8 @@ static size_t echo_frames(int fd, uint8_t *data, size_t n)
         }
         const uint8_t opcode = data[taken] & 15;
         if (opcode == 8) {
-            put(fd, data, out);
-            put(fd, close_frame, sizeof close_frame);
+            memcpy(data + out, close_frame, sizeof close_frame);
+            put(fd, data, out + sizeof close_frame);
             return SIZE_MAX;
         }
         messages++;
