@@ -95,10 +95,10 @@ coverage:
 BENCH_PROGRAMS = $(patsubst tests/bench/%.c,build/bench/%,$(wildcard tests/bench/*.c))
 build/bench/%: tests/bench/%.c taskws.h $(wildcard tests/bench/*.h)
 	@mkdir -p build/bench
-	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -I. -o $@ $< -pthread
+	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -I. -o $@ $< -pthread $(if $(filter deflate,$*),-lz)
 build/bench/server_poll: examples/server.c taskws.h build/web.h $(wildcard examples/*.h)
 	@mkdir -p build/bench
-	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -DTASKWS_POLL -I. -Ibuild -o $@ $< -pthread
+	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -DTASKWS_POLL -I. -Ibuild -o $@ $< -pthread $(if $(filter deflate,$*),-lz)
 
 bench-programs: $(BENCH_PROGRAMS) build/bench/server_poll build/echo build/server
 
