@@ -631,6 +631,7 @@ TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t non
 /* What was agreed on as permessage-deflate. Neither side keeps a context from one message to the
  * next, so that a message is compressed once for all who read it, and a connection at rest holds
  * nothing. */
+#define TWS_WS_MAX_WINDOW_BITS 15
 typedef struct tws_ws_compression {
     uint8_t window_bits; /* 8..15, of what the server compresses; 0: nothing is compressed */
     bool named;          /* the client has set that limit, and is to be told that it is kept */
@@ -1293,6 +1294,11 @@ typedef enum tws_event_format {
 TWS_API size_t tws_event_wire(const tws_event *e, tws_event_format format,
                               tws_str out[TWS_EVENT_SLICES]);
 TWS_API tws_str tws_event_data(const tws_event *e);
+/* What a frame of that format says: the text, which may be compressed. Not for TWS_FORMAT_SSE. */
+TWS_API tws_str tws_event_text(const tws_event *e, tws_event_format format);
+/* The frame with that text compressed, as tws_hub_keep_compressed was given it; empty when that was
+ * nothing, since it gets no shorter. False when nobody has tried. */
+TWS_API bool tws_event_compressed(const tws_event *e, tws_event_format format, tws_str *frame);
 TWS_API tws_event_id tws_event_id_of(const tws_event *e); /* 0-0: none */
 TWS_API void tws_event_unref(tws_event *e);
 
@@ -1413,6 +1419,11 @@ typedef struct tws_hub_batch {
     uint64_t next;        /* the position behind it */
     uint64_t snapshot_until;
 } tws_hub_batch;
+
+/* Keep with an event of r's topic its compressed text, for all who read it. It counts as the
+ * event's bytes do. Empty: it is not worth it. Without memory nothing is kept. */
+TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_format format,
+                                     tws_str text);
 
 /* The events at a reader's position, as many as fit. Does not advance it, but does settle start
  * and reset, which are reported once. Nothing while the topic is loading.
@@ -1699,9 +1710,9 @@ typedef struct tws_turn {
 } tws_turn;
 
 TWS_API void tws_turn_free(tws_turn *t, const tws_allocator *allocator);
-/* Compress a message as one without a past. No call in a turn, but such as end no output.
- * returns  its bytes, fewer than there were, until the next call; empty: it gets no shorter, or no
- *          memory, or TASKWS_NO_DEFLATE. */
+/* Compress a message as one without a past.
+ * returns  its bytes, fewer than there were, which live until the next call; empty: it gets no
+ *          shorter, or there is no memory, or TASKWS_NO_DEFLATE. */
 TWS_API tws_str tws_turn_compress(tws_turn *t, const tws_allocator *allocator, unsigned window_bits,
                                   tws_str message);
 
@@ -2049,6 +2060,11 @@ TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const voi
                                     size_t len);
 TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len); /* into a stream */
 TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count);
+/* Is a message of that length to be offered compressed? Its window is large enough, and it is as
+ * long as limits.compress_bytes. */
+TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len);
+/* The message compressed: see tws_turn_compress. */
+TWS_API tws_str tws_peer_compress(tws_peer *p, tws_str message);
 /* Have on_output called: in this turn if p is being served, else at once. */
 TWS_API void tws_peer_pull(tws_peer *p);
 /* Have on_output called again in the next turn. */
@@ -9515,6 +9531,8 @@ static tws_event_id tws__event_id_max(tws_event_id a, tws_event_id b)
 #define TWS__EVENT_OPEN "{\"type\":\"task\",\"id\":"
 #define TWS__EVENT_MIDDLE ",\"data\":"
 
+typedef struct tws__packed tws__packed;
+
 struct tws_event {
     uint32_t refs;
     uint32_t bytes; /* of the allocation */
@@ -9535,6 +9553,16 @@ struct tws_event {
     uint8_t envelope_len;
     bool has_id;
     bool latest; /* is the last status of its task; under the shard's lock, as the links are */
+    bool held;   /* its topic holds it; likewise */
+    tws__packed *packed; /* changed under that lock, and read without it */
+};
+
+/* An event's text in one format, compressed: a frame, or nothing. It stays as long as the event. */
+struct tws__packed {
+    tws__packed *next;
+    uint32_t bytes; /* of the allocation */
+    uint32_t len;   /* of the frame, which follows */
+    tws_event_format format;
 };
 
 static char *tws__event_at(const tws_event *e, size_t offset)
@@ -9617,6 +9645,37 @@ TWS_API tws_str tws_event_data(const tws_event *e)
     return tws_str_of(tws__event_at(e, 0), e->data_len);
 }
 
+TWS_API tws_str tws_event_text(const tws_event *e, tws_event_format format)
+{
+    if (format == TWS_FORMAT_RAW) {
+        return tws_event_data(e);
+    }
+    const char *frame = tws__event_at(e, 0) - e->envelope_len;
+    const uint8_t length = (uint8_t)frame[1];
+    const size_t header = length < 126 ? 2 : length == 126 ? 4 : 10;
+    return tws_str_of(frame + header, (size_t)e->envelope_len + e->data_len + 1 - header);
+}
+
+TWS_API bool tws_event_compressed(const tws_event *e, tws_event_format format, tws_str *frame)
+{
+    const tws__packed *p = TWS__LOAD(&e->packed);
+    while (p != NULL && p->format != format) {
+        p = p->next;
+    }
+    *frame = tws_str_of((const char *)(p + 1), p != NULL ? p->len : 0);
+    return p != NULL;
+}
+
+/* What its topic is charged for it, under the shard's lock. */
+static uint32_t tws__event_cost(const tws_event *e)
+{
+    uint32_t cost = e->bytes;
+    for (const tws__packed *p = e->packed; p != NULL; p = p->next) {
+        cost += p->bytes;
+    }
+    return cost;
+}
+
 TWS_API tws_event_id tws_event_id_of(const tws_event *e)
 {
     return e->has_id ? e->id : tws__event_id(0, 0);
@@ -9624,9 +9683,15 @@ TWS_API tws_event_id tws_event_id_of(const tws_event *e)
 
 TWS_API void tws_event_unref(tws_event *e)
 {
-    if (TWS__UNREF(&e->refs)) {
-        tws_release(e->allocator, e, e->bytes);
+    if (!TWS__UNREF(&e->refs)) {
+        return;
     }
+    while (e->packed != NULL) {
+        tws__packed *p = e->packed;
+        e->packed = p->next;
+        tws_release(e->allocator, p, p->bytes);
+    }
+    tws_release(e->allocator, e, e->bytes);
 }
 
 /* An event stream ends a line at CR as well as at LF. In JSON both can only be white space between
@@ -9799,10 +9864,12 @@ static tws_event **tws__history_bucket(const tws__history *h, uint32_t hash)
 
 static void tws__history_give_up(tws__history *h, tws_event *e, tws__chores *c)
 {
+    const uint32_t cost = tws__event_cost(e);
+    e->held = false;
     h->held--;
-    h->bytes -= e->bytes;
+    h->bytes -= cost;
     h->topic->shard->stats.evicted++;
-    c->bytes -= e->bytes;
+    c->bytes -= cost;
     e->chain = c->given_up;
     c->given_up = e;
 }
@@ -9900,19 +9967,19 @@ static void tws__history_pop(tws__history *h, tws__chores *c)
     tws_event *e = *tws__history_slot(h, h->first);
     tws_event_id gone = e->has_id ? e->id : tws__event_id_above(e->id);
     h->first++;
-    h->ring_bytes -= e->bytes;
+    h->ring_bytes -= tws__event_cost(e);
     h->topic->floor = tws__event_id_max(h->topic->floor, gone);
     if (!e->latest) {
         tws__history_give_up(h, e, c);
     }
 }
 
-/* Make room for an event of that many bytes, which both caps allow. The ring yields first, down to
- * half of either cap: with many last statuses, too, a reader may be some events behind. */
-static void tws__history_make_room(tws__history *h, const tws_hub_desc *limit, uint32_t bytes,
-                                   tws__chores *c)
+/* Make room for so many events of so many bytes, which both caps allow. The ring yields first, down
+ * to half of either cap: with many last statuses, too, a reader may be some events behind. */
+static void tws__history_make_room(tws__history *h, const tws_hub_desc *limit, uint32_t events,
+                                   uint32_t bytes, tws__chores *c)
 {
-    while (h->held >= limit->max_events || h->bytes > limit->max_bytes - bytes) {
+    while (h->held > limit->max_events - events || h->bytes > limit->max_bytes - bytes) {
         bool long_ring = tws__history_count(h) + 1 > limit->max_events / 2 ||
                          (uint64_t)h->ring_bytes + bytes > limit->max_bytes / 2;
         bool behind = h->oldest != NULL && h->oldest->index < h->first;
@@ -9931,7 +9998,8 @@ static void tws__history_append(tws__history *h, const tws_hub_desc *limit, tws_
     if (before != NULL) {
         tws__history_drop_task(h, before, c);
     }
-    tws__history_make_room(h, limit, e->bytes, c);
+    tws__history_make_room(h, limit, 1, e->bytes, c);
+    e->held = true;
     e->index = h->next++;
     *tws__history_slot(h, e->index) = e;
     if (e->task_len > 0) {
@@ -10806,6 +10874,67 @@ TWS_API void tws_hub_batch_free(tws_hub_batch *b)
         tws_event_unref(b->event[i]);
     }
     b->count = 0;
+}
+
+/* -- compressed frames -- */
+
+static tws__packed *tws__packed_create(const tws_allocator *a, tws_event_format format,
+                                       tws_str text)
+{
+    uint8_t header[TWS_WS_MAX_HEADER];
+    size_t n = text.len == 0 ? 0 : tws_ws_header(header, true, TWS_WS_TEXT, text.len, NULL);
+    tws__packed *p = (tws__packed *)tws_alloc(a, sizeof *p + n + text.len);
+    if (p == NULL) {
+        return NULL;
+    }
+    p->bytes = (uint32_t)(sizeof *p + n + text.len);
+    p->len = (uint32_t)(n + text.len);
+    p->format = format;
+    if (n > 0) {
+        header[0] |= TWS_WS_RSV1;
+        memcpy(p + 1, header, n);
+        memcpy((char *)(p + 1) + n, text.ptr, text.len);
+    }
+    return p;
+}
+
+/* Charge an event's topic for what it was given. */
+static void tws__history_charge(tws__history *h, const tws_hub_desc *limit, const tws_event *e,
+                                uint32_t bytes, tws__chores *c)
+{
+    h->bytes += bytes;
+    h->ring_bytes += e->index >= h->first ? bytes : 0;
+    c->bytes += bytes;
+    tws__history_make_room(h, limit, 0, 0, c);
+}
+
+TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_format format,
+                                     tws_str text)
+{
+    tws__chores c;
+    tws_str frame;
+    tws__topic *t = r->group->topic;
+    tws__shard *s = t->shard;
+    tws_hub *hub = s->hub;
+    tws__packed *p = tws__packed_create(e->allocator, format, text);
+    if (p == NULL) {
+        return;
+    }
+    tws__shard_enter(s, &c);
+    if (!tws_event_compressed(e, format, &frame)) { /* else another thread was faster */
+        p->next = e->packed;
+        TWS__STORE(&e->packed, p);
+        if (e->held) {
+            tws__history_charge(t->history, &hub->desc, e, p->bytes, &c);
+            tws__topic_tidy(t, &c);
+        }
+        p = NULL;
+    }
+    tws__shard_leave(s, &c);
+    if (p != NULL) {
+        tws_release(e->allocator, p, p->bytes);
+    }
+    tws__hub_make_room(hub);
 }
 
 /* -- upstream -- */
@@ -17215,6 +17344,19 @@ TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count)
     return true;
 }
 
+TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len)
+{
+    unsigned bits = tws_conn_window_bits(&p->conn);
+    return bits != 0 && len >= p->thread->server->desc.limits.compress_bytes &&
+           len <= (size_t)1 << bits;
+}
+
+TWS_API tws_str tws_peer_compress(tws_peer *p, tws_str message)
+{
+    tws__thread *t = p->thread;
+    return tws_turn_compress(&t->turn, t->server->desc.allocator, TWS_WS_MAX_WINDOW_BITS, message);
+}
+
 TWS_API void tws_peer_pull(tws_peer *p)
 {
     p->flags |= TWS__PEER_PULL;
@@ -19231,6 +19373,22 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
 
 /* -- events to a client -- */
 
+/* An event's bytes for this client. The first one that wants it compressed has it compressed for
+ * all. */
+static size_t tws__session_wire(tws__session *s, tws_event *e, tws_str slices[TWS_EVENT_SLICES])
+{
+    tws_event_format format = (tws_event_format)s->format;
+    if (format == TWS_FORMAT_SSE || !tws_peer_compresses(s->peer, tws_event_text(e, format).len)) {
+        return tws_event_wire(e, format, slices);
+    }
+    if (!tws_event_compressed(e, format, &slices[0])) {
+        tws_str text = tws_peer_compress(s->peer, tws_event_text(e, format));
+        tws_hub_keep_compressed(&s->reader, e, format, text);
+        (void)tws_event_compressed(e, format, &slices[0]);
+    }
+    return slices[0].len != 0 ? 1 : tws_event_wire(e, format, slices);
+}
+
 static void tws__on_stream_output(tws_peer *p)
 {
     tws__session *s = (tws__session *)tws_peer_data(p);
@@ -19253,9 +19411,7 @@ static void tws__on_stream_output(tws_peer *p)
     b->reset = NULL;
     tws_str slices[TWS_EVENT_SLICES];
     size_t n = 0;
-    while (n < b->count &&
-           tws_peer_offer(p, slices,
-                          tws_event_wire(b->event[n], (tws_event_format)s->format, slices))) {
+    while (n < b->count && tws_peer_offer(p, slices, tws__session_wire(s, b->event[n], slices))) {
         n++;
     }
     seat->offered_by = s;
