@@ -728,13 +728,13 @@ TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str rea
 /* == 10. deflate: inflate and deflate, as permessage-deflate needs them ===== RFC 1951, 7692 == */
 
 /* What it takes, on 64 bits, all of it the caller's:
- *     tws_inflater          7.5 KiB   scratch: a thread's connections may share one
+ *     tws_inflater          7.2 KiB   scratch: a thread's connections may share one
  *     an inflating window   2^bits    or the whole message's own memory
- *     tws_deflate_scratch   42 KiB    scratch; 4 bytes a token, TASKWS_DEFLATE_TOKENS of them
+ *     tws_deflate_scratch   38 KiB    scratch; 4 bytes a token, TASKWS_DEFLATE_TOKENS of them
  *     TWS_DEFLATE_MEMORY    4 * 2^bits: a thread's connections may share one where no message
  *                           refers to another; 6 * 2^bits where they do, one a connection
- * Window bits are 8 to 15. With 9 of them and TASKWS_DEFLATE_TOKENS of 512 both directions are
- * 20 KiB in all. */
+ * Window bits are 8 to 15. With 9 of them and TASKWS_DEFLATE_TOKENS of 512 both directions take
+ * 18 KiB in all. */
 
 #define TWS_DEFLATE_MIN_BITS 8
 #define TWS_DEFLATE_MAX_BITS 15
@@ -793,8 +793,8 @@ typedef struct tws_inflater {
     uint8_t tail;
     uint8_t error;
     uint8_t code_length[320];
-    uint32_t literal[1334]; /* as many as any complete code of 288 symbols and 15 bits needs when */
-    uint32_t distance_table[402]; /* ten bits are looked at first; and of 32 symbols when eight */
+    uint32_t literal[1334];       /* as many as any code of 286 symbols and 15 bits needs, where */
+    uint32_t distance_table[402]; /* ten bits are looked at first; of 30 symbols, where eight are */
 } tws_inflater;
 
 /* Begin a stream, or a message. window stays the caller's and is written to. */
@@ -5639,8 +5639,8 @@ TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str rea
 /* == 10. deflate: inflate and deflate, as permessage-deflate needs them ===== RFC 1951, 7692 ==
  * Inflating goes symbol by symbol. A slow reader takes from the input no byte before a symbol needs
  * it, and begins a symbol again when the rest of it has come, so there is no state inside one. A
- * fast one runs while eight bytes of input and room for the longest copy are there; what it cannot
- * finish, errors among it, it leaves as it was to the slow one, which alone judges.
+ * fast one runs while sixteen bytes of input and room for the longest copy are there; what it
+ * cannot finish, errors among it, it leaves as it was to the slow one, which alone judges.
  *
  * Deflating has two halves: a matcher, which makes tokens of a piece of text, and a block writer,
  * which makes bits of tokens. The matcher keeps positions that count on over messages: an entry of
@@ -5820,6 +5820,33 @@ static unsigned tws__inflate_sub_bits(const uint16_t counts[16], unsigned width,
     return width - root;
 }
 
+/* The further tables, for codes of more than root bits; next and code: the first of them. */
+static void tws__inflate_build_further(uint32_t *table, unsigned root, uint16_t counts[16],
+                                       const uint16_t *next, uint32_t code, tws__inflate_kind kind)
+{
+    uint32_t end = UINT32_C(1) << root;
+    uint32_t prefix = UINT32_MAX;
+    uint32_t sub = 0;
+    unsigned bits = 0;
+    for (unsigned w = root + 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
+        for (; counts[w] > 0; counts[w]--) {
+            if ((code & ((UINT32_C(1) << root) - 1)) != prefix) {
+                prefix = code & ((UINT32_C(1) << root) - 1);
+                sub = end;
+                bits = tws__inflate_sub_bits(counts, w, root);
+                end += UINT32_C(1) << bits;
+                table[prefix] = sub << 16 | TWS__INFLATE_LINK | (uint32_t)bits << 8 | root;
+            }
+            const uint32_t entry = tws__inflate_entry(kind, *next++) | (w - root);
+            const uint32_t stride = UINT32_C(1) << (w - root);
+            for (uint32_t i = code >> root; i < UINT32_C(1) << bits; i += stride) {
+                table[sub + i] = entry;
+            }
+            code = tws__inflate_next(code, w);
+        }
+    }
+}
+
 /* Make the table of a code. Up to *root bits it grows as the codes do, by doubling: a code of w
  * bits is written once into a table of 2^w entries. Longer codes stand in further tables behind.
  *
@@ -5829,14 +5856,14 @@ static tws__inflate_fault tws__inflate_build(uint32_t *table, uint8_t *root, con
 {
     uint16_t order[288];
     uint16_t counts[16];
-    unsigned longest = TWS__DEFLATE_MAX_WIDTH;
+    const uint16_t *next = order;
     uint32_t code = 0;
-    uint32_t next = 0;
     tws__inflate_order(width, symbols, counts, order);
     const tws__inflate_fault fault = tws__inflate_judge(counts, kind);
     if (fault != TWS__INFLATE_FINE) {
         return fault;
     }
+    unsigned longest = TWS__DEFLATE_MAX_WIDTH;
     while (longest > 1 && counts[longest] == 0) {
         longest--;
     }
@@ -5846,32 +5873,11 @@ static tws__inflate_fault tws__inflate_build(uint32_t *table, uint8_t *root, con
         const size_t half = (size_t)1 << (w - 1);
         memcpy(table + half, table, half * sizeof table[0]);
         for (unsigned left = counts[w]; left > 0; left--) {
-            table[code] = tws__inflate_entry(kind, order[next++]) | w;
+            table[code] = tws__inflate_entry(kind, *next++) | w;
             code = tws__inflate_next(code, w);
         }
     }
-    uint32_t end = UINT32_C(1) << *root;
-    uint32_t prefix = UINT32_MAX;
-    uint32_t sub = 0;
-    unsigned bits = 0;
-    for (unsigned w = *root + 1u; w <= longest; w++) {
-        for (unsigned left = counts[w]; left > 0; left--, counts[w]--) {
-            const uint32_t below = code & ((UINT32_C(1) << *root) - 1);
-            if (below != prefix) {
-                prefix = below;
-                sub = end;
-                bits = tws__inflate_sub_bits(counts, w, *root);
-                end += UINT32_C(1) << bits;
-                table[prefix] = sub << 16 | TWS__INFLATE_LINK | (uint32_t)bits << 8 | *root;
-            }
-            const uint32_t entry = tws__inflate_entry(kind, order[next++]) | (w - *root);
-            for (uint32_t i = code >> *root; i < UINT32_C(1) << bits;
-                 i += UINT32_C(1) << (w - *root)) {
-                table[sub + i] = entry;
-            }
-            code = tws__inflate_next(code, w);
-        }
-    }
+    tws__inflate_build_further(table, *root, counts, next, code, kind);
     return TWS__INFLATE_FINE;
 }
 
@@ -6288,92 +6294,90 @@ static size_t tws__inflate_source(const tws_inflate_window *w, size_t at, size_t
     return w->ring && gap >= length && length <= distance - at ? at + gap : SIZE_MAX;
 }
 
-/* Symbols while there is plenty of input and room. Its own copies of the state are held in
- * registers; each round begins with 56 bits or more, of which the longest symbol needs 48. */
+/* The input, bit by bit, in registers: 56 bits or more after each refilling, of which the longest
+ * symbol needs 48. */
+typedef struct tws__inflate_bits {
+    uint64_t bits;
+    uint32_t count;
+    const uint8_t *next;
+} tws__inflate_bits;
+
+/* Reads eight bytes and takes as many whole ones as have room; the others are read again. */
+static inline void tws__inflate_refill(tws__inflate_bits *b)
+{
+    b->bits |= tws__load_le64(b->next) << b->count;
+    b->next += (63 - b->count) >> 3;
+    b->count |= 56;
+}
+
+static inline uint32_t tws__inflate_take(tws__inflate_bits *b, uint32_t n)
+{
+    const uint64_t taken = b->bits & TWS__INFLATE_MASK(n);
+    b->bits >>= n;
+    b->count -= n;
+    return (uint32_t)taken;
+}
+
+static inline uint32_t tws__inflate_take_code(tws__inflate_bits *b, const uint32_t *table,
+                                              uint32_t root)
+{
+    uint32_t entry = table[b->bits & TWS__INFLATE_MASK(root)];
+    if ((entry & TWS__INFLATE_LINK) != 0) {
+        (void)tws__inflate_take(b, root);
+        entry = table[TWS__INFLATE_VALUE(entry) +
+                      (b->bits & TWS__INFLATE_MASK(TWS__INFLATE_EXTRA(entry)))];
+    }
+    (void)tws__inflate_take(b, TWS__INFLATE_WIDTH(entry));
+    return entry;
+}
+
+/* What a symbol stands for, its extra bits with it. */
+static inline uint32_t tws__inflate_take_value(tws__inflate_bits *b, uint32_t entry)
+{
+    return TWS__INFLATE_VALUE(entry) + tws__inflate_take(b, TWS__INFLATE_EXTRA(entry));
+}
+
+/* Symbols while there is plenty of input and room: a literal or two, or one and a copy, a round.
+ * What is not for here (a block's end, an error, a ring's edge) is put back. */
 static void tws__inflate_fast(tws_inflater *z, tws__inflate_input *in)
 {
     tws_inflate_window *const w = z->window;
-    const uint64_t literal_mask = TWS__INFLATE_MASK(z->literal_root);
-    const uint64_t distance_mask = TWS__INFLATE_MASK(z->distance_root);
-    const size_t limit = (size_t)1 << w->bits;
-    const size_t older = w->have - in->from; /* wraps; adding w->at makes it right */
-    const uint8_t *next = in->at;
     uint8_t *const memory = w->memory;
+    const size_t limit = (size_t)1 << w->bits;
+    const size_t older = w->have - in->from; /* wraps; adding `at` makes it right */
     size_t at = w->at;
-    uint64_t bits = z->bits;
-    uint32_t count = z->bit_count;
-    while (in->end - next >= 8 && w->bytes - at >= TWS__INFLATE_ROOM) {
-        bits |= tws__load_le64(next) << count;
-        next += (63 - count) >> 3;
-        count |= 56;
-        uint32_t entry = z->literal[bits & literal_mask];
-        if ((entry & TWS__INFLATE_LITERAL) != 0) { /* two at most, of ten bits each */
-            bits >>= TWS__INFLATE_WIDTH(entry);
-            count -= TWS__INFLATE_WIDTH(entry);
+    tws__inflate_bits b = {z->bits, z->bit_count, in->at};
+    while (in->end - b.next >= 16 && w->bytes - at >= TWS__INFLATE_ROOM) {
+        tws__inflate_refill(&b);
+        tws__inflate_bits before = b;
+        uint32_t entry = tws__inflate_take_code(&b, z->literal, z->literal_root);
+        if ((entry & TWS__INFLATE_LITERAL) != 0) {
             memory[at++] = (uint8_t)TWS__INFLATE_VALUE(entry);
-            entry = z->literal[bits & literal_mask];
+            before = b;
+            entry = tws__inflate_take_code(&b, z->literal, z->literal_root);
             if ((entry & TWS__INFLATE_LITERAL) != 0) {
-                bits >>= TWS__INFLATE_WIDTH(entry);
-                count -= TWS__INFLATE_WIDTH(entry);
                 memory[at++] = (uint8_t)TWS__INFLATE_VALUE(entry);
                 continue;
             }
-            if (in->end - next < 8) {
-                break;
-            }
-            bits |= tws__load_le64(next) << count;
-            next += (63 - count) >> 3;
-            count |= 56;
+            tws__inflate_refill(&b);
         }
-        const uint64_t before = bits;
-        const uint32_t count_before = count;
-        if ((entry & TWS__INFLATE_LINK) != 0) {
-            const uint64_t further = bits >> z->literal_root;
-            bits = further;
-            count -= z->literal_root;
-            entry = z->literal[TWS__INFLATE_VALUE(entry) +
-                               (further & TWS__INFLATE_MASK(TWS__INFLATE_EXTRA(entry)))];
-            if ((entry & TWS__INFLATE_LITERAL) != 0) {
-                bits >>= TWS__INFLATE_WIDTH(entry);
-                count -= TWS__INFLATE_WIDTH(entry);
-                memory[at++] = (uint8_t)TWS__INFLATE_VALUE(entry);
-                continue;
-            }
-        }
-        uint32_t extra = TWS__INFLATE_EXTRA(entry);
-        bits >>= TWS__INFLATE_WIDTH(entry);
-        const uint32_t length =
-            TWS__INFLATE_VALUE(entry) + (uint32_t)(bits & TWS__INFLATE_MASK(extra));
-        bits >>= extra;
-        count -= TWS__INFLATE_WIDTH(entry) + extra;
-        uint32_t far = z->distance_table[bits & distance_mask];
-        if ((far & TWS__INFLATE_LINK) != 0) {
-            bits >>= z->distance_root;
-            count -= z->distance_root;
-            far = z->distance_table[TWS__INFLATE_VALUE(far) +
-                                    (bits & TWS__INFLATE_MASK(TWS__INFLATE_EXTRA(far)))];
-        }
-        extra = TWS__INFLATE_EXTRA(far);
-        bits >>= TWS__INFLATE_WIDTH(far);
-        const size_t distance =
-            TWS__INFLATE_VALUE(far) + (size_t)(bits & TWS__INFLATE_MASK(extra));
-        bits >>= extra;
-        count -= TWS__INFLATE_WIDTH(far) + extra;
+        const uint32_t length = tws__inflate_take_value(&b, entry);
+        const uint32_t far = tws__inflate_take_code(&b, z->distance_table, z->distance_root);
+        const size_t distance = tws__inflate_take_value(&b, far);
         const size_t from = tws__inflate_source(w, at, distance, length);
         if (((entry | far) & TWS__INFLATE_STOP) != 0 || distance > limit ||
             distance > older + at || from == SIZE_MAX) {
-            bits = before; /* an end, an error, or a ring's edge: not for here */
-            count = count_before;
+            b = before;
             break;
         }
         tws__inflate_move(memory + at, memory + from, length, from < at ? distance : SIZE_MAX);
         at += length;
     }
     /* Whole bytes go back to the input, as far as they are from there. */
-    const size_t back = tws__min(count >> 3, (size_t)(next - in->at));
-    in->at = next - back;
-    z->bit_count = count - (uint32_t)back * 8;
-    z->bits = bits & TWS__INFLATE_MASK(z->bit_count);
+    const size_t back = tws__min(b.count >> 3, (size_t)(b.next - in->at));
+    in->at = b.next - back;
+    z->bit_count = b.count - (uint32_t)back * 8;
+    z->bits = b.bits & TWS__INFLATE_MASK(z->bit_count);
     w->at = at;
 }
 
