@@ -754,13 +754,14 @@ typedef struct tws_inflate_window {
 
 /* Output goes round in 2^bits bytes of memory, to be taken piece by piece. */
 TWS_API void tws_inflate_ring(tws_inflate_window *w, void *memory, unsigned bits);
-/* Output fills memory once: for a message that is wanted whole, in one place. */
+/* Output fills memory once: for a message that is wanted whole, in one place. When it is full, the
+ * caller may move what it holds to a larger one, set memory and bytes, and go on. */
 TWS_API void tws_inflate_flat(tws_inflate_window *w, void *memory, size_t bytes, unsigned bits);
 
 typedef enum tws_inflate_type {
     TWS_INFLATE_MORE, /* all input is taken; call again with more */
     TWS_INFLATE_FULL, /* the window is full and a byte wants to come: a ring goes on when called
-                       * again, a flat window is smaller than the message */
+                       * again, a flat window when it has grown */
     TWS_INFLATE_END,  /* a final block, or the message, is complete; called again, what follows is
                        * another stream, which may refer to this one */
     TWS_INFLATE_ERROR /* sticky: reason, offset */

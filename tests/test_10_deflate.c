@@ -521,6 +521,34 @@ TEST("a flat window that is too small is full at the end too")
     CHECK_EQ(ev.type, TWS_INFLATE_FULL);
 }
 
+TEST("a flat window that grows when it is full takes the message all the same")
+{
+    static const char want[] = "abcabcabcabcabcabcabcabcabcxyzxyz";
+    tws_inflate_window w;
+    tws_inflate_event ev;
+    size_t at = 0;
+    const size_t n = build("0 10 'abc' <268> 1 <d2> <260> <d2> 'xyz' <257> <d2> <256> 0 00");
+    tws_inflate_flat(&w, NULL, 0, 8);
+    tws_inflate_begin(&inflater, &w);
+    do {
+        at += tws_inflate_decode(&inflater, stream + at, n - at, &ev);
+        if (ev.type == TWS_INFLATE_FULL) { /* a byte more at a time, somewhere else */
+            uint8_t *more = (uint8_t *)malloc(w.bytes + 1);
+            if (w.bytes > 0) {
+                memcpy(more, w.memory, w.bytes);
+            }
+            free(w.memory);
+            w.memory = more;
+            w.bytes++;
+        }
+    } while (ev.type == TWS_INFLATE_FULL);
+    CHECK_EQ(ev.type, TWS_INFLATE_MORE);
+    tws_inflate_finish(&inflater, &ev);
+    CHECK_EQ(ev.type, TWS_INFLATE_END);
+    CHECK_MEM(w.memory, w.at, want, sizeof want - 1);
+    free(w.memory);
+}
+
 /* -- tables -- */
 
 static size_t widths_of(const char *text, uint8_t *width)
