@@ -1842,6 +1842,9 @@ TWS_API bool tws_conn_open(const tws_conn *c);
 TWS_API unsigned tws_conn_window_bits(const tws_conn *c);
 /* No request is being read or answered. */
 TWS_API bool tws_conn_idle(const tws_conn *c);
+/* A client that does as others do: a WebSocket between two frames, a stream, or a request behind
+ * one that was served. Not one that begins, is in the midst of a frame, or ends. */
+TWS_API bool tws_conn_steady(const tws_conn *c);
 
 #ifndef TASKWS_NO_SERVER
 /* ======================================================================================== */
@@ -14793,6 +14796,21 @@ TWS_API bool tws_conn_idle(const tws_conn *c)
     return c->state == TWS__HEAD && (c->flags & TWS__BEGUN) == 0;
 }
 
+TWS_API bool tws_conn_steady(const tws_conn *c)
+{
+    switch (c->state) {
+    case TWS__HEAD:
+    case TWS__BODY:
+        return (c->flags & TWS__SERVED) != 0;
+    case TWS__STREAM:
+        return true;
+    case TWS__OPEN:
+        return c->in_len == 0 && c->u.ws.frame_left == 0;
+    default:
+        return false;
+    }
+}
+
 #ifndef TASKWS_NO_SERVER
 /* ======================================================================================== */
 /*                      IV. I/O: the only part that includes a socket header                 */
@@ -15666,11 +15684,11 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
  * Threads share nothing here but counters and the inbox of posted calls. A connection belongs to
  * the thread that accepted it, and is touched by no other.
  *
- * Who floods waits behind who does not. A connection goes first when it has been there for a second
- * and asks for little; new ones, busy ones and the listener share what a turn has left, in the
- * order of their coming, for a while so short that who goes first hardly notices; and what one of
- * them is read at a time is cut to what it was work. Without a flood nobody waits: a turn has time
- * for all. */
+ * Who floods waits behind who does not. A connection goes first when it has been there for a second,
+ * asks for little and is steady (section 17); new ones, busy ones and the listener share what a
+ * turn has left, in the order of their coming, for a while so short that who goes first hardly
+ * notices; and what one of them is read at a time is cut to what it was work. Without a flood
+ * nobody waits: a turn has time for all. */
 
 enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2, TWS__WATCH_GUEST = 3 };
 
@@ -15694,7 +15712,7 @@ enum {
 #define TWS__ROOM 64u          /* the unit of tws_peer.room */
 #define TWS__NEW_MS 1000u      /* a connection is new for so long */
 #define TWS__EPOCH_MS 16u
-#define TWS__LITTLE 128u       /* units of tws_peer.spent in an epoch: 16 reads, or 8 KiB */
+#define TWS__LITTLE 512u       /* units of tws_peer.spent in an epoch: 64 reads, or 32 KiB */
 
 typedef struct tws__thread tws__thread;
 
@@ -16214,7 +16232,7 @@ static bool tws__peer_goes_first(const tws_peer *p)
     const tws__thread *t = p->thread;
     bool lately = (uint16_t)(tws__thread_epoch(t) - p->epoch) <= 1;
     return (uint32_t)t->now_ms - p->born_ms >= TWS__NEW_MS && !(lately && p->spent > TWS__LITTLE) &&
-           (tws_conn_open(&p->conn) || tws_conn_idle(&p->conn));
+           tws_conn_steady(&p->conn);
 }
 
 /* A read as large as its work was small. */
@@ -16565,6 +16583,41 @@ static void tws__thread_run_posts(tws__thread *t)
     }
 }
 
+/* -- whoever does not go first -- */
+
+static void tws__thread_park(tws__thread *t, tws_peer *p, unsigned events)
+{
+    if ((p->flags & TWS__PEER_QUEUED) != 0) {
+        return; /* served in the next turn anyway: its events are seen again behind that */
+    }
+    p->flags |= (events & TWS_READ) != 0 ? (uint32_t)TWS__PEER_UNREAD : 0u;
+    if ((p->flags & TWS__PEER_PARKED) == 0) {
+        p->flags |= TWS__PEER_PARKED;
+        p->next = NULL;
+        *t->parked_end = p;
+        t->parked_end = &p->next;
+    }
+}
+
+static void tws__thread_run_parked(tws__thread *t, uint64_t until_us)
+{
+    bool in_time = true;
+    while (t->parked != NULL && in_time) {
+        tws_peer *p = t->parked;
+        bool unread = (p->flags & TWS__PEER_UNREAD) != 0;
+        t->parked = p->next;
+        t->parked_end = t->parked == NULL ? &t->parked : t->parked_end;
+        p->flags &= ~(uint32_t)(TWS__PEER_PARKED | TWS__PEER_UNREAD);
+        if (p->watch.fd < 0) {
+            p->next = t->dead;
+            t->dead = p;
+        } else {
+            tws__peer_serve(p, unread);
+        }
+        in_time = tws_sys_now_us() < until_us;
+    }
+}
+
 static void tws__thread_run_later(tws__thread *t)
 {
     tws_peer *p = t->later;
@@ -16576,8 +16629,10 @@ static void tws__thread_run_later(tws__thread *t)
         if (p->watch.fd < 0) {
             p->next = t->dead;
             t->dead = p;
-        } else {
+        } else if (tws__peer_goes_first(p)) {
             tws__peer_serve(p, false);
+        } else {
+            tws__thread_park(t, p, 0);
         }
         p = next;
     }
@@ -16605,38 +16660,6 @@ static void tws__thread_timer(tws__thread *t, tws_timer *timer)
     }
     tws_peer *p = (tws_peer *)(void *)((char *)timer - offsetof(tws_peer, timer));
     tws__peer_tick(p);
-}
-
-/* -- whoever does not go first -- */
-
-static void tws__thread_park(tws__thread *t, tws_peer *p, unsigned events)
-{
-    if ((p->flags & (TWS__PEER_QUEUED | TWS__PEER_PARKED)) != 0) {
-        return; /* in a list of those to be served already: its events are seen again behind that */
-    }
-    p->flags |= TWS__PEER_PARKED | ((events & TWS_READ) != 0 ? (uint32_t)TWS__PEER_UNREAD : 0u);
-    p->next = NULL;
-    *t->parked_end = p;
-    t->parked_end = &p->next;
-}
-
-static void tws__thread_run_parked(tws__thread *t, uint64_t until_us)
-{
-    bool in_time = true;
-    while (t->parked != NULL && in_time) {
-        tws_peer *p = t->parked;
-        bool unread = (p->flags & TWS__PEER_UNREAD) != 0;
-        t->parked = p->next;
-        t->parked_end = t->parked == NULL ? &t->parked : t->parked_end;
-        p->flags &= ~(uint32_t)(TWS__PEER_PARKED | TWS__PEER_UNREAD);
-        if (p->watch.fd < 0) {
-            p->next = t->dead;
-            t->dead = p;
-        } else {
-            tws__peer_serve(p, unread);
-        }
-        in_time = tws_sys_now_us() < until_us;
-    }
 }
 
 static void tws__thread_news(tws__thread *t)

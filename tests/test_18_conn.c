@@ -1469,6 +1469,32 @@ TEST("a clock that jumps far ahead ends what is due and nothing else")
 
 /* -- memory -- */
 
+TEST("steady is who goes on as before, and not who begins, is in the midst of a frame, or ends")
+{
+    world *w = make();
+    CHECK(!tws_conn_steady(&w->c)); /* nothing was served yet */
+    turn_c(w, "GET /x HT");
+    CHECK(!tws_conn_steady(&w->c));
+    turn_c(w, "TP/1.1\r\nHost: a\r\n\r\n");
+    CHECK(tws_conn_steady(&w->c));
+    turn_c(w, "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nh");
+    CHECK(tws_conn_steady(&w->c));
+    turn_c(w, "iGET / HTTP/9.9\r\n");
+    CHECK(!tws_conn_steady(&w->c));
+    unmake(w);
+    w = make_open();
+    CHECK(tws_conn_steady(&w->c));
+    turn(w, "\x81", 1);
+    CHECK(!tws_conn_steady(&w->c));
+    turn(w, "\x82\0\0\0\0h", 6);
+    CHECK(!tws_conn_steady(&w->c));
+    turn(w, "i", 1);
+    CHECK(tws_conn_steady(&w->c));
+    turn(w, "\x88\x80\0\0\0\0", 6);
+    CHECK(!tws_conn_steady(&w->c));
+    unmake(w);
+}
+
 TEST("an allocation that fails ends the connection at most, at every n, and leaks nothing")
 {
     uint8_t in[4096];

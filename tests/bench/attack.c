@@ -675,7 +675,7 @@ static void compose(const char *token)
     const char *text = the_kind->first;
     if (text[0] == '%') {
         const char *bad = "eyJhbGciOiJub25lIn0.e30.";
-        write_handshake(handshake, sizeof handshake, text[1] == 'D' ? "deaf" : "live-0",
+        write_handshake(handshake, sizeof handshake, text[1] == 'D' ? "deaf" : "other",
                         text[1] == 'E' ? bad : text[1] == 'A' ? NULL : token);
         text += 2;
     }

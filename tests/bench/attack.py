@@ -88,7 +88,8 @@ class Attack:
         text = self.process.communicate(timeout=120)[0]
         assert self.process.returncode == 0, text
         pings = re.search(r'pings (\d+) pongs (\d+)', text)
-        assert not pings or pings[1] == pings[2], text
+        whole = not pings or pings[1] == pings[2] or 'slow_consumer' in text
+        assert whole, text
         return {words: int(n) for n, words in re.findall(r'outcome (\d+) (.*)', text)}
 
 
@@ -159,8 +160,13 @@ def put_first(pid, core, priority):
         return False
 
 
+def told_slow(server):
+    return server.output().count('slow_consumer')
+
+
 def measure(kind, count):
-    with start_server() as server:
+    deaf = kind.name.startswith('deaf')
+    with start_server('info' if deaf else 'error') as server:
         pid = server.process.pid
         first = put_first(pid, 0, 10)
         live = Attack('live', str(server.port), TOKEN, LIVE, '1000', '2')
@@ -169,7 +175,8 @@ def measure(kind, count):
         live.window()
         quiet = live.window()
         before = during = resident_kib(pid)
-        attack = Attack(kind.name, str(server.port), TOKEN, str(count), str(kind.seconds))
+        seconds = 90 if deaf else kind.seconds
+        attack = Attack(kind.name, str(server.port), TOKEN, str(count), str(seconds))
         put_first(attack.process.pid, 1, 5)
         attack.line()
         if kind.name == 'deaf readers':
@@ -177,9 +184,13 @@ def measure(kind, count):
         ran, waited = busy_s(pid)
         begin = time.monotonic()
         windows = []
-        while time.monotonic() < begin + kind.seconds - 2:
+        # Who reads nothing does so until the server has begun to tell: some 40 s. Who has been
+        # told reads so of 4409, and who has not misses nothing.
+        while time.monotonic() < begin + seconds - 2 and not (deaf and told_slow(server) > 0):
             windows.append(live.window())
             during = max(during, resident_kib(pid))
+        if deaf:
+            attack.process.terminate()
         took = time.monotonic() - begin
         ran, waited = busy_s(pid)[0] - ran, busy_s(pid)[1] - waited
         outcomes = attack.outcomes()
