@@ -15684,11 +15684,11 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
  * Threads share nothing here but counters and the inbox of posted calls. A connection belongs to
  * the thread that accepted it, and is touched by no other.
  *
- * Who floods waits behind who does not. A connection goes first when it has been there for a second,
- * asks for little and is steady (section 17); new ones, busy ones and the listener share what a
- * turn has left, in the order of their coming, for a while so short that who goes first hardly
- * notices; and what one of them is read at a time is cut to what it was work. Without a flood
- * nobody waits: a turn has time for all. */
+ * Who floods waits behind who does not. A connection goes first when it has been there for a
+ * second, asks for little and is steady (section 17); new ones, busy ones and the listener share
+ * what a turn has left, in the order of their coming, for a while so short that who goes first
+ * hardly notices; and what one of them is read at a time is cut to what it was work. Without a
+ * flood nobody waits: a turn has time for all. */
 
 enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2, TWS__WATCH_GUEST = 3 };
 
