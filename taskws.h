@@ -15685,7 +15685,7 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
  * the thread that accepted it, and is touched by no other.
  *
  * Who floods waits behind who does not. A connection goes first when it has been there for a
- * second, asks for little and is steady (section 17); new ones, busy ones and the listener share
+ * second, asks for little and is steady (section 18); new ones, busy ones and the listener share
  * what a turn has left, in the order of their coming, for a while so short that who goes first
  * hardly notices; and what one of them is read at a time is cut to what it was work. Without a
  * flood nobody waits: a turn has time for all. */
