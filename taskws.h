@@ -16711,10 +16711,15 @@ static bool tws__thread_run_ready(tws__thread *t, size_t n)
     return accept;
 }
 
-/* The loop need not tell again and again that those are ready who wait for their turn. */
+/* The loop need not tell again and again that those are ready who wait for their turn: not of more
+ * than some at a time, since that takes time as well. */
 static void tws__thread_hush(tws__thread *t, size_t n)
 {
+    uint64_t until_us = tws_sys_now_us() + TWS__SHARE_US;
     for (size_t i = 0; i < n && t->parked != NULL; i++) {
+        if (i % 16 == 15 && tws_sys_now_us() >= until_us) {
+            return;
+        }
         tws_watch *w = t->ready[i].watch;
         tws_peer *p = (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
         if (w->fd >= 0 && w->kind == TWS__WATCH_PEER && (p->flags & TWS__PEER_PARKED) != 0) {
