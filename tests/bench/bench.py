@@ -174,12 +174,15 @@ def rows():
     yield Row('10,000 handshakes, tokens, Redis', 'handshake',
               f'handshake --conns 10000 --path {TASKS} --secret SECRET --first',
               SERVER, ('--redis', '%s', '--each'), 'handshake', settings=('redis',))
-    yield Row('idle echo connections', 'idle', 'idle --conns 10000', ECHO, (), 'connection')
+    yield Row('idle echo connections', 'idle', 'idle --conns 10000', ECHO, (), 'connection',
+              most=3, seconds=0.5)
     yield Row('idle readers, own topic, in memory', 'idle',
-              f'idle --conns 10000 --path {TASKS} --secret SECRET', SERVER, None, 'connection')
+              f'idle --conns 10000 --path {TASKS} --secret SECRET', SERVER, None, 'connection',
+              most=3, seconds=0.5)
     yield Row('idle readers, own topic, Redis', 'idle',
               f'idle --conns 10000 --path {TASKS} --secret SECRET', SERVER,
-              ('--redis', '%s', '--each'), 'connection', settings=('redis',))
+              ('--redis', '%s', '--each'), 'connection', most=3, seconds=0.5,
+              settings=('redis',))
     fan = '--size 200 --conns 1000'
     yield redis_row('PUBLISH to 1,000 users, one reader each', 'redis',
                     f'{fan} --window 1000', 1.05, settings=('redis',))

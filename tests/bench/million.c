@@ -89,7 +89,7 @@ static void connect_peer(peer *p)
         tws_ws_check(&turn.request, &key, &reason) != 101) {
         die("no handshake");
     }
-    tws_conn_accept(&p->conn, &turn, key, tws_str_c(""));
+    tws_conn_accept(&p->conn, &turn, key, tws_str_c(""), NULL);
     write_all(p);
     tws_conn_end(&p->conn, &turn);
 }
