@@ -254,7 +254,7 @@ static void on_clock(uint32_t events)
 /* Wakes the loop as often as something is to be published, which epoll's milliseconds cannot. */
 static void start_clock(void)
 {
-    const uint64_t gap = (uint64_t)(1e9 / opt.rate), ns = gap < 50000 ? 50000 : gap;
+    const uint64_t gap = (uint64_t)(1e9 / opt.rate), ns = gap < 100000 ? 100000 : gap;
     struct itimerspec every = {.it_value = {0, 1}};
     struct epoll_event e = {EPOLLIN, {.ptr = &clock_guest}};
     every.it_interval.tv_sec = (time_t)(ns / 1000000000u);
