@@ -54,6 +54,7 @@ class Redis:
         self.ending = False
         self.run()
         threading.Thread(target=self.keep, daemon=True).start()
+        self.command('PING')
 
     def run(self):
         self.process = start(
@@ -233,7 +234,6 @@ class Bench:
     def __init__(self, rounds, only, seconds):
         self.rounds, self.only, self.seconds = rounds, only, seconds
         self.redis = Redis()
-        self.redis.command('PING')
         self.results = {'machine': machine(), 'rounds': rounds, 'rows': [], 'wrong': 0}
 
     def command_of(self, row):
