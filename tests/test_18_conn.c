@@ -1276,7 +1276,7 @@ TEST("what does not fit the connection's state does nothing")
     begin(w); /* no request is there to be answered */
     tws_conn_respond(&w->c, w->t, 200, NULL, NULL, none, false);
     tws_conn_stream(&w->c, w->t, 200, NULL, NULL);
-    tws_conn_accept(&w->c, w->t, key, none);
+    tws_conn_accept(&w->c, w->t, key, none, NULL);
     CHECK(!tws_conn_send(&w->c, w->t, TWS_WS_TEXT, "x", 1, false));
     CHECK(!tws_conn_put(&w->c, w->t, "x", 1, false));
     CHECK(!tws_conn_offers(&w->c, w->t));
@@ -1286,7 +1286,7 @@ TEST("what does not fit the connection's state does nothing")
     unmake(w);
     w = make_open();
     begin(w); /* a WebSocket: no answers, no stream; closed once */
-    tws_conn_accept(&w->c, w->t, key, none);
+    tws_conn_accept(&w->c, w->t, key, none, NULL);
     CHECK(!tws_conn_put(&w->c, w->t, "x", 1, false));
     tws_conn_close(&w->c, w->t, 1000, none);
     tws_conn_close(&w->c, w->t, 1001, none);

@@ -789,33 +789,51 @@ TEST("an offer of 32,000 blanks is looked through where a head may be so long, e
     }
 }
 
-TEST("no extension is agreed to, whatever is offered, and a frame as if one were is refused")
+TEST("permessage-deflate is agreed to where a good offer is made; without it RSV1 is refused")
 {
-    static const char *const row[] = {
-        "permessage-deflate",
-        "permessage-deflate; client_max_window_bits; server_max_window_bits=10",
-        "permessage-deflate; server_max_window_bits=8; server_max_window_bits=9",
-        "__proto__; constructor=\"__proto__\"",
-        ";;,,=\"\\,permessage-deflate;;",
-        "x; a=\"unfinished",
+    static const struct {
+        const char *offer;
+        int status;
+        const char *answer; /* NULL: none, and 101 all the same */
+    } row[] = {
+        {"permessage-deflate; client_max_window_bits", 101,
+         "permessage-deflate; server_no_context_takeover; client_no_context_takeover"},
+        {"permessage-deflate; server_max_window_bits=10", 101,
+         "permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
+         "server_max_window_bits=10"},
+        {"permessage-deflate; server_max_window_bits=8; server_max_window_bits=9", 101, NULL},
+        {"__proto__; constructor=\"__proto__\"", 101, NULL},
+        {";;,,=\"\\,permessage-deflate;;", 400, NULL},
+        {"x; a=\"unfinished", 400, NULL},
     };
-    site s;
-    site_init(&s);
-    site_start(&s, false);
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        peer p;
-        char field[128];
-        test_row(row[i], i);
-        peer_open(&p, port_of(&s));
-        snprintf(field, sizeof field, "Sec-WebSocket-Extensions: %s\r\n", row[i]);
-        CHECK_EQ(peer_upgrade(&p, "/ws", field), 101);
-        CHECK(tws_http_find_response(&p.response, "Sec-WebSocket-Extensions") == NULL);
-        peer_send(&p, "\xc1\x80\0\0\0\0", 6);
-        CHECK(!peer_message(&p));
-        CHECK_EQ(p.close_code, 1002);
-        CHECK(peer_end(&p));
+    for (int off = 0; off < 2; off++) {
+        site s;
+        site_init(&s);
+        s.desc.limits.compress_bytes = off == 1 ? TWS_OFF : 0;
+        site_start(&s, false);
+        for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+            peer p;
+            char field[128];
+            test_row(row[i].offer, i);
+            peer_open(&p, port_of(&s));
+            snprintf(field, sizeof field, "Sec-WebSocket-Extensions: %s\r\n", row[i].offer);
+            CHECK_EQ(peer_upgrade(&p, "/ws", field), row[i].status);
+            const tws_str *answer = tws_http_find_response(&p.response, "Sec-WebSocket-Extensions");
+            bool agreed = off == 0 && row[i].answer != NULL;
+            CHECK_EQ(answer != NULL, agreed);
+            if (agreed) {
+                CHECK_STR(*answer, row[i].answer);
+            }
+            if (row[i].status == 101) { /* an empty message, compressed to nothing */
+                peer_send(&p, "\xc1\x80\0\0\0\0", 6);
+                CHECK(!peer_message(&p));
+                CHECK_EQ(p.close_code, agreed ? 1007 : 1002);
+                CHECK(peer_end(&p));
+            }
+            peer_close(&p);
+        }
+        site_end(&s);
     }
-    site_end(&s);
 }
 
 TEST("the address of a connection is never read from another one's request")
