@@ -15706,8 +15706,10 @@ enum {
 };
 
 #define TWS__RESERVE 32u /* connections beyond the limit that are told so */
-#define TWS__ACCEPT_BATCH 8
+#define TWS__ACCEPT_BATCH 8    /* while somebody goes first, */
+#define TWS__ACCEPT_ALONE 64   /* and while nobody does */
 #define TWS__SHARE_US 50u      /* of a turn, for those who do not go first; one is served anyway */
+#define TWS__FIRST_MS 1000u    /* after which there is nobody who went first */
 #define TWS__SLICE_WORK 1024u  /* of one connection in a turn, about; some 30 us of frames */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room */
 #define TWS__NEW_MS 1000u      /* a connection is new for so long */
@@ -15769,6 +15771,7 @@ struct tws__thread {
     uint32_t peers;
     tws_peer *later, **later_end;
     tws_peer *parked, **parked_end;
+    uint64_t first_ms; /* somebody went first */
     tws_peer *dead;
     tws_peer *served;
     tws_router_match match;
@@ -16235,6 +16238,19 @@ static bool tws__peer_goes_first(const tws_peer *p)
            tws_conn_steady(&p->conn);
 }
 
+/* When those who do not go first have had their share. Where nobody goes first there is nobody to
+ * keep waiting, and nothing is parked beyond its turn. */
+static uint64_t tws__thread_share(const tws__thread *t)
+{
+    bool alone = t->now_ms - t->first_ms > TWS__FIRST_MS;
+    return alone ? UINT64_MAX : tws_sys_now_us() + TWS__SHARE_US;
+}
+
+static bool tws__in_time(uint64_t until_us)
+{
+    return until_us == UINT64_MAX || tws_sys_now_us() < until_us;
+}
+
 /* A read as large as its work was small. */
 static void tws__peer_pace(tws_peer *p)
 {
@@ -16436,11 +16452,11 @@ static void tws__thread_pause(tws__thread *t)
 }
 
 /* True when there may be more. */
-static bool tws__thread_accept(tws__thread *t)
+static bool tws__thread_accept(tws__thread *t, int batch)
 {
     tws_server *s = t->server;
     uint32_t most = t->draining ? UINT32_MAX : s->desc.max_connections + TWS__RESERVE;
-    for (int i = 0; i < TWS__ACCEPT_BATCH; i++) {
+    for (int i = 0; i < batch; i++) {
         if (TWS__LOAD(&s->connections) >= most) {
             tws__thread_pause(t);
             return false;
@@ -16473,7 +16489,7 @@ static void tws__thread_close_listener(tws__thread *t)
     if (fd < 0) {
         return;
     }
-    while (tws__thread_accept(t)) { /* who has come already is told, not reset */
+    while (tws__thread_accept(t, TWS__ACCEPT_ALONE)) { /* who has come already is told, not reset */
     }
     tws_loop_remove(t->loop, &t->listener);
     close(fd);
@@ -16614,7 +16630,7 @@ static void tws__thread_run_parked(tws__thread *t, uint64_t until_us)
         } else {
             tws__peer_serve(p, unread);
         }
-        in_time = tws_sys_now_us() < until_us;
+        in_time = tws__in_time(until_us);
     }
 }
 
@@ -16630,6 +16646,7 @@ static void tws__thread_run_later(tws__thread *t)
             p->next = t->dead;
             t->dead = p;
         } else if (tws__peer_goes_first(p)) {
+            t->first_ms = t->now_ms;
             tws__peer_serve(p, false);
         } else {
             tws__thread_park(t, p, 0);
@@ -16672,11 +16689,11 @@ static void tws__thread_news(tws__thread *t)
 /* At least one, that it goes on; the others when who goes first has been served again. */
 static void tws__thread_run_timers(tws__thread *t)
 {
-    uint64_t until_us = tws_sys_now_us() + TWS__SHARE_US;
     tws_timer *due = tws_timer_due(t->loop, t->now_ms);
+    uint64_t until_us = due == NULL ? 0 : tws__thread_share(t);
     while (due != NULL) {
         tws__thread_timer(t, due);
-        due = tws_sys_now_us() < until_us ? tws_timer_due(t->loop, t->now_ms) : NULL;
+        due = tws__in_time(until_us) ? tws_timer_due(t->loop, t->now_ms) : NULL;
     }
 }
 
@@ -16703,6 +16720,7 @@ static bool tws__thread_run_ready(tws__thread *t, size_t n)
         }
         tws_peer *p = (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
         if (tws__peer_goes_first(p) && (p->flags & TWS__PEER_PARKED) == 0) {
+            t->first_ms = t->now_ms;
             tws__peer_serve(p, (t->ready[i].events & TWS_READ) != 0);
         } else {
             tws__thread_park(t, p, t->ready[i].events);
@@ -16741,9 +16759,9 @@ static bool tws__thread_turn(tws__thread *t, int timeout_ms)
     if (crowded) {
         tws__thread_news(t); /* of those who went first, at once */
     }
-    uint64_t until_us = tws_sys_now_us() + TWS__SHARE_US;
+    uint64_t until_us = tws__thread_share(t);
     if (accept) {
-        tws__thread_accept(t);
+        tws__thread_accept(t, until_us == UINT64_MAX ? TWS__ACCEPT_ALONE : TWS__ACCEPT_BATCH);
     }
     tws__thread_run_parked(t, until_us);
     tws__thread_hush(t, n);
@@ -17394,6 +17412,8 @@ TWS_API void tws_peer_pull(tws_peer *p)
 {
     p->flags |= TWS__PEER_PULL;
     if ((p->flags & TWS__PEER_SERVED) == 0) {
+        tws__thread *t = p->thread;
+        t->first_ms = tws__peer_goes_first(p) ? t->now_ms : t->first_ms;
         tws__peer_serve(p, false);
     }
 }
