@@ -16255,7 +16255,7 @@ static bool tws__in_time(uint64_t until_us)
 static void tws__peer_pace(tws_peer *p)
 {
     tws__thread *t = p->thread;
-    uint32_t most = (uint32_t)(t->server->desc.receive_bytes / TWS__ROOM);
+    uint32_t most = (t->server->desc.receive_bytes - 1) / TWS__ROOM + 1;
     if (t->turn.work > TWS__SLICE_WORK) {
         uint64_t fits = (uint64_t)t->received * TWS__SLICE_WORK / t->turn.work / TWS__ROOM;
         p->room = fits > 32 ? (uint32_t)fits : 32;
@@ -16270,7 +16270,8 @@ static void tws__peer_pace(tws_peer *p)
 static void tws__peer_read(tws_peer *p)
 {
     tws__thread *t = p->thread;
-    long n = tws__sys_receive(p->watch.fd, t->receive, (size_t)p->room * TWS__ROOM);
+    size_t room = tws__min((size_t)p->room * TWS__ROOM, t->server->desc.receive_bytes);
+    long n = tws__sys_receive(p->watch.fd, t->receive, room);
     tws__peer_spend(p, n > 0 ? (size_t)n : 0);
     if (n > 0) {
         t->received = (size_t)n;

@@ -738,6 +738,28 @@ TEST("messages of every size come back whole, through sockets with little room")
     site_end(&s);
 }
 
+TEST("no more is read at a time than there is memory for, however little")
+{
+    static const uint32_t bytes[] = {1, 63, 64, 97, 4095, 5000};
+    static uint8_t payload[20000];
+    memset(payload, 'a', sizeof payload);
+    for (size_t i = 0; i < sizeof bytes / sizeof *bytes; i++) {
+        site s;
+        peer p;
+        test_row("bytes", bytes[i]);
+        site_init(&s);
+        s.desc.receive_bytes = bytes[i];
+        site_start(&s, false);
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+        peer_send_frame(&p, true, TWS_WS_BINARY, payload, sizeof payload);
+        CHECK(peer_message(&p));
+        CHECK_MEM(p.body.ptr, p.body.len, payload, sizeof payload);
+        CHECK(peer_leave(&p, 1000));
+        site_end(&s);
+    }
+}
+
 /* RFC 6455 4.2.2: the answer is one of the values that were offered, and a client compares it. */
 TEST("the subprotocol that a handler selects is answered where the client offers it, else none")
 {
