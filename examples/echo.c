@@ -12,6 +12,8 @@ static const char usage[] =
     "  --threads N         threads (1)\n"
     "  --max-message N     largest message in bytes; 0: no limit (64 MiB)\n"
     "  --max-frames N      most frames in one message; 0: no limit (0)\n"
+    "  --compress-from N   compress messages of N bytes or more for clients that offer it; off:\n"
+    "                      none (128)\n"
     "  --receive N         bytes of one read (262144)\n"
     "  --help              this text\n";
 
@@ -71,6 +73,10 @@ static void read_options(int argc, char **argv, tws_server_desc *desc)
         } else if (strcmp(argv[i], "--max-frames") == 0) {
             uint32_t n = number_of(argc, argv, &i);
             desc->limits.max_frames = n == 0 ? TWS_OFF : n;
+        } else if (strcmp(argv[i], "--compress-from") == 0) {
+            bool off = i + 1 < argc && strcmp(argv[i + 1], "off") == 0;
+            i += off;
+            desc->limits.compress_bytes = off ? TWS_OFF : number_of(argc, argv, &i);
         } else {
             fprintf(stderr, "echo: unknown option %s; see --help\n", argv[i]);
             exit(2);

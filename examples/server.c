@@ -31,6 +31,8 @@ static const char usage[] =
     "  --max-per-ip N         connections of one address; 0 off (0)\n"
     "  --heartbeat SECONDS    ping after that much silence; 0 off (25)\n"
     "  --drain SECONDS        closes are spread over that at SIGTERM (10)\n"
+    "  --compress-from N      compress messages of N bytes or more for clients that offer it; off:\n"
+    "                         none (128)\n"
     "  --tls-cert FILE --tls-key FILE   not in this build yet\n"
     "logs\n"
     "  --log text|json        form of the log on standard error (text)\n"
@@ -121,6 +123,7 @@ static void set_user(options *o, const char *name, const char *v) { o->desc.max_
 static void set_ip(options *o, const char *name, const char *v) { o->desc.max_per_ip = number_or_off(name, v, 1); }
 static void set_beat(options *o, const char *name, const char *v) { o->desc.limits.heartbeat_ms = number_or_off(name, v, 1000); }
 static void set_drain(options *o, const char *name, const char *v) { o->desc.drain_ms = number_or_off(name, v, 1000); }
+static void set_compress(options *o, const char *name, const char *v) { o->desc.limits.compress_bytes = strcmp(v, "off") == 0 ? TWS_OFF : number(name, v, 0x7fffffff); }
 static void set_proxy(options *o, const char *name, const char *v) { (void)name; o->desc.trust_proxy = strcmp(v, "0") != 0; }
 static void set_demo(options *o, const char *name, const char *v) { (void)name; o->demo = strcmp(v, "0") != 0; }
 
@@ -146,6 +149,7 @@ static const struct option {
     {"--redis", false, set_redis},         {"--max-connections", false, set_most},
     {"--max-per-user", false, set_user},   {"--max-per-ip", false, set_ip},
     {"--heartbeat", false, set_beat},      {"--drain", false, set_drain},
+    {"--compress-from", false, set_compress},
     {"--tls-cert", false, set_tls},        {"--tls-key", false, set_tls},
     {"--log", false, set_log},             {"--log-level", false, set_log_level},
     {"--demo", true, set_demo},

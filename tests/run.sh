@@ -65,6 +65,7 @@ if needs python; then
     suite redis_outages.py "$python tests/integration/redis_outages.py"
     suite resets.py "$python tests/integration/resets.py"
     suite rfc6455.py "$python tests/integration/rfc6455.py"
+    suite rfc7692.py "$python tests/integration/rfc7692.py"
     [ "$(uname)" = Linux ] &&
         suite attack.py "make -s build/bench/attack && $python tests/bench/attack.py --small"
 fi

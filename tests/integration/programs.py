@@ -50,7 +50,7 @@ async def _(_user):
 async def _(_user):
     text = (await ends('server', '--help')).stdout
     for option in ('host port unix threads prefix secret secret-file redis origin tls-cert tls-key '
-                   'max-connections max-per-user max-per-ip heartbeat log log-level trust-proxy '
+                   'max-connections max-per-user max-per-ip heartbeat compress-from log log-level trust-proxy '
                    'demo routes redis-script version help').split():
         assert '--' + option in text, option
 
