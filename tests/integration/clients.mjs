@@ -139,8 +139,8 @@ for (const [name, Kind] of kinds) {
     });
 }
 
-test('ws: the token in a header, and compression offered but not taken', async () => {
-    const options = { headers: { authorization: `Bearer ${token('h')}` }, perMessageDeflate: true };
+test('ws: the token in a header', async () => {
+    const options = { headers: { authorization: `Bearer ${token('h')}` }, perMessageDeflate: false };
     const client = open(ws('h', ''), { options });
     assert.equal((await client.next()).type, 'connected');
     assert.equal(client.socket.extensions, '');
@@ -148,6 +148,46 @@ test('ws: the token in a header, and compression offered but not taken', async (
     assert.equal(String((await once(client.socket, 'pong'))[0]), 'are you there');
     client.socket.close();
 });
+
+const POLICY = 'permessage-deflate; server_no_context_takeover; client_no_context_takeover';
+for (const [sentence, perMessageDeflate, more = ''] of [
+    ['its own offer', true],
+    ['everything compressed', { threshold: 0 }],
+    ['no context of the server', { threshold: 0, serverNoContextTakeover: true }],
+    ['no context of its own', { threshold: 0, clientNoContextTakeover: true }],
+    ['no context at all',
+        { threshold: 0, serverNoContextTakeover: true, clientNoContextTakeover: true }],
+    ['a small window of its own', { threshold: 0, clientMaxWindowBits: 9 }],
+    ['a window of the server of 15 bits', { threshold: 0, serverMaxWindowBits: 15 },
+        '; server_max_window_bits=15'],
+    ['a window of the server of 9 bits', { threshold: 0, serverMaxWindowBits: 9 },
+        '; server_max_window_bits=9'],
+]) {
+    test(`ws: compression with ${sentence}, events and what it says itself`, async () => {
+        const user = `z-${sentence}`.replaceAll(' ', '-');
+        const client = open(ws(user), { options: { perMessageDeflate } });
+        const [answer] = await once(client.socket, 'upgrade');
+        assert.equal(answer.headers['sec-websocket-extensions'], POLICY + more);
+        const plain = open(ws(user), { options: { perMessageDeflate: false } });
+        assert.equal((await client.next()).type, 'connected');
+        assert.equal((await plain.next()).type, 'connected');
+        for (const size of [0, 100, 1000, 20000]) {
+            const data = { task_id: 'a', text: 'as many words as that, '.repeat(size / 23) };
+            const { id } = await publish(user, JSON.stringify(data));
+            for (const each of [client, plain]) {
+                assert.deepEqual(await each.next(), { type: 'task', id, data });
+            }
+            client.socket.send(`{"type":"ping","text":"${'again '.repeat(size / 6)}"}`);
+            assert.deepEqual(await client.next(), { type: 'pong' });
+        }
+        client.socket.send('{"type":', { fin: false });
+        client.socket.send('"ping"}', { fin: true });
+        assert.deepEqual(await client.next(), { type: 'pong' });
+        client.socket.close(1000);
+        assert.equal(await client.next(), 1000);
+        plain.socket.close();
+    });
+}
 
 test('ws: a thousand messages in fragments', async () => {
     const client = open(ws('f'));

@@ -204,6 +204,29 @@ test('what was published before the page opened is there, active tasks first', a
     assert.deepEqual(page.complaints, []);
 });
 
+test('the browser offers compression, the server agrees, and events arrive', async () => {
+    const page = await newPage();
+    const network = await page.context().newCDPSession(page);
+    const answers = [];
+    network.on('Network.webSocketHandshakeResponseReceived', ({ response }) => {
+        const name = Object.keys(response.headers).find((n) => /^sec-websocket-ext/i.test(n));
+        answers.push([response.status, response.headers[name]]);
+    });
+    await network.send('Network.enable');
+    await page.goto(address('packed'));
+    await has(page, '#connection', 'Live');
+    assert.deepEqual(answers, [
+        [101, 'permessage-deflate; server_no_context_takeover; client_no_context_takeover'],
+    ]);
+    for (const [name, words] of [['Short', 1], ['Long', 100], ['Longer', 4000]]) {
+        const message = `${'row after row, \u20ac; '.repeat(words)}and ${name}`;
+        await publish('packed', { task_id: name, name, status: 'running', message });
+        await has(page, '.task', name);
+        assert.equal(await row(page, name).locator('.message').textContent(), message);
+    }
+    assert.deepEqual(page.complaints, []);
+});
+
 test('the server stops: the page says so; it starts again: the page is live again', async () => {
     const page = await openBoard('again');
     await publish('again', { task_id: 't', name: 'Before', status: 'running', progress: 5 });

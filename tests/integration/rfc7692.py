@@ -821,6 +821,102 @@ def token_in_a_message():
         peer.leave()
 
 
+def reader(user, bits=None, query='', offers=PLAIN):
+    where = {'target': tasks_of(user) + query}
+    if offers is None:
+        peer = Peer(task_server.port, **where)
+        assert agreement(peer.head) == [], peer.head
+    else:
+        wish = f'; server_max_window_bits={bits}' if bits else ''
+        peer = Packer(task_server.port, offers + wish, bits, **where)
+    if 'raw' not in query:
+        assert json.loads(peer.next()[1])['type'] == 'connected'
+    return peer
+
+
+def publish_now(user, event):
+    answer = task_server.request_now('POST', f'{PREFIX}/tasks/{user}',
+                                     {'Authorization': 'Bearer ' + worker()}, event)
+    assert answer.status == 202, answer.body
+    return answer.json['id']
+
+
+def event_of(size, n=0):
+    """An event of about so many bytes, which are worth compressing."""
+    return json.dumps({'task_id': f't{n}', 'text': wordy(size, n).decode()}).encode()
+
+
+def all_the_same():
+    """What is long enough, and fits the reader's window, comes compressed to whoever agreed, and as
+    it is to the others."""
+    for query, told in [('', b'{"type":"task","id":"%s","data":%s}'), ('&format=raw', b'%.0s%s')]:
+        user = 'all' + query[-3:]
+        windows = [None, 15, 12, 10, 9, 8]
+        packers = [reader(user, bits, query) for bits in windows]
+        plain = reader(user, query=query, offers=None)
+        try:
+            for size in (1, 100, 400, 900, 3000, 20000, 50000):
+                event = event_of(size)
+                id_ = publish_now(user, event)
+                wanted = TEXT, told % (id_.encode(), event)
+                for bits, peer in zip(windows, packers):
+                    before = peer.packed
+                    peer.expect([wanted])
+                    fits = FIRST_BYTES <= len(wanted[1]) <= 1 << (bits or 15)
+                    assert peer.packed - before == fits, (query, bits, size)
+                plain.expect([wanted])
+            for peer in packers:
+                peer.leave()
+        finally:
+            for peer in [*packers, plain]:
+                peer.socket.close()
+
+
+def once_for_all():
+    """The very frame that one reader is given is the others'."""
+    peers = [reader('once', bits) for bits in (None, 15, None, 13)]
+    event = event_of(2000)
+    publish_now('once', event)
+    frames = [peer.frame(reserved=0x40) for peer in peers]
+    assert frames[0][0] == 0xc1 and len(set(frames)) == 1, [brief(f) for f in frames]
+    late = reader('once', 14)
+    assert late.frame(reserved=0x40) == frames[0], 'the snapshot'
+    for peer in [*peers, late]:
+        peer.leave()
+
+
+def what_was_missed():
+    """Snapshot and resume, by readers who agreed and by one who did not."""
+    ids = [publish_now('missed', event_of(500, n)) for n in range(60)]
+    for query, first in [('', 0), (f'&since={ids[19]}', 20)]:
+        for bits in (None, 9, 15):
+            packer, plain = reader('missed', bits, query), reader('missed', None, query, None)
+            for n in range(first, 60):
+                told = b'{"type":"task","id":"%s","data":%s}' % (ids[n].encode(), event_of(500, n))
+                packer.expect([(TEXT, told)])
+                plain.expect([(TEXT, told)])
+            assert packer.packed == (0 if bits == 9 else 60 - first), packer.packed
+            packer.leave()
+            plain.socket.close()
+
+
+def not_worth_it():
+    """Random letters: what cannot be shorter goes as it is to everybody."""
+    packer, plain = reader('random'), reader('random', offers=None)
+    for text_ in (octets_of(150).hex(), ''.join(map(chr, random.Random(1).choices(
+            [c for c in range(35, 0x7ff) if c not in (0x5c, 0x7f)], k=800)))):
+        event = json.dumps({'text': text_}, ensure_ascii=False).encode()
+        publish_now('random', event)
+        got = packer.next()
+        assert event in got[1] and got == plain.next()
+    packer.leave()
+    plain.socket.close()
+
+
+case('events come compressed to readers who agreed, plain to others, and are the same', all_the_same)
+case('an event is compressed once for all who read it', once_for_all)
+case('snapshot and resume are the same, compressed or not', what_was_missed)
+case('events that compression does not shorten much are the same, too', not_worth_it)
 case('build/server takes compressed messages', at_the_server)
 case('build/server takes a token from a compressed message', token_in_a_message)
 case('--compress-from off: build/server agrees to nothing', off, 'server', [], tasks_of('2'))
