@@ -67,7 +67,7 @@
  *     TASKWS_NO_SERVER        without Part IV
  *     TASKWS_NO_JWT           without sections 11, 15 and 22
  *     TASKWS_NO_REDIS         without sections 12 and 17
- *     TASKWS_NO_DEFLATE       without section 10
+ *     TASKWS_NO_DEFLATE       without section 10; nothing is compressed
  *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
  *     TASKWS_NO_SIMD          without the processor's own instructions (for SHA-256)
  *     TASKWS_POLL             poll(2) where epoll would be chosen
@@ -134,6 +134,7 @@
  *     limits.max_message_bytes     64 KiB                      1009
  *     limits.max_frames            1,024 in one message        1009
  *     limits.head_ms, body_ms      10 s, 10 s                  408
+ *     limits.compress_bytes        128                         the shortest message compressed
  *     limits.heartbeat_ms          25 s                        ping after that much silence
  *     limits.answer_ms             10 s                        4408 without any answer
  *     limits.stall_ms              30 s                        4409 when nothing is taken
@@ -185,7 +186,7 @@
  *
  * LIMITS AND NON-GOALS
  *
- *     In this version: no TLS (put a proxy in front), no permessage-deflate.
+ *     In this version: no TLS (put a proxy in front). No context takeover in permessage-deflate.
  *     Without Redis the store is the process's memory: a restart empties it, clients get a reset.
  *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; a
  *     server reads the newest retain_events of them when a user's first reader comes.
@@ -14183,6 +14184,7 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
 
 #ifndef TASKWS_NO_DEFLATE
 
+#define TWS__PACKS true
 #define TWS__PACK_LEVEL 6u
 
 typedef struct tws__packer {
@@ -14336,6 +14338,8 @@ static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_w
 
 #else
 
+#define TWS__PACKS false
+
 TWS_API void tws_turn_free(tws_turn *t, const tws_allocator *allocator)
 {
     (void)t;
@@ -14379,7 +14383,8 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
     if (protocol.len != 0) {
         tws_http_add(&b, "Sec-WebSocket-Protocol", protocol);
     }
-    if (terms != NULL && terms->window_bits != 0) {
+    const bool packs = TWS__PACKS && terms != NULL && terms->window_bits != 0;
+    if (packs) {
         tws_ws_answer_extensions(&b, terms);
     }
     tws_buf_c(&b, "\r\n");
@@ -14392,7 +14397,7 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
     tws_ws_init(&c->u.ws, TWS_WS_SERVER,
                 c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
                 c->desc->max_frames == TWS_OFF ? 0 : c->desc->max_frames);
-    if (terms != NULL) {
+    if (packs) {
         tws_ws_allow_compressed(&c->u.ws, terms);
     }
 }

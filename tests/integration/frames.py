@@ -94,8 +94,8 @@ def handshake(target='/', fields=''):
 class Echo(Program):
     """build/echo on a free port."""
 
-    def __init__(self, *args):
-        super().__init__('echo', '--port', '0', *args)
+    def __init__(self, *args, program='echo'):
+        super().__init__(program, '--port', '0', *args)
         self.port = int(self.wait_for(r'listening on http://[^\s/]+:(\d+)').group(1))
 
 

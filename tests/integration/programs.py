@@ -46,6 +46,14 @@ async def _(_user):
             assert done.returncode == 2 and done.stderr and not done.stdout, (name, args, done)
 
 
+@test('--compress-from is a number of bytes or off, and nothing else')
+async def _(_user):
+    for name in 'server', 'echo':
+        for value in 'on', '', '-1', '1k', 'OFF':
+            done = await ends(name, '--compress-from', value)
+            assert done.returncode == 2 and '--compress-from' in done.stderr, (name, value, done)
+
+
 @test('the server\'s help names every option of the contract')
 async def _(_user):
     text = (await ends('server', '--help')).stdout

@@ -785,6 +785,22 @@ def off(name, arguments, target):
             peer.expect_end()
 
 
+def without():
+    """A program that was built without section 10."""
+    with tempfile.TemporaryDirectory() as place:
+        program = os.path.join(place, 'echo')
+        subprocess.run([os.environ.get('CC', 'cc'), '-std=c99', '-DTASKWS_NO_DEFLATE', '-I', ROOT, '-o',
+                        program, os.path.join(ROOT, 'examples', 'echo.c'), '-pthread'], check=True)
+        with Echo(program=program) as server, Peer(server.port, fields=field(PLAIN)) as peer:
+            assert agreement(peer.head) == [], peer.head
+            peer.send(text(LONG))
+            peer.expect([(TEXT, LONG)])
+            peer.send(packed_text(LONG))
+            peer.expect_close(1002, broken=True)
+            peer.expect_end()
+
+
+case('built with TASKWS_NO_DEFLATE, echo agrees to nothing', without)
 for least in (20, 128, 1000):
     case(f'--compress-from {least} compresses from there on', threshold, least)
 case('--compress-from off: echo agrees to nothing', off, 'echo', [], '/')
