@@ -39,8 +39,9 @@ def packed_finally(data):
 
 
 def unpack(packed, bits):
-    """A message of the server's. A byte at a time, for zlib looks no further back than its window
-    only where what it has written is taken from it."""
+    """A message of the server's. A byte at a time (of long ones 32), for zlib looks no further back
+    than its window only where what it has written is taken from it."""
+    step = 1 if len(packed) < 2 * KIB else 32
     z, data = zlib.decompressobj(-bits), b''
     assert not packed.endswith(TAIL), 'the tail is still there'
     if bits == 15:
@@ -48,10 +49,10 @@ def unpack(packed, bits):
     else:
         for piece in pieces_of(packed + TAIL, 16):
             while piece:
-                data += z.decompress(piece, 1)
+                data += z.decompress(piece, step)
                 piece = z.unconsumed_tail
-        while byte := z.decompress(b'', 1):
-            data += byte
+        while rest := z.decompress(b'', step):
+            data += rest
     assert z.decompress(STOP) == b'' and z.eof and not z.unused_data, 'no end of a block'
     return data
 
