@@ -178,12 +178,24 @@ class Peer:
         assert got[1][:2] == (b'' if code is None else struct.pack('>H', code)), (code, got)
         assert bool(got[1][2:].decode()) == broken, got
 
+    def expect_reason(self, code, reason):
+        """The close of a broken rule, with this in its reason."""
+        got = self.next()
+        assert got and got[0] == CLOSE, f'wanted close {code}, got {brief(got)}'
+        assert struct.unpack('>H', got[1][:2])[0] == code, got
+        assert got[1][2:] and reason in got[1][2:].decode(), got
+
     def expect_end(self):
         """The server's FIN, though we have not ended; then ours, and never a reset."""
         assert self.next() is None, 'a frame behind the close'
         self.send(LATE)
         self.half_close()
         self.expect_no_reset()
+
+    def leave(self):
+        self.send(close(1000))
+        self.expect_close(1000)
+        self.expect_end()
 
     def expect_no_reset(self):
         """Both sides have ended: the connection is over once the system has it as closed."""

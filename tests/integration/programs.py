@@ -58,8 +58,8 @@ async def _(_user):
 async def _(_user):
     text = (await ends('server', '--help')).stdout
     for option in ('host port unix threads prefix secret secret-file redis origin tls-cert tls-key '
-                   'max-connections max-per-user max-per-ip heartbeat compress-from log log-level trust-proxy '
-                   'demo routes redis-script version help').split():
+                   'max-connections max-per-user max-per-ip heartbeat compress-from log log-level '
+                   'trust-proxy demo routes redis-script version help').split():
         assert '--' + option in text, option
 
 

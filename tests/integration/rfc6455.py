@@ -412,9 +412,7 @@ def split_header(size):
             time.sleep(0.003)
             peer.send(sent[at:])
             peer.expect([(TEXT, payload)])
-        peer.send(close(1000))
-        peer.expect_close(1000)
-        peer.expect_end()
+        peer.leave()
 
 
 for size in (5, 200, 70000):
@@ -512,9 +510,7 @@ def round_trips(opcode, payload_of, size):
         for _ in range(1000):
             peer.send(sent)
             peer.expect([(opcode, payload)])
-        peer.send(close(1000))
-        peer.expect_close(1000)
-        peer.expect_end()
+        peer.leave()
 
 
 def many_pings(count):
