@@ -14184,6 +14184,8 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
 
 #ifndef TASKWS_NO_DEFLATE
 
+/* To inflate so many bytes takes as much time as a small frame, about. */
+#define TWS__INFLATED_WORK 16u
 #define TWS__PACKS true
 #define TWS__PACK_LEVEL 6u
 
@@ -14309,6 +14311,7 @@ static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_w
         u.inflater = &p->inflater;
         tws_inflate_begin(u.inflater, &u.window);
         good = tws__unpacking_run(&u, ev->payload, ev->len);
+        t->work += u.window.at / TWS__INFLATED_WORK;
     }
     if (good && ev->opcode == TWS_WS_TEXT &&
         !tws_utf8_valid(tws_str_of((const char *)u.window.memory, u.window.at))) {

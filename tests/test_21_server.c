@@ -1853,6 +1853,47 @@ TEST("what is read at a time fits the work that it was")
     site_end(&s);
 }
 
+TEST("what a message inflates to is work, too")
+{
+    enum { COUNT = 300 };
+    static char big[60000];
+    static uint8_t packed[1024], sent[COUNT * 128];
+    static uint32_t memory[TWS_DEFLATE_MEMORY(15, false) / sizeof(uint32_t)];
+    static tws_deflate_scratch scratch;
+    static const tws_ws_compression terms = {15, false};
+    tws_deflater z;
+    size_t len, n = 0;
+    site s;
+    peer p;
+    tws_deflate_init(&z, memory, 15, 9, false);
+    CHECK_EQ(tws_deflate_encode(&z, &scratch, big, sizeof big, true, packed, 120, &len), TWS_OK);
+    for (int i = 0; i < COUNT; i++) {
+        size_t header = tws_ws_header(sent + n, true, TWS_WS_BINARY, len, (const uint8_t *)"\0\0\0");
+        sent[n] |= TWS_WS_RSV1;
+        memcpy(sent + n + header, packed, len);
+        n += header + len;
+    }
+    site_init(&s);
+    s.desc.limits.max_message_bytes = 100000;
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_upgrade(&p, "/ws", "Sec-WebSocket-Extensions: permessage-deflate\r\n"), 101);
+    tws_ws_allow_compressed(&p.decoder, &terms);
+    const tws_peer *served = s.server->thread[0]->slot[0].peer;
+    for (int i = 0; i < 5; i++) {
+        CHECK(peer_send_frame(&p, true, TWS_WS_BINARY, big, sizeof big));
+        CHECK(peer_message(&p));
+    }
+    CHECK(served->room * TWS__ROOM >= 32768);
+    CHECK(peer_send(&p, sent, n));
+    for (int i = 0; i < COUNT; i++) {
+        CHECK(peer_message(&p));
+    }
+    CHECK(served->room * TWS__ROOM <= 4096);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
 static void *stop_when_full(void *arg)
 {
     const site *s = (const site *)arg;
