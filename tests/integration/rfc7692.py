@@ -778,8 +778,9 @@ def without():
     """A program that was built without section 10."""
     with tempfile.TemporaryDirectory() as place:
         program = os.path.join(place, 'echo')
+        source = os.path.join(ROOT, 'examples', 'echo.c')
         subprocess.run([os.environ.get('CC', 'cc'), '-std=c99', '-DTASKWS_NO_DEFLATE', '-I', ROOT,
-                        '-o', program, os.path.join(ROOT, 'examples', 'echo.c'), '-pthread'], check=True)
+                        '-o', program, source, '-pthread'], check=True)
         with Echo(program=program) as server, Peer(server.port, fields=field(PLAIN)) as peer:
             assert agreement(peer.head) == [], peer.head
             peer.send(text(LONG))
@@ -918,6 +919,40 @@ def not_worth_it():
     plain.socket.close()
 
 
+def on_many_threads():
+    """Readers of unlike windows, each on one of four threads, while three workers publish: everybody
+    sees every event, in the one order."""
+    bits = [None, 10, 12, 15] * 6
+    with Server('--threads', '4', '--drain', '0') as server, ThreadPoolExecutor(27) as pool:
+        peers = [Packer(server.port, PLAIN + (f'; server_max_window_bits={n}' if n else ''), n,
+                        target=tasks_of('many')) for n in bits]
+        for peer in peers:
+            assert json.loads(peer.next()[1])['type'] == 'connected'
+
+        def work(worker_number):
+            for n in range(40):
+                answer = server.request_now('POST', f'{PREFIX}/tasks/many',
+                                            {'Authorization': 'Bearer ' + worker()},
+                                            event_of(700, worker_number * 100 + n))
+                assert answer.status == 202, answer.body
+
+        def read(peer):
+            return [peer.next()[1] for _ in range(120)]
+
+        working = [pool.submit(work, n) for n in range(3)]
+        reading = [pool.submit(read, peer) for peer in peers]
+        for done in working:
+            done.result()
+        first = reading[0].result()
+        came = sorted((json.loads(told)['data'] for told in first), key=lambda e: e['task_id'])
+        sent = [json.loads(event_of(700, w * 100 + n)) for w in range(3) for n in range(40)]
+        assert came == sorted(sent, key=lambda e: e['task_id'])
+        assert all(done.result() == first for done in reading)
+        for peer in peers:
+            peer.leave()
+
+
+case('events on many threads are the same for readers of every window', on_many_threads)
 case('events come compressed to readers who agreed, plain to others, and are the same',
      all_the_same)
 case('an event is compressed once for all who read it', once_for_all)
