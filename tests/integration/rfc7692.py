@@ -920,8 +920,8 @@ def not_worth_it():
 
 
 def on_many_threads():
-    """Readers of unlike windows, each on one of four threads, while three workers publish: everybody
-    sees every event, in the one order."""
+    """Readers of unlike windows, on four threads, while three workers publish: everybody sees every
+    event, in the one order."""
     bits = [None, 10, 12, 15] * 6
     with Server('--threads', '4', '--drain', '0') as server, ThreadPoolExecutor(27) as pool:
         peers = [Packer(server.port, PLAIN + (f'; server_max_window_bits={n}' if n else ''), n,
