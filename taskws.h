@@ -15696,7 +15696,7 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
  * second, asks for little and is steady (section 18); new ones, busy ones and the listener share
  * what a turn has left, in the order of their coming, for a while so short that who goes first
  * hardly notices; and what one of them is read at a time is cut to what it was work. Without a
- * flood nobody waits: a turn has time for all. */
+ * flood nobody waits, for a turn has time for all; nor where for a second nobody went first. */
 
 enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2, TWS__WATCH_GUEST = 3 };
 
