@@ -9671,8 +9671,12 @@ TWS_API bool tws_event_compressed(const tws_event *e, tws_event_format format, t
     while (p != NULL && p->format != format) {
         p = p->next;
     }
-    *frame = tws_str_of((const char *)(p + 1), p != NULL ? p->len : 0);
-    return p != NULL;
+    if (p == NULL) {
+        *frame = tws_str_of(NULL, 0);
+        return false;
+    }
+    *frame = tws_str_of((const char *)(p + 1), p->len);
+    return true;
 }
 
 /* What its topic is charged for it, under the shard's lock. */
