@@ -2065,8 +2065,8 @@ TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const voi
                                     size_t len);
 TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len); /* into a stream */
 TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count);
-/* Is a message of that length to be offered compressed? Its window is large enough, and it is as
- * long as limits.compress_bytes. */
+/* Is a message of that length to be offered compressed? No distance in it can be beyond the
+ * client's window, and it is as long as limits.compress_bytes. */
 TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len);
 /* The message compressed: see tws_turn_compress. */
 TWS_API tws_str tws_peer_compress(tws_peer *p, tws_str message);
@@ -16746,8 +16746,11 @@ static bool tws__thread_run_ready(tws__thread *t, size_t n)
  * than some at a time, since that takes time as well. */
 static void tws__thread_hush(tws__thread *t, size_t n)
 {
+    if (t->parked == NULL) {
+        return; /* no reason to look at the clock in every turn */
+    }
     uint64_t until_us = tws_sys_now_us() + TWS__SHARE_US;
-    for (size_t i = 0; i < n && t->parked != NULL; i++) {
+    for (size_t i = 0; i < n; i++) {
         if (i % 16 == 15 && tws_sys_now_us() >= until_us) {
             return;
         }
@@ -17411,8 +17414,8 @@ TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count)
 TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len)
 {
     unsigned bits = tws_conn_window_bits(&p->conn);
-    return bits != 0 && len >= p->thread->server->desc.limits.compress_bytes &&
-           len <= (size_t)1 << bits;
+    bool fits = bits == TWS_WS_MAX_WINDOW_BITS || len <= (size_t)1 << bits;
+    return bits != 0 && len >= p->thread->server->desc.limits.compress_bytes && fits;
 }
 
 TWS_API tws_str tws_peer_compress(tws_peer *p, tws_str message)
