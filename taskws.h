@@ -5365,6 +5365,9 @@ static tws__ws_fault tws__ws_judge_first(const tws_ws_decoder *d, unsigned byte)
     const unsigned opcode = byte & 15u;
     const bool open = (d->flags & TWS__WS_OPEN) != 0;
     const bool begins = opcode == TWS_WS_TEXT || opcode == TWS_WS_BINARY;
+    if (begins && (byte & 0x70u) == 0 && !open) {
+        return TWS__WS_FINE; /* what most frames are */
+    }
     if ((byte & (begins && d->window_bits != 0 ? 0x30u : 0x70u)) != 0) {
         return TWS__WS_RESERVED_BIT;
     }
@@ -5528,14 +5531,14 @@ static uint64_t tws__ws_unmask(tws_ws_decoder *d, uint8_t *p, size_t n)
     return seen;
 }
 
-/* May the message's text go on with these bytes, and end with them if they are the last? */
-static bool tws__ws_text(tws_ws_decoder *d, const uint8_t *p, size_t n, uint64_t seen, bool last)
+/* May a message's text go on with these bytes, and end with them if they are the last? */
+static bool tws__ws_text(tws_utf8 *u, const uint8_t *p, size_t n, uint64_t seen, bool last)
 {
     const uint64_t not_ascii = seen & UINT64_C(0x8080808080808080);
-    if ((not_ascii | d->utf8.state) == 0) {
+    if ((not_ascii | u->state) == 0) {
         return true;
     }
-    return tws_utf8_feed(&d->utf8, p, n) == n && (!last || tws_utf8_complete(&d->utf8));
+    return tws_utf8_feed(u, p, n) == n && (!last || tws_utf8_complete(u));
 }
 
 /* The message is complete, and with it its text: the next one has limits of its own. */
@@ -5553,7 +5556,7 @@ static size_t tws__ws_piece(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_ev
     const uint64_t seen = tws__ws_unmask(d, p, n);
     const bool last = n == d->frame_left && (d->flags & TWS__WS_FIN) != 0;
     const bool packed = (d->flags & TWS__WS_PACKED) != 0;
-    if (d->opcode == TWS_WS_TEXT && !packed && !tws__ws_text(d, p, n, seen, last)) {
+    if (d->opcode == TWS_WS_TEXT && !packed && !tws__ws_text(&d->utf8, p, n, seen, last)) {
         return tws__ws_fail(d, ev, TWS__WS_NOT_UTF8);
     }
     d->frame_left -= n;
@@ -5569,6 +5572,24 @@ static size_t tws__ws_piece(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_ev
     if (last) {
         tws__ws_end(d);
     }
+    return n;
+}
+
+/* A message in one frame that is here whole, as most are: there is nothing to remember of it. */
+static size_t tws__ws_whole(tws_ws_decoder *d, const tws__ws_frame *f, uint8_t *p, tws_ws_event *ev)
+{
+    const size_t n = (size_t)f->payload;
+    const uint64_t seen = tws__ws_xor(p, n, f->mask);
+    if (f->opcode == TWS_WS_TEXT && !f->packed && !tws__ws_text(&d->utf8, p, n, seen, true)) {
+        return tws__ws_fail(d, ev, TWS__WS_NOT_UTF8);
+    }
+    ev->type = TWS_WS_DATA;
+    ev->opcode = (tws_ws_opcode)f->opcode;
+    ev->compressed = f->packed;
+    ev->first = true;
+    ev->last = true;
+    ev->payload = p;
+    ev->len = n;
     return n;
 }
 
@@ -5596,6 +5617,9 @@ TWS_API size_t tws_ws_decode(tws_ws_decoder *d, uint8_t *data, size_t len, tws_w
     len -= f.header;
     if (tws__ws_is_control(f.opcode)) {
         return len < f.payload ? 0 : f.header + tws__ws_control(d, &f, data + f.header, ev);
+    }
+    if (f.fin && f.payload <= len && (d->flags & TWS__WS_OPEN) == 0) {
+        return f.header + tws__ws_whole(d, &f, data + f.header, ev);
     }
     tws__ws_begin(d, &f);
     if (len == 0 && f.payload > 0) {
@@ -13758,18 +13782,27 @@ static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
     t->out_bytes += len;
 }
 
-static void tws__turn_copy(tws_turn *t, const void *data, size_t len)
+/* len bytes have been written behind the scratch's: they go on from the last slice, or are one. */
+static void tws__turn_added(tws_turn *t, size_t len)
 {
-    uint8_t *at = t->scratch + t->scratch_len;
-    memcpy(at, data, len);
-    t->scratch_len += len;
+    const char *at = (const char *)t->scratch + t->scratch_len;
     tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
-    if (last != NULL && last->ptr + last->len == (const char *)at) {
+    t->unit_fixed = t->unit_count;
+    t->scratch_len += len;
+    if (last != NULL && last->ptr + last->len == at) {
         last->len += len;
         t->out_bytes += len;
         return;
     }
     tws__turn_add_slice(t, at, len);
+}
+
+/* Can a frame of that payload be written behind the scratch's bytes? */
+static bool tws__conn_fits(const tws_conn *c, const tws_turn *t, size_t len)
+{
+    const size_t room = TWS_TURN_SCRATCH - t->scratch_len;
+    return c->out_len == 0 && c->state != TWS__DONE && t->out_count < TWS_TURN_SLICES &&
+           room >= TWS_WS_MAX_HEADER && len <= room - TWS_WS_MAX_HEADER;
 }
 
 static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed)
@@ -13795,7 +13828,8 @@ static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t l
     if (slice) {
         tws__turn_add_slice(t, data, len);
     } else {
-        tws__turn_copy(t, data, len);
+        memcpy(t->scratch + t->scratch_len, data, len);
+        tws__turn_added(t, len);
     }
     return true;
 }
@@ -14411,22 +14445,22 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
 
 /* -- WebSocket -- */
 
-static bool tws__conn_frame(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
-                            size_t len, bool borrowed)
+/* A frame, its header with the first byte's further bits. What is copied is written where it stays
+ * at once, if the turn has room. */
+static bool tws__conn_frame(tws_conn *c, tws_turn *t, unsigned bits, tws_ws_opcode opcode,
+                            const void *payload, size_t len, bool borrowed)
 {
     uint8_t header[TWS_WS_MAX_HEADER];
-    size_t n = tws_ws_header(header, true, opcode, len, NULL);
+    bool whole = (!borrowed || len < TWS__BORROW) && len != 0 && tws__conn_fits(c, t, len);
+    uint8_t *at = whole ? t->scratch + t->scratch_len : header;
+    size_t n = tws_ws_header(at, true, opcode, len, NULL);
+    at[0] |= (uint8_t)bits;
+    if (whole) {
+        memcpy(at + n, payload, len);
+        tws__turn_added(t, n + len);
+        return true;
+    }
     return tws__conn_write(c, t, header, n, false) && tws__conn_write(c, t, payload, len, borrowed);
-}
-
-static bool tws__conn_frame_compressed(tws_conn *c, tws_turn *t, tws_ws_opcode opcode,
-                                       tws_str packed)
-{
-    uint8_t header[TWS_WS_MAX_HEADER];
-    size_t n = tws_ws_header(header, true, opcode, packed.len, NULL);
-    header[0] |= TWS_WS_RSV1;
-    return tws__conn_write(c, t, header, n, false) &&
-           tws__conn_write(c, t, packed.ptr, packed.len, false);
 }
 
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
@@ -14439,10 +14473,10 @@ TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const
         tws_str packed = tws_turn_compress(t, c->desc->allocator, c->u.ws.window_bits,
                                            tws_str_of((const char *)payload, len));
         if (packed.len != 0) {
-            return tws__conn_frame_compressed(c, t, opcode, packed);
+            return tws__conn_frame(c, t, TWS_WS_RSV1, opcode, packed.ptr, packed.len, false);
         }
     }
-    return tws__conn_frame(c, t, opcode, payload, len, borrowed);
+    return tws__conn_frame(c, t, 0, opcode, payload, len, borrowed);
 }
 
 TWS_API bool tws_conn_put(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed)
@@ -14457,7 +14491,7 @@ static void tws__conn_close_frame(tws_conn *c, tws_turn *t, uint16_t code, tws_s
 {
     uint8_t payload[125];
     size_t n = code == 1005 ? 0 : tws_ws_close_payload(payload, code, reason);
-    tws__conn_frame(c, t, TWS_WS_CLOSE, payload, n, false);
+    tws__conn_frame(c, t, 0, TWS_WS_CLOSE, payload, n, false);
 }
 
 TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason)
@@ -14583,7 +14617,7 @@ static tws_conn_event_type tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_e
             return ev->type;
         case TWS_WS_GOT_PING:
             if (c->state == TWS__OPEN) {
-                tws__conn_frame(c, t, TWS_WS_PONG, frame.payload, frame.len, false);
+                tws__conn_frame(c, t, 0, TWS_WS_PONG, frame.payload, frame.len, false);
             }
             break;
         case TWS_WS_GOT_PONG:
@@ -14721,7 +14755,7 @@ static tws_conn_event_type tws__conn_tick_open(tws_conn *c, tws_turn *t, tws_con
         return tws__conn_timeout(ev, TWS_TIMEOUT_HEARTBEAT);
     }
     c->ping_ms = t->now_ms;
-    tws__conn_frame(c, t, TWS_WS_PING, NULL, 0, false);
+    tws__conn_frame(c, t, 0, TWS_WS_PING, NULL, 0, false);
     return TWS_CONN_NONE;
 }
 
