@@ -1747,6 +1747,11 @@ typedef struct tws_conn_event {
     tws_conn_timeout timeout;
 } tws_conn_event;
 
+/* Bytes that wait, behind these counts: a connection at rest pays for a pointer. */
+typedef struct tws_conn_kept {
+    uint32_t pos, len, cap; /* bytes [pos, len) wait; there is room for cap */
+} tws_conn_kept;
+
 typedef struct tws_conn {
     const tws_conn_desc *desc;
     union {
@@ -1759,19 +1764,16 @@ typedef struct tws_conn {
         } http;
         tws_ws_decoder ws;
     } u;
-    uint8_t *in; /* input left incomplete; NULL at rest */
-    uint8_t *message; /* message left incomplete; NULL at rest */
-    uint8_t *out; /* output that the socket did not take; NULL at rest */
-    uint32_t in_len, in_cap;
+    tws_conn_kept *in;  /* input left incomplete; NULL at rest */
+    tws_conn_kept *out; /* output that the socket did not take; NULL at rest */
+    uint8_t *message;   /* left incomplete; NULL at rest */
     uint32_t message_len, message_cap;
-    uint32_t out_pos, out_len, out_cap;
     uint16_t close_code;
     uint8_t flags;
     uint8_t state;
-    uint64_t since_ms;    /* this state began */
-    uint64_t input_ms;    /* the peer was last heard */
+    uint64_t since_ms;    /* this state began; of an open WebSocket: the peer was last heard, or the
+                             ping was sent that waits for an answer; of a stream: its last sign */
     uint64_t progress_ms; /* waiting output was last taken, or began to wait */
-    uint64_t ping_ms;     /* an unanswered ping was sent */
 } tws_conn;
 
 TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_ms);
@@ -13582,7 +13584,8 @@ enum {
     TWS__REPORT = 8,    /* CLOSED is still to be told */
     TWS__BEGUN = 16,    /* bytes of the current head have come */
     TWS__MINOR_0 = 32,  /* HTTP/1.0 */
-    TWS__SERVED = 64    /* a request has been handed out before */
+    TWS__SERVED = 64,   /* a request has been handed out before */
+    TWS__PINGED = 128   /* since_ms is a ping's */
 };
 
 /* Payloads from here on are written from where they are; shorter ones are cheaper to copy. */
@@ -13615,15 +13618,24 @@ TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_
     memset(c, 0, sizeof *c);
     c->desc = desc;
     c->since_ms = now_ms;
-    c->input_ms = now_ms;
 }
 
-static void tws__conn_drop_input(tws_conn *c)
+static uint8_t *tws__kept_bytes(tws_conn_kept *k)
 {
-    tws_release(c->desc->allocator, c->in, c->in_cap);
-    c->in = NULL;
-    c->in_len = 0;
-    c->in_cap = 0;
+    return (uint8_t *)(k + 1);
+}
+
+static size_t tws__kept_waiting(const tws_conn_kept *k)
+{
+    return k == NULL ? 0 : (size_t)k->len - k->pos;
+}
+
+static void tws__conn_drop(const tws_conn *c, tws_conn_kept **k)
+{
+    if (*k != NULL) {
+        tws_release(c->desc->allocator, *k, sizeof **k + (*k)->cap);
+        *k = NULL;
+    }
 }
 
 static void tws__conn_drop_message(tws_conn *c)
@@ -13634,20 +13646,11 @@ static void tws__conn_drop_message(tws_conn *c)
     c->message_cap = 0;
 }
 
-static void tws__conn_drop_output(tws_conn *c)
-{
-    tws_release(c->desc->allocator, c->out, c->out_cap);
-    c->out = NULL;
-    c->out_pos = 0;
-    c->out_len = 0;
-    c->out_cap = 0;
-}
-
 TWS_API void tws_conn_free(tws_conn *c)
 {
-    tws__conn_drop_input(c);
+    tws__conn_drop(c, &c->in);
     tws__conn_drop_message(c);
-    tws__conn_drop_output(c);
+    tws__conn_drop(c, &c->out);
 }
 
 static bool tws__conn_is_open(const tws_conn *c)
@@ -13679,65 +13682,79 @@ TWS_API void tws_conn_abort(tws_conn *c)
 {
     tws__conn_over(c, 1006);
     c->state = TWS__DONE;
-    tws__conn_drop_output(c);
+    tws__conn_drop(c, &c->out);
 }
 
 /* -- output: either the turn's slices or the kept buffer, never both -- */
 
-/* Room for n more bytes behind *len in a buffer of the connection's. */
-static bool tws__conn_room(tws_conn *c, uint8_t **p, uint32_t len, uint32_t *cap, size_t n)
+/* A block of *bytes, made to hold n more than the `used`. */
+static bool tws__conn_room(const tws_conn *c, void **p, uint32_t used, uint32_t *bytes, size_t n)
 {
-    if (n <= *cap - len) {
+    if (n <= *bytes - used) {
         return true;
     }
-    if (n > 0x7fffffffu - len) {
+    if (n > 0x7fffffffu - used) {
         return false;
     }
-    size_t want = *cap == 0 ? 256 : *cap;
-    while (want - len < n) {
+    size_t want = *bytes == 0 ? 256 : *bytes;
+    while (want - used < n) {
         want *= 2;
     }
-    void *grown = tws_resize(c->desc->allocator, *p, *cap, want);
+    void *grown = tws_resize(c->desc->allocator, *p, *bytes, want);
     if (grown == NULL) {
         return false;
     }
-    *p = (uint8_t *)grown;
-    *cap = (uint32_t)want;
+    *p = grown;
+    *bytes = (uint32_t)want;
+    return true;
+}
+
+/* Append to what is kept. Without memory that is the end of the connection, and false. */
+static bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data, size_t len)
+{
+    const uint32_t counts = (uint32_t)sizeof **k;
+    const bool fresh = *k == NULL;
+    void *block = *k;
+    uint32_t bytes = fresh ? 0 : counts + (*k)->cap;
+    uint32_t used = fresh ? 0 : counts + (*k)->len;
+    if (!tws__conn_room(c, &block, used, &bytes, fresh ? counts + len : len)) {
+        tws_conn_abort(c);
+        return false;
+    }
+    *k = (tws_conn_kept *)block;
+    (*k)->pos = fresh ? 0 : (*k)->pos;
+    (*k)->len = fresh ? 0 : (*k)->len;
+    (*k)->cap = bytes - counts;
+    memcpy(tws__kept_bytes(*k) + (*k)->len, data, len);
+    (*k)->len += (uint32_t)len;
     return true;
 }
 
 /* Forget what was sent, once that is half of it: a peer that never takes all would else have
  * everything kept that was ever written to it. */
-static void tws__conn_compact(tws_conn *c)
+static void tws__kept_compact(tws_conn_kept *k)
 {
-    uint32_t waiting = c->out_len - c->out_pos;
-    if (c->out_pos >= waiting && c->out_pos != 0) {
-        memmove(c->out, c->out + c->out_pos, waiting);
-        c->out_pos = 0;
-        c->out_len = waiting;
+    uint32_t waiting = k->len - k->pos;
+    if (k->pos >= waiting && k->pos != 0) {
+        memmove(tws__kept_bytes(k), tws__kept_bytes(k) + k->pos, waiting);
+        k->pos = 0;
+        k->len = waiting;
     }
 }
 
 static bool tws__conn_keep(tws_conn *c, uint64_t now_ms, const void *data, size_t len)
 {
-    if (len > c->out_cap - c->out_len) {
-        tws__conn_compact(c);
-    }
-    if (!tws__conn_room(c, &c->out, c->out_len, &c->out_cap, len)) {
-        tws_conn_abort(c);
-        return false;
-    }
-    if (c->out_pos == c->out_len) {
+    if (c->out == NULL) {
         c->progress_ms = now_ms;
+    } else if (len > c->out->cap - c->out->len) {
+        tws__kept_compact(c->out);
     }
-    memcpy(c->out + c->out_len, data, len);
-    c->out_len += (uint32_t)len;
-    return true;
+    return tws__conn_keep_in(c, &c->out, data, len);
 }
 
 static size_t tws__conn_waiting(const tws_conn *c)
 {
-    return (size_t)c->out_len - c->out_pos;
+    return tws__kept_waiting(c->out);
 }
 
 /* Keep bytes [from, until) of the turn's slices. */
@@ -13801,7 +13818,7 @@ static void tws__turn_added(tws_turn *t, size_t len)
 static bool tws__conn_fits(const tws_conn *c, const tws_turn *t, size_t len)
 {
     const size_t room = TWS_TURN_SCRATCH - t->scratch_len;
-    return c->out_len == 0 && c->state != TWS__DONE && t->out_count < TWS_TURN_SLICES &&
+    return c->out == NULL && c->state != TWS__DONE && t->out_count < TWS_TURN_SLICES &&
            room >= TWS_WS_MAX_HEADER && len <= room - TWS_WS_MAX_HEADER;
 }
 
@@ -13811,7 +13828,7 @@ static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t l
         return c->state != TWS__DONE;
     }
     t->unit_fixed = t->unit_count;
-    if (c->out_len != 0) {
+    if (c->out != NULL) {
         return tws__conn_keep(c, t->now_ms, data, len);
     }
     bool slice = borrowed && len >= TWS__BORROW;
@@ -13851,8 +13868,9 @@ TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *sl
     if (max == 0 || c->state == TWS__DONE) {
         return 0;
     }
-    if (c->out_len != 0) {
-        slices[0] = tws_str_of((const char *)c->out + c->out_pos, tws__conn_waiting(c));
+    if (c->out != NULL) {
+        const char *kept = (const char *)tws__kept_bytes(c->out);
+        slices[0] = tws_str_of(kept + c->out->pos, tws__conn_waiting(c));
         return 1;
     }
     size_t n = t->out_count < max ? t->out_count : max;
@@ -13862,13 +13880,13 @@ TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *sl
 
 TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
 {
-    if (c->out_len != 0) {
-        c->out_pos += (uint32_t)n;
+    if (c->out != NULL) {
+        c->out->pos += (uint32_t)n;
         if (n != 0) {
             c->progress_ms = t->now_ms;
         }
-        if (c->out_pos == c->out_len) {
-            tws__conn_drop_output(c);
+        if (tws__conn_waiting(c) == 0) {
+            tws__conn_drop(c, &c->out);
         }
         return;
     }
@@ -13882,7 +13900,7 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
 
 TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t)
 {
-    return tws__conn_is_open(c) && c->out_len == 0 && t->unit_count < TWS_TURN_UNITS &&
+    return tws__conn_is_open(c) && c->out == NULL && t->unit_count < TWS_TURN_UNITS &&
            t->out_count + 4 <= TWS_TURN_SLICES;
 }
 
@@ -13901,6 +13919,13 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
 
 /* -- a turn -- */
 
+/* What is kept of the input is the turn's. */
+static void tws__turn_input(const tws_conn *c, tws_turn *t)
+{
+    t->input = c->in == NULL ? NULL : tws__kept_bytes(c->in);
+    t->input_len = tws__kept_waiting(c->in);
+}
+
 TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
 {
     t->held_count = 0;
@@ -13908,8 +13933,7 @@ TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
     tws__turn_reset_output(t);
     t->unit_done = 0;
     t->now_ms = now_ms;
-    t->input = c->in;
-    t->input_len = c->in_len;
+    tws__turn_input(c, t);
 }
 
 TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len)
@@ -13917,25 +13941,19 @@ TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len)
     if (len == 0 || c->state >= TWS__FLUSH) {
         return;
     }
-    c->input_ms = t->now_ms;
-    c->ping_ms = 0;
-    if (c->state == TWS__HEAD && (c->flags & TWS__BEGUN) == 0) {
+    if (c->state == TWS__OPEN) {
+        c->flags &= (uint8_t)~TWS__PINGED;
+        c->since_ms = t->now_ms;
+    } else if (c->state == TWS__HEAD && (c->flags & TWS__BEGUN) == 0) {
         c->flags |= TWS__BEGUN;
         c->since_ms = t->now_ms;
     }
-    if (c->in_len == 0) {
+    if (c->in == NULL) {
         t->input = data;
         t->input_len = len;
-        return;
+    } else if (tws__conn_keep_in(c, &c->in, data, len)) {
+        tws__turn_input(c, t);
     }
-    if (!tws__conn_room(c, &c->in, c->in_len, &c->in_cap, len)) {
-        tws_conn_abort(c);
-        return;
-    }
-    memcpy(c->in + c->in_len, data, len);
-    c->in_len += (uint32_t)len;
-    t->input = c->in;
-    t->input_len = c->in_len;
 }
 
 static void tws__turn_take(tws_turn *t, size_t n)
@@ -13951,18 +13969,15 @@ static void tws__turn_take(tws_turn *t, size_t n)
 static void tws__conn_keep_input(tws_conn *c, const tws_turn *t)
 {
     if (t->input_len == 0 || c->state >= TWS__FLUSH) {
-        tws__conn_drop_input(c);
+        tws__conn_drop(c, &c->in);
         return;
     }
-    if (c->in_len != 0) {
-        memmove(c->in, t->input, t->input_len);
-    } else if (tws__conn_room(c, &c->in, 0, &c->in_cap, t->input_len)) {
-        memcpy(c->in, t->input, t->input_len);
-    } else {
-        tws_conn_abort(c);
+    if (c->in == NULL) {
+        tws__conn_keep_in(c, &c->in, t->input, t->input_len);
         return;
     }
-    c->in_len = (uint32_t)t->input_len;
+    memmove(tws__kept_bytes(c->in), t->input, t->input_len);
+    c->in->len = (uint32_t)t->input_len;
 }
 
 TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t)
@@ -14215,7 +14230,6 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
         return;
     }
     tws__conn_enter(c, TWS__STREAM, t->now_ms);
-    c->ping_ms = t->now_ms;
 }
 
 /* -- compression, RFC 7692 -- */
@@ -14433,8 +14447,6 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
         return;
     }
     tws__conn_enter(c, TWS__OPEN, t->now_ms);
-    c->input_ms = t->now_ms;
-    c->ping_ms = 0;
     tws_ws_init(&c->u.ws, TWS_WS_SERVER,
                 c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
                 c->desc->max_frames == TWS_OFF ? 0 : c->desc->max_frames);
@@ -14546,9 +14558,11 @@ static bool tws__conn_collect(tws_conn *c, const tws_ws_event *frame)
         size_t hint = need < 2048 ? 4096 : need * 2;
         need = !frame->last && whole > need && whole < hint ? (size_t)whole : need;
     }
-    if (!tws__conn_room(c, &c->message, c->message_len, &c->message_cap, need)) {
+    void *block = c->message;
+    if (!tws__conn_room(c, &block, c->message_len, &c->message_cap, need)) {
         return false;
     }
+    c->message = (uint8_t *)block;
     if (frame->len != 0) {
         memcpy(c->message + c->message_len, frame->payload, frame->len);
     }
@@ -14697,20 +14711,17 @@ static uint64_t tws__after(uint64_t at_ms, uint32_t ms)
 static uint64_t tws__conn_pulse(const tws_conn *c)
 {
     const tws_conn_desc *d = c->desc;
-    if (c->out_len != 0) {
+    if (c->out != NULL) {
         return UINT64_MAX;
     }
-    if (c->state == TWS__STREAM) {
-        return tws__after(c->ping_ms, d->heartbeat_ms);
-    }
-    return c->ping_ms != 0 ? tws__after(c->ping_ms, d->answer_ms)
-                           : tws__after(c->input_ms, d->heartbeat_ms);
+    bool pinged = (c->flags & TWS__PINGED) != 0;
+    return tws__after(c->since_ms, pinged ? d->answer_ms : d->heartbeat_ms);
 }
 
 TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
 {
     const tws_conn_desc *d = c->desc;
-    uint64_t stall = c->out_len != 0 ? tws__after(c->progress_ms, d->stall_ms) : UINT64_MAX;
+    uint64_t stall = c->out != NULL ? tws__after(c->progress_ms, d->stall_ms) : UINT64_MAX;
     switch (c->state) {
     case TWS__HEAD:
         if ((c->flags & (TWS__BEGUN | TWS__SERVED)) == TWS__SERVED) {
@@ -14746,15 +14757,15 @@ static tws_conn_event_type tws__conn_tick_open(tws_conn *c, tws_turn *t, tws_con
     if (t->now_ms < tws__conn_pulse(c)) {
         return TWS_CONN_NONE;
     }
+    if ((c->flags & TWS__PINGED) != 0) {
+        return tws__conn_timeout(ev, TWS_TIMEOUT_HEARTBEAT);
+    }
+    c->since_ms = t->now_ms;
     if (c->state == TWS__STREAM) {
-        c->ping_ms = t->now_ms;
         ev->type = TWS_CONN_HEARTBEAT;
         return ev->type;
     }
-    if (c->ping_ms != 0) {
-        return tws__conn_timeout(ev, TWS_TIMEOUT_HEARTBEAT);
-    }
-    c->ping_ms = t->now_ms;
+    c->flags |= TWS__PINGED;
     tws__conn_frame(c, t, 0, TWS_WS_PING, NULL, 0, false);
     return TWS_CONN_NONE;
 }
@@ -14765,7 +14776,7 @@ TWS_API tws_conn_event_type tws_conn_tick(tws_conn *c, tws_turn *t, tws_conn_eve
     if (t->now_ms < tws_conn_deadline(c)) {
         return TWS_CONN_NONE;
     }
-    bool stalled = c->out_len != 0 && t->now_ms >= tws__after(c->progress_ms, c->desc->stall_ms);
+    bool stalled = c->out != NULL && t->now_ms >= tws__after(c->progress_ms, c->desc->stall_ms);
     if (stalled && tws__conn_is_open(c)) {
         return tws__conn_timeout(ev, TWS_TIMEOUT_STALL);
     }
@@ -14797,23 +14808,23 @@ TWS_API bool tws_conn_wants_input(const tws_conn *c)
     if (c->state == TWS__DONE || c->state == TWS__WAIT || (c->flags & TWS__EOF) != 0) {
         return false;
     }
-    if (c->state >= TWS__FLUSH || c->out_len == 0) {
+    if (c->state >= TWS__FLUSH || c->out == NULL) {
         return true;
     }
     /* Input that was held back counts too: who sends much and takes little at a time would else
      * have all of it kept, since each time a little output goes, more than that comes in. */
     uint32_t most = c->desc->max_output_bytes;
-    return tws__conn_waiting(c) <= most && c->in_len <= most;
+    return tws__conn_waiting(c) <= most && tws__kept_waiting(c->in) <= most;
 }
 
 TWS_API bool tws_conn_wants_output(const tws_conn *c)
 {
-    return c->out_len != 0;
+    return c->out != NULL;
 }
 
 TWS_API bool tws_conn_wants_shut(const tws_conn *c)
 {
-    return c->state == TWS__FLUSH && c->out_len == 0;
+    return c->state == TWS__FLUSH && c->out == NULL;
 }
 
 TWS_API void tws_conn_shut(tws_conn *c, uint64_t now_ms)
@@ -14851,7 +14862,7 @@ TWS_API bool tws_conn_steady(const tws_conn *c)
     case TWS__STREAM:
         return true;
     case TWS__OPEN:
-        return c->in_len == 0 && c->u.ws.frame_left == 0;
+        return c->in == NULL && c->u.ws.frame_left == 0;
     default:
         return false;
     }
@@ -15768,7 +15779,6 @@ struct tws_peer {
     tws_conn conn;
     tws_watch watch;
     uint32_t slot;
-    uint32_t generation;
     uint32_t flags;
     tws_timer timer;
     uint64_t user_ms; /* of tws_peer_set_timer; UINT64_MAX: none */
@@ -16025,7 +16035,6 @@ static bool tws__thread_take_slot(tws__thread *t, tws_peer *p)
         t->slot_count++;
     }
     p->slot = t->free_slot;
-    p->generation = t->slot[p->slot].generation;
     t->free_slot = t->slot[p->slot].next;
     t->slot[p->slot].peer = p;
     return true;
@@ -17230,7 +17239,8 @@ TWS_API tws_server *tws_peer_server(const tws_peer *p)
 /* thread:8 generation:24 slot:32 */
 TWS_API tws_peer_id tws_peer_id_of(const tws_peer *p)
 {
-    return (uint64_t)p->thread->index << 56 | (uint64_t)p->generation << 32 | p->slot;
+    const tws__thread *t = p->thread;
+    return (uint64_t)t->index << 56 | (uint64_t)t->slot[p->slot].generation << 32 | p->slot;
 }
 
 TWS_API unsigned tws_peer_thread(const tws_peer *p)

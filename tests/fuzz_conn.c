@@ -425,6 +425,12 @@ static bool write_out(world *w)
     return sent == want;
 }
 
+/* All of a block that bytes are kept in. */
+static size_t block_of(const tws_conn_kept *kept)
+{
+    return kept == NULL ? 0 : sizeof *kept + kept->cap;
+}
+
 static void check_memory(const world *w)
 {
     const tws_conn_desc *d = &w->desc;
@@ -433,10 +439,10 @@ static void check_memory(const world *w)
     /* What one turn made may have to be kept: its scratch, what it borrowed, one big answer. */
     size_t out = 5 * (size_t)d->max_output_bytes + TWS_TURN_SCRATCH + BIG_BODY + FEED_MAX +
                  (TWS_TURN_HELD + 1) * (size_t)d->max_message_bytes + 64 * 1024;
-    REQUIRE(w->c.in_cap <= 2 * in);
+    REQUIRE(block_of(w->c.in) <= 2 * in);
     REQUIRE(w->c.message_cap <= message);
-    REQUIRE(w->c.out_cap <= 2 * out);
-    REQUIRE(live_bytes == (size_t)w->c.in_cap + w->c.message_cap + w->c.out_cap +
+    REQUIRE(block_of(w->c.out) <= 2 * out);
+    REQUIRE(live_bytes == block_of(w->c.in) + w->c.message_cap + block_of(w->c.out) +
                               (turn->packer != NULL ? sizeof *turn->packer : 0));
 }
 

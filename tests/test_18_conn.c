@@ -960,12 +960,12 @@ TEST("a peer that pings and does not read costs bounded memory, and its input is
         turns++;
     }
     CHECK(turns < 100);
-    CHECK(w->c.out_len <= 2 * w->desc.max_output_bytes);
-    uint32_t before = w->c.out_len;
+    CHECK(w->c.out->len <= 2 * w->desc.max_output_bytes);
+    uint32_t before = w->c.out->len;
     turn(w, in, len); /* fed all the same: it waits, and is not answered */
-    CHECK_EQ(w->c.out_len, before);
+    CHECK_EQ(w->c.out->len, before);
     w->takes = SIZE_MAX;
-    for (int i = 0; i < 10 && (tws_conn_wants_output(&w->c) || w->c.in_len != 0); i++) {
+    for (int i = 0; i < 10 && (tws_conn_wants_output(&w->c) || w->c.in != NULL); i++) {
         turn(w, NULL, 0);
     }
     CHECK_EQ(w->out_len, (turns + 1) * (len / 131) * 127); /* then every ping is answered, in order */
@@ -996,10 +996,10 @@ TEST("input that waits for a peer who reads a little now and then is bounded, wh
             w->out_len = 0;
             w->log_len = 0;
         }
-        CHECK(w->c.in_len <= w->desc.max_output_bytes + len);
+        CHECK(tws__kept_waiting(w->c.in) <= w->desc.max_output_bytes + len);
         CHECK(fed > len);
         w->takes = SIZE_MAX;
-        for (size_t i = 0; i < 1000 && (w->c.in_len != 0 || tws_conn_wants_output(&w->c)); i++) {
+        for (size_t i = 0; i < 1000 && (w->c.in != NULL || tws_conn_wants_output(&w->c)); i++) {
             turn(w, NULL, 0); /* none of it is lost, and it is all answered without more input */
             w->out_len = 0;
             w->log_len = 0;
@@ -1049,7 +1049,7 @@ TEST("a peer that never takes all of what waits costs no more memory than what w
         w->out_len = 0;
     }
     CHECK(tws_conn_wants_output(&w->c));
-    CHECK(w->c.out_cap <= 1024);
+    CHECK(w->c.out->cap <= 1024);
     unmake(w);
 }
 
@@ -1103,7 +1103,7 @@ TEST("offered units are taken whole or not at all, and a blocked connection keep
         w->takes = row[i].takes;
         turn(w, NULL, 0);
         CHECK_EQ(w->units, row[i].units);
-        CHECK_EQ(w->c.out_len - w->c.out_pos, row[i].kept);
+        CHECK_EQ(tws__kept_waiting(w->c.out), row[i].kept);
         w->takes = SIZE_MAX;
         turn(w, NULL, 0);
         static const char all[] = "0123456789abcdefghijABCDEFGHIJ";
@@ -1172,7 +1172,7 @@ TEST("however many messages come in one read, all are echoed in order, in pieces
         test_row(in_pieces ? "in pieces" : "whole", i);
         w->takes = takes[i / 8];
         turn(w, in, len);
-        for (int k = 0; k < 10000 && (tws_conn_wants_output(&w->c) || w->c.in_len > 0); k++) {
+        for (int k = 0; k < 10000 && (tws_conn_wants_output(&w->c) || w->c.in != NULL); k++) {
             turn(w, NULL, 0);
         }
         CHECK(took_messages(w, count, bytes));
@@ -1345,7 +1345,7 @@ TEST("a close frame that there is no memory for is the end, and is told once")
         world *w = make_open();
         test_row(by_peer ? "answered" : "begun", (size_t)by_peer);
         w->takes = 0;
-        while (w->c.out_cap == 0 || w->c.out_cap > w->c.out_len) {
+        while (w->c.out == NULL || w->c.out->cap > w->c.out->len) {
             turn_frame(w, true, TWS_WS_PING, ""); /* until not one byte more fits */
         }
         test_fail_at(1);
@@ -1537,7 +1537,7 @@ TEST("an answer that there is no memory for is the end: nothing of it is sent, n
         world *w = make();
         test_row(request[i], i);
         w->takes = 0;
-        while (w->c.out_cap == 0 || w->c.out_cap - w->c.out_len > 40) {
+        while (w->c.out == NULL || w->c.out->cap - w->c.out->len > 40) {
             turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"); /* its answer fills most of a buffer */
         }
         w->takes = SIZE_MAX;
