@@ -52,7 +52,7 @@ help:
 	@echo 'make coverage             of sections 4 to 18, by their own tests'
 	@echo 'make attack [KIND=pings]  what floods and slow peers cost live users (Linux, two cores)'
 	@echo 'make bench [ONLY=word] [ROUNDS=5]   speed and memory; to build/bench/results.md'
-	@echo 'make size                 bytes of code, whole and by flags and uses'
+	@echo 'make size                 bytes of code, whole and by flags and uses; seconds to compile'
 	@echo 'make clean'
 
 # -- the tests' own programs: build/test/KIND/NAME from tests/NAME.c ------------------------
@@ -98,7 +98,7 @@ build/bench/%: tests/bench/%.c taskws.h $(wildcard tests/bench/*.h)
 	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -I. -o $@ $< -pthread $(if $(filter deflate,$*),-lz)
 build/bench/server_poll: examples/server.c taskws.h build/web.h $(wildcard examples/*.h)
 	@mkdir -p build/bench
-	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -DTASKWS_POLL -I. -Ibuild -o $@ $< -pthread $(if $(filter deflate,$*),-lz)
+	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -DTASKWS_POLL -I. -Ibuild -o $@ $< -pthread
 
 bench-programs: $(BENCH_PROGRAMS) build/bench/server_poll build/echo build/server
 
