@@ -2127,7 +2127,7 @@ typedef struct tws_task_server_desc {
     uint32_t auth_ms, drain_ms;
     tws_conn_desc limits; /* the other deadlines and sizes of a connection */
 
-    tws_log log; /* write NULL: standard error */
+    tws_log log; /* write NULL: standard error, which nothing waits for */
     const tws_allocator *allocator;
 } tws_task_server_desc;
 
@@ -14881,6 +14881,7 @@ TWS_API bool tws_conn_steady(const tws_conn *c)
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -15327,7 +15328,6 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
 #include <sys/eventfd.h>
 #else
 #define TWS__EPOLL 0
-#include <poll.h>
 #endif
 
 #define TWS__WHEEL 2048u /* slots of TWS_TIMER_STEP_MS: 32 s, the longest usual deadline */
@@ -17581,6 +17581,8 @@ struct tws_task_server {
     tws__upstream *up; /* NULL: the hub is the store */
     tws__mutex memo_lock;
     tws__memo *memo;
+    tws__mutex log_lock; /* of what is written to standard error */
+    tws_counter log_dropped;
 };
 
 /* -- refusals: one table for HTTP and WebSocket -- */
@@ -19228,6 +19230,8 @@ static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
         {"taskws_readers", "Readers attached now.", "gauge", h.readers},
         {"taskws_open_files", "Open descriptors.", "gauge", tws_sys_open_files()},
         {"taskws_resident_bytes", "Resident memory.", "gauge", tws_sys_resident_bytes()},
+        {"taskws_log_dropped_total", "Log lines that standard error did not take.", "counter",
+         tws_counted(&ts->log_dropped)},
         {"taskws_ready", "1 when events can be delivered.", "gauge",
          tws__unready(ts) == NULL ? 1u : 0u},
     };
@@ -19860,11 +19864,31 @@ static void tws__on_ready(tws_peer *p, const tws_http_request *r, void *context)
 
 /* -- life -- */
 
+/* Nothing waits for a log: what a full disk, a pipe that nobody reads or a stopped terminal does
+ * not take is dropped and counted. It is asked first instead of made non-blocking, which other
+ * processes that share it would notice. One thread at a time, or two would write what there was
+ * room for once. A pipe without a reader is not written to, for that raises SIGPIPE. */
 static void tws__log_to_stderr(void *context, const char *line, size_t len)
 {
-    (void)context;
-    ssize_t n = write(2, line, len); /* a full disk or closed pipe loses the line, nothing else */
-    (void)n;
+    tws_task_server *ts = (tws_task_server *)context;
+    struct pollfd p;
+    p.fd = STDERR_FILENO;
+    p.events = POLLOUT;
+    TWS__LOCK(&ts->log_lock);
+    bool ready = poll(&p, 1, 0) == 1 && p.revents == POLLOUT;
+    if (!ready || write(STDERR_FILENO, line, len) != (ssize_t)len) {
+        tws_count(&ts->log_dropped, 1);
+    }
+    TWS__UNLOCK(&ts->log_lock);
+}
+
+/* Without a standard error there is no log: its number will be some connection's. */
+static void tws__log_default(tws_task_server *ts)
+{
+    if (ts->desc.log.write == NULL && fcntl(STDERR_FILENO, F_GETFD) >= 0) {
+        ts->desc.log.write = tws__log_to_stderr;
+        ts->desc.log.context = ts;
+    }
 }
 
 static tws_status tws__add_routes(tws_task_server *ts, tws_buf *error)
@@ -20020,9 +20044,6 @@ static void tws__task_defaults(tws_task_server_desc *d)
     tws__retain_defaults(d);
     tws_conn_defaults(&d->limits);
     d->limits.allocator = d->allocator;
-    if (d->log.write == NULL) {
-        d->log.write = tws__log_to_stderr;
-    }
 }
 
 TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_server_desc *desc,
@@ -20041,7 +20062,9 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     ts->started_ms = tws_sys_now_ms();
     TWS__MUTEX_INIT(&ts->ring_lock);
     TWS__MUTEX_INIT(&ts->memo_lock);
+    TWS__MUTEX_INIT(&ts->log_lock);
     tws__task_defaults(&ts->desc);
+    tws__log_default(ts);
     tws_status status = tws__make_ring(ts, why);
     if (status == TWS_OK && ts->desc.redis_url != NULL) {
         status = tws__upstream_create(ts, why);
@@ -20086,6 +20109,7 @@ TWS_API void tws_task_server_free(tws_task_server *ts)
     TWS__MUTEX_FREE(&ts->memo_lock);
     tws_release(ts->desc.allocator, ts->memo, TWS__MEMOS * sizeof *ts->memo);
     tws_release(ts->desc.allocator, ts->seat, ts->seats * sizeof *ts->seat);
+    TWS__MUTEX_FREE(&ts->log_lock);
     TWS__MUTEX_FREE(&ts->ring_lock);
     tws_release(ts->desc.allocator, ts, sizeof *ts);
 }
@@ -20141,16 +20165,19 @@ static void tws__on_signal(int number)
 
 static int tws__run_server(tws_task_server *ts)
 {
-    struct sigaction action, old_int, old_term;
+    struct sigaction action, old_int, old_term, old_pipe;
     memset(&action, 0, sizeof action);
     action.sa_handler = tws__on_signal;
     sigemptyset(&action.sa_mask);
     tws__signalled = ts->server;
     sigaction(SIGINT, &action, &old_int);
     sigaction(SIGTERM, &action, &old_term);
+    action.sa_handler = SIG_IGN; /* a log's reader may go between the question and the write */
+    sigaction(SIGPIPE, &action, &old_pipe);
     tws_status status = tws_server_run(ts->server);
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
+    sigaction(SIGPIPE, &old_pipe, NULL);
     return status == TWS_OK ? 0 : 1;
 }
 

@@ -408,16 +408,25 @@ typedef struct control {
     sigset_t signals;
 } control;
 
+/* On standard error, unless that takes nothing: SIGTERM must not wait behind it. */
+static void tell(const char *what, const char *why)
+{
+    struct pollfd p = {STDERR_FILENO, POLLOUT, 0};
+    if (poll(&p, 1, 0) == 1 && p.revents == POLLOUT) {
+        fprintf(stderr, "server: SIGHUP: %s%s\n", what, why);
+    }
+}
+
 static void reload_keys(const control *c)
 {
     static key_file f;
     const char *why = "";
     if (c->o->secret_file == NULL) {
-        fputs("server: SIGHUP: no --secret-file to read again\n", stderr);
+        tell("no --secret-file to read again", "");
     } else if (read_key_file(&f, c->o->secret_file)) {
         tws_status status = tws_task_server_set_keys(c->ts, f.key, f.count, &why);
-        fprintf(stderr, "server: keys %s%s%s\n", status == TWS_OK ? "replaced" : "kept: ",
-                status == TWS_OK ? "" : why, status == TWS_ERR_MEMORY ? "no memory" : "");
+        const char *kept = status == TWS_ERR_MEMORY ? "no memory" : why;
+        tell(status == TWS_OK ? "keys replaced" : "keys kept: ", status == TWS_OK ? "" : kept);
     }
     tws_wipe(&f, sizeof f);
 }
@@ -460,6 +469,7 @@ static int serve(options *o, tws_task_server *ts)
     sigaddset(&c.signals, SIGHUP);
     sigaddset(&c.signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &c.signals, NULL);
+    signal(SIGPIPE, SIG_IGN); /* who reads the log may go */
     if (pthread_create(&control_thread, NULL, control_main, &c) != 0) {
         fputs("server: cannot start a thread\n", stderr);
         return 1;

@@ -57,7 +57,8 @@ def admin(sub='admin'):
 class Program:
     """A program of build/ with its output kept; a context manager that ends it by its id."""
 
-    def __init__(self, name, *args, env=None, stdin=subprocess.DEVNULL):
+    def __init__(self, name, *args, env=None, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                 preexec_fn=None):
         environment = {k: v for k, v in os.environ.items() if not k.startswith('TASKWS_')}
         environment.update(env or {})
         self.name = name
@@ -65,8 +66,9 @@ class Program:
         self.news = threading.Condition()
         self.process = subprocess.Popen(
             [os.path.join(BUILD, name), *args], env=environment, stdin=stdin,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors='replace')
-        for stream in self.process.stdout, self.process.stderr:
+            stdout=subprocess.PIPE, stderr=stderr, preexec_fn=preexec_fn, text=True,
+            errors='replace')
+        for stream in filter(None, (self.process.stdout, self.process.stderr)):
             threading.Thread(target=self._read, args=(stream,), daemon=True).start()
 
     def _read(self, stream):
@@ -114,10 +116,10 @@ class Program:
 class Server(Program):
     """build/server on a free port, in memory unless told otherwise."""
 
-    def __init__(self, *args, env=None, secret=SECRET, port=0):
+    def __init__(self, *args, env=None, secret=SECRET, port=0, **options):
         given = {'TASKWS_SECRET': secret} if secret is not None else {}
         given.update(env or {})
-        super().__init__('server', '--port', str(port), *args, env=given)
+        super().__init__('server', '--port', str(port), *args, env=given, **options)
         try:
             match = self.wait_for(r'listening on (https?)://([^\s/]+):(\d+)')
         except AssertionError:

@@ -175,6 +175,50 @@ async def _(_user):
         assert done.returncode == 1 and str(own.port) in done.stderr, done
 
 
+def be_refused(port, times):
+    """So many requests that the server refuses, each with a line in its log."""
+    with socket.create_connection(('127.0.0.1', port), 10) as s, s.makefile('rb') as answers:
+        for _ in range(times // 10):
+            s.sendall(f'GET {PREFIX}/tasks/{"x" * 90} HTTP/1.1\r\nHost: a\r\n\r\n'.encode() * 10)
+            for _ in range(10):
+                assert b' 401 ' in answers.readline()
+                length = 0
+                while (line := answers.readline()) != b'\r\n':
+                    if line.lower().startswith(b'content-length:'):
+                        length = int(line[15:])
+                answers.read(length)
+
+
+async def dropped(own):
+    text = (await own.request('GET', '/metrics')).body.decode()
+    return int(re.search(r'^taskws_log_dropped_total (\d+)$', text, re.M).group(1))
+
+
+@test('a log that takes no more stops nothing: full disk, pipe unread, without a reader, closed')
+async def _(user):
+    unread, its_end = os.pipe()
+    gone, without_reader = os.pipe()
+    os.close(gone)
+    with open('/dev/full', 'wb') as full:
+        for name, stderr, least, options in (
+                ('full disk', full, 1000, {}), ('unread', its_end, 100, {}),
+                ('no reader', without_reader, 1000, {}),
+                ('closed', None, 0, {'preexec_fn': lambda: os.close(2)})):
+            with Server(stderr=stderr, **options) as own:
+                async with own.connect(user) as ws:
+                    await receive(ws, 'connected')
+                    await asyncio.wait_for(asyncio.to_thread(be_refused, own.port, 1000), 30)
+                    await ws.send('{"type":"ping"}')
+                    await receive(ws, 'pong')
+                lines = await dropped(own)
+                assert lines >= least and (lines == 0) == (name == 'closed'), (name, lines)
+                own.signal(signal.SIGHUP)  # which writes there too
+                own.signal(signal.SIGTERM)
+                assert await asyncio.to_thread(own.end) == 0, name
+    for fd in unread, its_end, without_reader:
+        os.close(fd)
+
+
 @test('the demo shows tasks that move')
 async def _(_user):
     with Program('server', '--port', '0', '--demo') as own:
