@@ -138,15 +138,17 @@ class Row:
     load        the generator's arguments; a %s in them is Redis's port
     ours        our program
     yardstick   its arguments; None: there is none to compare with
+    plain       the generator's arguments for our own program in the yardstick's place, or None
     unit        what server_us is divided by
     target      the ratio of server CPU that is wanted
     most        rounds at most"""
 
     def __init__(self, name, group, load, ours, yardstick=None, unit='message', target=None,
-                 most=99, settings=(), seconds=None, core=SERVER_CORE):
+                 most=99, settings=(), seconds=None, core=SERVER_CORE, plain=None):
         self.name, self.group, self.load, self.ours = name, group, load, ours
         self.yardstick, self.unit, self.target, self.most = yardstick, unit, target, most
         self.settings, self.seconds, self.core = settings, seconds, core
+        self.plain = plain
 
 
 def echo(name, conns, inflight, size, target, *more):
@@ -194,6 +196,14 @@ def rows():
     yield Row('POST, 1,000 users, in memory', 'redis',
               f'fanout --path {TASKS} --secret SECRET --http {fan} --window 200', SERVER,
               unit='delivery')
+    for size in 200, 2000:
+        for name, way, settings in (('PUBLISH', '--redis %s', ('redis',)),
+                                    ('POST in memory', '--http', ())):
+            readers = (f'fanout --path {TASKS} --secret SECRET {way} --size {size} --conns 1000 '
+                       '--users 1 --window 16')
+            yield Row(f'{name}, {size:,} B to 1,000 compressing readers', 'compressed',
+                      readers + ' --deflate', SERVER, unit='delivery', settings=settings,
+                      plain=readers)
     yield redis_row('1,000 users at 1,000 events/s', 'latency', f'{fan} --rate 1000',
                     settings=('redis',))
     yield redis_row('1,000 users at 60,000 events/s', 'latency', f'{fan} --rate 60000',
@@ -247,8 +257,8 @@ class Bench:
                 command += ['--redis', f'redis://{login}127.0.0.1:{self.redis.port}']
         return [program(command[0]), *command[1:]]
 
-    def once(self, row, command):
-        load = [a.replace('%s', str(self.redis.port)) for a in row.load.split()]
+    def once(self, row, command, load=None):
+        load = [a.replace('%s', str(self.redis.port)) for a in (load or row.load).split()]
         load = [SECRET if a == 'SECRET' else a for a in load]
         self.redis.command('FLUSHALL')
         if 'login' in row.settings:
@@ -274,6 +284,8 @@ class Bench:
             if row.yardstick is not None:
                 arguments = [a.replace('%s', str(self.redis.port)) for a in row.yardstick]
                 yardstick.append(self.once(row, [program('yardstick'), *arguments]))
+            elif row.plain is not None:
+                yardstick.append(self.once(row, self.command_of(row), row.plain))
         wrong = sum(not r['ok'] for r in ours + yardstick)
         result = {'name': row.name, 'group': row.group, 'unit': row.unit, 'target': row.target,
                   'ours': medians(ours), 'yardstick': medians(yardstick), 'wrong': wrong,
@@ -326,7 +338,8 @@ def brief(result):
     else:
         parts.append(f'{ours["server_us"]:.3f} us/{result["unit"]}, {ours["rate"]:,.0f}/s')
     if 'server_us' in ratio:
-        parts.append(f'{ratio["server_us"]:.3f} of the yardstick')
+        other = 'plain' if result['group'] == 'compressed' else 'the yardstick'
+        parts.append(f'{ratio["server_us"]:.3f} of {other}')
     return ', '.join(parts)
 
 
@@ -410,6 +423,15 @@ def report(results):
           [[r['name'], number(r['ours']['bytes_each']), number(r['ours']['bytes_each_closed']),
             number(r['yardstick'].get('bytes_each'))] for r in in_group(results, 'idle')])
     table(out, 'Fan-out', heads, list(cost_lines(in_group(results, 'redis'))))
+    table(out, 'Fan-out to readers that take compressed events, beside plain ones',
+          ['work', 'rate /s', 'server us', 'bytes each', 'server', 'generator', 'plain /s',
+           'plain us', 'plain bytes', 'CPU ratio', 'rate ratio', 'target'],
+          [[r['name'], number(r['ours']['rate']), number(r['ours']['server_us']),
+            number(r['ours']['wire_bytes_each']), f'{r["ours"]["server_cpu"]:.0%}',
+            f'{r["ours"]["generator_cpu"]:.0%}', number(r['yardstick']['rate']),
+            number(r['yardstick']['server_us']), number(r['yardstick']['wire_bytes_each']),
+            number(r['ratio'].get('server_us')), number(r['ratio'].get('rate')), 'rate >= 0.9']
+           for r in in_group(results, 'compressed')])
     table(out, 'Latency from publishing to receipt, microseconds',
           ['work', 'p50', 'p99', 'p99.9', 'server CPU', 'yardstick p50', 'p99', 'p99.9'],
           [[r['name'], *(number(r['ours'][f'receipt_{k}']) for k in ('p50', 'p99', 'p999')),

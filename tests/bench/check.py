@@ -104,6 +104,19 @@ def _():
             assert got['units'] > 0 and not faults(got), (more, got)
 
 
+@check('compressed events are inflated and checked, and are shorter')
+def _():
+    with task_server() as server:
+        for more in '--users 1', '--users 1 --http', '':
+            plain, packed = (load(server, f'fanout --conns 12 --window 8 {more} {flag} ' + fanout())
+                             for flag in ('', '--deflate'))
+            assert packed['units'] > 0 and not faults(packed), (more, packed)
+            assert packed['wire_bytes_each'] < 0.8 * plain['wire_bytes_each'], (plain, packed)
+    with Running('yardstick') as server:
+        got = load(server, 'idle --deflate --conns 3')
+        assert got['failed'] == 3 and 'compression' in got['first_fault'], got
+
+
 @check('an outage of Redis, and its restart, are survived')
 def _():
     redis.command('ACL SETUSER bench on >bench ~* &* +@all')

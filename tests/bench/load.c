@@ -48,6 +48,7 @@ static const char help[] =
     "  --batch N             events in one POST (1)\n"
     "  --rate N              events a second, whatever happens (open loop)\n"
     "  --window N            or N events under way, as fast as that goes (closed loop)\n"
+    "  --deflate             readers that take compressed events\n"
     "  --active N            publish to the first N users only (all)\n"
     "  --events N            catchup: for each user (100)\n"
     "  --outage-user NAME    catchup: the server's user in Redis\n"
@@ -63,7 +64,7 @@ static struct {
     uint64_t port, conns, users, concurrency, size, pid, inflight, redis, batch, window, active;
     uint64_t events;
     double seconds, rate;
-    bool text, tcp, first, durable, http;
+    bool text, tcp, first, durable, http, deflate;
 } opt = {.host = "127.0.0.1", .path = "/", .conns = 1, .concurrency = 256, .size = 20,
          .inflight = 1, .batch = 1, .events = 100, .seconds = 2};
 
@@ -91,6 +92,7 @@ static const option options[] = {
     {"--first", OPTION_FLAG, &opt.first},
     {"--durable", OPTION_FLAG, &opt.durable},
     {"--http", OPTION_FLAG, &opt.http},
+    {"--deflate", OPTION_FLAG, &opt.deflate},
     {"--json", OPTION_FLAG, &result_json},
     {NULL, OPTION_FLAG, NULL},
 };
@@ -340,13 +342,16 @@ static int run_fanout(void)
     if (opt.window == 0) {
         start_clock();
     }
+    const uint64_t bytes = count.bytes;
     const sample a = sample_now();
     const uint64_t sent = publish_until(a.ns + (uint64_t)(opt.seconds * 1e9), readers);
     const sample b = sample_now();
     const uint64_t measured = count.deliveries;
+    const double bytes_each = (double)(count.bytes - bytes) / (double)measured;
     await_deliveries(events_due(), 2000);
     close_all();
     report_cpu(a, b, (double)measured);
+    result("wire_bytes_each", bytes_each);
     result("published_per_s", (double)sent / ((double)(b.ns - a.ns) / 1e9));
     report_latency("receipt", &latency);
     return report_faults(events_due() - count.unique);

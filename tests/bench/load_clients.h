@@ -53,6 +53,7 @@ static struct {
     uint64_t heard, events; /* readers that have heard something; events of any kind */
     uint64_t wrong, ended; /* messages that are not what they should be; connections lost */
     uint64_t echoes, deliveries, unique, duplicates, disorder, misrouted;
+    uint64_t bytes;        /* that came */
     uint64_t last_ns;      /* of an opening or a delivery */
     uint64_t first_delivery_ns;
     char what[200];        /* the first thing that was wrong */
@@ -377,6 +378,72 @@ static void take_event(conn *c, const uint8_t *p, size_t n, uint64_t now)
     }
 }
 
+/* -- fan-out: compressed events --
+ * All readers of an event are given the same bytes: they are inflated once, kept, and compared with
+ * what the others are given, so that every delivery is checked and the server stays the slower. */
+
+#define TEXTS 1024u
+
+typedef struct text {
+    tws_buf packed, plain;
+} text;
+static text texts[TEXTS];
+
+static text *text_place(const uint8_t *p, size_t n)
+{
+    uint64_t h = n;
+    for (size_t i = 0; n >= 8 && i < 4; i++) {
+        uint64_t word;
+        memcpy(&word, p + (n - 8) * i / 3, sizeof word);
+        h = (h ^ word) * 0x9e3779b97f4a7c15u;
+    }
+    return &texts[h >> 54];
+}
+
+static bool inflate(text *t)
+{
+    static uint8_t memory[1u << 20];
+    static tws_inflater z;
+    tws_inflate_window window;
+    tws_inflate_event ev;
+    tws_inflate_flat(&window, memory, sizeof memory, TWS_WS_MAX_WINDOW_BITS);
+    tws_inflate_begin(&z, &window);
+    tws_inflate_decode(&z, (const uint8_t *)t->packed.ptr, t->packed.len, &ev);
+    if (ev.type == TWS_INFLATE_MORE) {
+        tws_inflate_finish(&z, &ev);
+    }
+    tws_buf_put(&t->plain, memory, window.at);
+    return ev.type == TWS_INFLATE_END && t->plain.status == TWS_OK;
+}
+
+/* False when the bytes are no message. */
+static bool take_packed(conn *c, const uint8_t *p, size_t n, uint64_t now)
+{
+    text *t = text_place(p, n);
+    if (t->packed.len != n || memcmp(t->packed.ptr, p, n) != 0) {
+        tws_buf_free(&t->packed);
+        tws_buf_free(&t->plain);
+        tws_buf_init(&t->packed, NULL, 1u << 24);
+        tws_buf_init(&t->plain, NULL, 1u << 24);
+        tws_buf_put(&t->packed, p, n);
+        if (!inflate(t)) {
+            return false;
+        }
+    }
+    take_event(c, (const uint8_t *)t->plain.ptr, t->plain.len, now);
+    return true;
+}
+
+/* A whole message. */
+static bool take_message(conn *c, bool packed, const uint8_t *p, size_t n, uint64_t now)
+{
+    if (packed) {
+        return take_packed(c, p, n, now);
+    }
+    take_event(c, p, n, now);
+    return true;
+}
+
 /* -- WebSocket: what comes -- */
 
 static void put_control(conn *c, tws_ws_opcode opcode, const uint8_t *payload, size_t len)
@@ -422,15 +489,16 @@ static bool take_data(conn *c, const tws_ws_event *ev, uint64_t now)
         return true;
     }
     if (ev->first && ev->last) {
-        take_event(c, ev->payload, ev->len, now);
-        return true;
+        return take_message(c, ev->compressed, ev->payload, ev->len, now);
     }
     tws_buf_put(&c->message, ev->payload, ev->len);
+    bool good = c->message.status == TWS_OK;
     if (ev->last) {
-        take_event(c, (const uint8_t *)c->message.ptr, c->message.len, now);
+        good = good && take_message(c, ev->compressed, (const uint8_t *)c->message.ptr,
+                                    c->message.len, now);
         tws_buf_free(&c->message);
     }
-    return c->message.status == TWS_OK;
+    return good;
 }
 
 /* False when the connection is over. */
@@ -481,10 +549,31 @@ static void opened(conn *c, uint64_t now)
     c->state = OPEN;
     count.open++;
     tws_ws_init(&c->decoder, TWS_WS_CLIENT, 0, 0);
+    if (opt.deflate) {
+        const tws_ws_compression terms = {TWS_WS_MAX_WINDOW_BITS, false};
+        tws_ws_allow_compressed(&c->decoder, &terms);
+    }
     count.last_ns = now;
     if (!opt.first) {
         settle(c);
     }
+}
+
+#define DEFLATE_OFFER "Sec-WebSocket-Extensions: permessage-deflate; " \
+    "server_no_context_takeover; client_no_context_takeover\r\n"
+
+/* False when the server does not agree. Its answer is taken out: taskws.h's client offers nothing,
+ * and so is to refuse it. */
+static bool agree_on_deflate(tws_http_response *r)
+{
+    for (size_t i = 0; i < r->field_count; i++) {
+        if (tws_str_eq_nocase(r->field[i].name, tws_str_c("sec-websocket-extensions"))) {
+            const tws_str terms = r->field[i].value;
+            r->field[i] = r->field[--r->field_count];
+            return tws_str_starts(terms, "permessage-deflate; server_no_context_takeover");
+        }
+    }
+    return false;
 }
 
 /* Returns what was taken. */
@@ -500,6 +589,10 @@ static size_t take_head(conn *c, const uint8_t *p, size_t n, uint64_t now)
         return n;
     default:
         break;
+    }
+    if (opt.deflate && response.status == 101 && !agree_on_deflate(&response)) {
+        fail(c, "the server does not agree on compression");
+        return n;
     }
     if (!tws_ws_check_response(&response, c->nonce, &reason)) {
         fail(c, "answered %d: %s", response.status, reason);
@@ -542,6 +635,7 @@ static void receive(conn *c)
         }
         return;
     }
+    count.bytes += (uint64_t)n;
     if (c->in.len > FRONT) { /* only of a head */
         fail(c, "a head in pieces is too long");
         return;
@@ -603,7 +697,8 @@ static void request(conn *c)
     for (size_t i = 0; i < sizeof c->nonce; i++) {
         c->nonce[i] = (uint8_t)(run[i & 3] + (c->index >> (i & 3) * 8) * (i + 1));
     }
-    tws_ws_request(&c->out, tws_str_c(host), tws_buf_view(&target), c->nonce, NULL);
+    tws_ws_request(&c->out, tws_str_c(host), tws_buf_view(&target), c->nonce,
+                   opt.deflate ? DEFLATE_OFFER : NULL);
     c->state = HANDSHAKE;
     pump(c, now_ns());
 }

@@ -14,13 +14,14 @@ def text(x, y, words, anchor='start', size=13, colour=INK):
 
 
 def bars(results, top):
-    """A bar for each row with a ratio: 1 is the yardstick; a tick is the target."""
+    """A bar for each row with a ratio: 1 is the yardstick, or the plain reader; a tick is the target."""
     rows = [r for r in results['rows'] if 'server_us' in r['ratio']]
     if not rows:
         return [], top
     most = max(1.2, *(r['ratio']['server_us'] for r in rows))
     scale = (WIDTH - LEFT - RIGHT) / most
-    out = [text(20, top + 18, 'Server CPU for each unit of work, the yardstick being 1', size=16)]
+    title = 'Server CPU for each unit of work, the yardstick (or the plain reader) being 1'
+    out = [text(20, top + 18, title, size=16)]
     y = top + 36
     for r in rows:
         ratio = r['ratio']['server_us']
