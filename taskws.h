@@ -1665,7 +1665,7 @@ typedef struct tws_conn_desc {
     uint32_t max_message_bytes; /* of a WebSocket message; 64 KiB */
     uint32_t max_frames;        /* in one message; 1,024 */
     uint32_t max_output_bytes;  /* waiting for the socket, or input for that; above it no input is
-                                   taken; 64 KiB */
+                                   taken; 64 KiB. The system takes as much again, or 128 KiB */
     uint32_t compress_bytes;    /* where the client agrees to permessage-deflate, a message of as
                                    many bytes is sent compressed if that makes it shorter; 128;
                                    TWS_OFF: no client is asked */
@@ -15017,7 +15017,19 @@ static void tws__sys_option(int fd, int level, int name)
     setsockopt(fd, level, name, &on, (socklen_t)sizeof on);
 }
 
-#define TWS__UNSENT_BYTES (128 * 1024) /* that the system may hold for a peer's closed window */
+/* How much the system takes for a peer's closed window, at a listener for all that it accepts. Else
+ * it would be megabytes for a peer that reads nothing: memory that is nobody's limit, and old events,
+ * where a slow reader should be given the latest. */
+static void tws__sys_limit_unsent(int fd, uint32_t bytes)
+{
+#ifdef TCP_NOTSENT_LOWAT
+    int unsent = bytes < INT32_MAX ? (int)bytes : INT32_MAX;
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, (socklen_t)sizeof unsent);
+#else
+    (void)fd;
+    (void)bytes;
+#endif
+}
 
 static int tws__sys_bind_one(const struct addrinfo *a, bool shared)
 {
@@ -15033,12 +15045,6 @@ static int tws__sys_bind_one(const struct addrinfo *a, bool shared)
     }
 #endif
     tws__sys_option(fd, IPPROTO_TCP, TCP_NODELAY); /* inherited by what is accepted */
-#ifdef TCP_NOTSENT_LOWAT
-    /* Else the system takes megabytes for a peer that reads nothing: memory that is nobody's limit,
-     * and old events, where a slow reader should be given the latest. */
-    int unsent = TWS__UNSENT_BYTES;
-    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, (socklen_t)sizeof unsent);
-#endif
     if (a->ai_family == AF_INET6) {
         int off = 0;
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, (socklen_t)sizeof off);
@@ -15770,6 +15776,7 @@ enum {
 #define TWS__SLICE_WORK 1024u  /* of one connection in a turn, about; some 30 us of frames */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room */
 #define TWS__NEW_MS 1000u      /* a connection is new for so long */
+#define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
 #define TWS__EPOCH_MS 16u
 #define TWS__LITTLE 512u       /* units of tws_peer.spent in an epoch: 64 reads, or 32 KiB */
 
@@ -16998,9 +17005,12 @@ static int tws__server_listen_tcp(tws_server *s, const char **why, bool first)
         close(alone);
     }
     int fd = tws__sys_listen_tcp(tws__server_host(s), s->port, shared, why);
-    if (fd >= 0 && s->port == 0) {
-        s->port = tws__sys_port(fd);
+    if (fd < 0) {
+        return -1;
     }
+    s->port = s->port == 0 ? tws__sys_port(fd) : s->port;
+    uint32_t most = s->desc.limits.max_output_bytes;
+    tws__sys_limit_unsent(fd, most > TWS__UNSENT_BYTES ? most : TWS__UNSENT_BYTES);
     return fd;
 }
 
