@@ -13799,19 +13799,25 @@ static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
     t->out_bytes += len;
 }
 
-/* len bytes have been written behind the scratch's: they go on from the last slice, or are one. */
-static void tws__turn_added(tws_turn *t, size_t len)
+/* What lies right behind the last slice makes that longer. */
+static void tws__turn_join_slice(tws_turn *t, const void *data, size_t len)
 {
-    const char *at = (const char *)t->scratch + t->scratch_len;
     tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
-    t->unit_fixed = t->unit_count;
-    t->scratch_len += len;
-    if (last != NULL && last->ptr + last->len == at) {
+    if (last != NULL && last->ptr + last->len == (const char *)data) {
         last->len += len;
         t->out_bytes += len;
         return;
     }
-    tws__turn_add_slice(t, at, len);
+    tws__turn_add_slice(t, data, len);
+}
+
+/* len bytes have been written behind the scratch's: they go on from the last slice, or are one. */
+static void tws__turn_added(tws_turn *t, size_t len)
+{
+    const uint8_t *at = t->scratch + t->scratch_len;
+    t->unit_fixed = t->unit_count;
+    t->scratch_len += len;
+    tws__turn_join_slice(t, at, len);
 }
 
 /* Can a frame of that payload be written behind the scratch's bytes? */
@@ -13912,7 +13918,7 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
     t->unit_start[t->unit_count] = t->out_bytes;
     t->unit_count++;
     for (size_t i = 0; i < count; i++) {
-        tws__turn_add_slice(t, slices[i].ptr, slices[i].len);
+        tws__turn_join_slice(t, slices[i].ptr, slices[i].len);
     }
     return true;
 }
@@ -17575,6 +17581,10 @@ typedef struct tws__seat {
     size_t offered;
     bool behind; /* a reader took all that it was offered, and there is more */
     tws_hub_batch batch;
+    tws_str copy[TWS_HUB_BATCH]; /* the batch's first frames in one piece, for who share it */
+    uint32_t copied;
+    uint8_t copy_format;
+    char *copy_memory; /* TWS__COPY bytes, once a batch was shared */
     tws_counter auth_refused;
 } tws__seat;
 
@@ -19500,12 +19510,47 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
 
 /* -- events to a client -- */
 
-/* An event's bytes for this client. The first one that wants it compressed has it compressed for
- * all. */
-static size_t tws__session_wire(tws__session *s, tws_event *e, tws_str slices[TWS_EVENT_SLICES])
+#define TWS__COPY 65536u
+
+/* Lay a shared batch's frames behind one another: a reader's send is of one piece then, which the
+ * kernel takes for less than as many pieces as there are events. */
+static void tws__seat_copy(tws__seat *seat, tws_event_format format)
 {
+    const tws_hub_batch *b = &seat->batch;
+    const tws_allocator *a = seat->ts->desc.allocator;
+    tws_str slices[TWS_EVENT_SLICES];
+    size_t at = 0;
+    if (seat->copy_memory == NULL) {
+        seat->copy_memory = (char *)tws_resize(a, NULL, 0, TWS__COPY);
+    }
+    seat->copied = 0;
+    seat->copy_format = (uint8_t)format;
+    for (size_t n = 0; n < b->count && seat->copy_memory != NULL; n++) {
+        const size_t begin = at, count = tws_event_wire(b->event[n], format, slices);
+        for (size_t i = 0; i < count; i++) {
+            if (slices[i].len > TWS__COPY - at) {
+                return; /* the others as they lie */
+            }
+            memcpy(seat->copy_memory + at, slices[i].ptr, slices[i].len);
+            at += slices[i].len;
+        }
+        seat->copy[n] = tws_str_of(seat->copy_memory + begin, at - begin);
+        seat->copied++;
+    }
+}
+
+/* The bytes of the batch's n-th event for this client. The first one that wants it compressed has
+ * it compressed for all. */
+static size_t tws__session_wire(tws__session *s, const tws__seat *seat, size_t n,
+                                tws_str slices[TWS_EVENT_SLICES])
+{
+    tws_event *e = seat->batch.event[n];
     tws_event_format format = (tws_event_format)s->format;
     if (format == TWS_FORMAT_SSE || !tws_peer_compresses(s->peer, tws_event_text(e, format).len)) {
+        if (n < seat->copied && seat->copy_format == s->format) {
+            slices[0] = seat->copy[n];
+            return 1;
+        }
         return tws_event_wire(e, format, slices);
     }
     if (!tws_event_compressed(e, format, &slices[0])) {
@@ -19527,6 +19572,9 @@ static void tws__on_stream_output(tws_peer *p)
     if (!tws_hub_same(b, &s->reader)) {
         tws_hub_batch_free(b);
         tws_hub_gather(&s->reader, b);
+        seat->copied = 0;
+    } else if (b->count > 1 && (seat->copied == 0 || seat->copy_format != s->format)) {
+        tws__seat_copy(seat, (tws_event_format)s->format);
     }
     if (s->format != TWS_FORMAT_RAW && b->start) {
         tws__session_connected(s, b);
@@ -19538,7 +19586,7 @@ static void tws__on_stream_output(tws_peer *p)
     b->reset = NULL;
     tws_str slices[TWS_EVENT_SLICES];
     size_t n = 0;
-    while (n < b->count && tws_peer_offer(p, slices, tws__session_wire(s, b->event[n], slices))) {
+    while (n < b->count && tws_peer_offer(p, slices, tws__session_wire(s, seat, n, slices))) {
         n++;
     }
     seat->offered_by = s;
@@ -20110,6 +20158,7 @@ TWS_API void tws_task_server_free(tws_task_server *ts)
     tws_server_free(ts->server); /* ends the sessions, which read from the hub */
     for (unsigned i = 0; i < ts->seats; i++) {
         tws_hub_batch_free(&ts->seat[i].batch);
+        tws_release(ts->desc.allocator, ts->seat[i].copy_memory, TWS__COPY);
         tws_hub_inbox_free(ts->seat[i].inbox);
         tws_auth_cache_free(ts->seat[i].cache);
     }
