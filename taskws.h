@@ -1362,6 +1362,10 @@ TWS_API void tws_hub_free(tws_hub *hub); /* no reader may be attached */
  * thread   any.  lock  one shard, for a few pointer writes; the event is built before. */
 TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, uint64_t now_ms,
                                    const tws_event_id *id, tws_event_id *out);
+/* The same, for who has read json already: task is what tws_json_member said of its task_key. */
+TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str json,
+                                        const tws_json_token *task, uint64_t now_ms,
+                                        const tws_event_id *id, tws_event_id *out);
 /* From upstream: this user's past has been read; waiting readers may start. complete_from: events
  * after this id are all here (an older `since` gets a reset).
  * Once loaded, say it again when events were lost between the newest one fed and what comes next,
@@ -1537,6 +1541,7 @@ typedef struct tws_redis_desc {
     const tws_allocator *allocator;
     const tws_redis_url *url;   /* user, password and db are copied */
     uint8_t seed[16];           /* random: jitter, the probe's channel, the hash of the users */
+    const char *task_key;       /* of the member that is looked up in an event; "task_id" */
     uint32_t max_users;         /* that have readers, or had until a moment ago; 131,072 */
     uint32_t max_event_bytes;   /* of JSON, 1 KiB at least; a bigger one is dropped; 64 KiB */
     uint32_t load_events;       /* read for a user's first reader, the newest; 256 */
@@ -1631,6 +1636,7 @@ typedef struct tws_redis_event {
     tws_str user_id;
     tws_event_id id;
     tws_str json; /* one JSON text: what was none comes as a string */
+    tws_json_token task; /* its member task_key, as tws_json_member says it */
     uint64_t ticket;
     tws_redis_state state;
     tws_str reason; /* a few words: the rule, or what Redis said; no secret */
@@ -3358,37 +3364,38 @@ static void tws__json_value_done(tws_json_reader *r)
 
 #define TWS__JSON_EVERY(byte) (UINT64_C(0x0101010101010101) * (uint64_t)(byte))
 
-/* Is there no quote, no backslash and no control character in these eight bytes? Each term has a
- * byte's top bit set when that byte is what it looks for. A borrow can set more, but only above a
- * byte that was found already, so zero is exact, in either byte order. */
+/* Is there no quote, no backslash and no control character in these eight bytes? Each term has an
+ * ASCII byte's top bit set when that byte is what it looks for. A borrow can set more, but only
+ * above a byte that was found already, so zero is exact, in either byte order. */
 static bool tws__json_plain(uint64_t word)
 {
     uint64_t quote = word ^ TWS__JSON_EVERY('"');
     uint64_t escape = word ^ TWS__JSON_EVERY('\\');
-    uint64_t found = ((word - TWS__JSON_EVERY(0x20)) & ~word) |
-                     ((quote - TWS__JSON_EVERY(1)) & ~quote) |
-                     ((escape - TWS__JSON_EVERY(1)) & ~escape);
-    return (found & TWS__JSON_EVERY(0x80)) == 0;
+    uint64_t found = (word - TWS__JSON_EVERY(0x20)) | (quote - TWS__JSON_EVERY(1)) |
+                     (escape - TWS__JSON_EVERY(1));
+    return (found & ~word & TWS__JSON_EVERY(0x80)) == 0;
 }
 
 /* From `at` on, the first quote, backslash or control character, or the text's end. The bytes
  * passed are gathered in *bits, whose top bits tell whether any was beyond ASCII. */
 static size_t tws__json_run(tws_str text, size_t at, uint64_t *bits)
 {
+    uint64_t seen = *bits;
     for (; text.len - at >= 8; at += 8) {
         uint64_t word = tws__load_u64((const uint8_t *)text.ptr + at);
         if (!tws__json_plain(word)) {
             break;
         }
-        *bits |= word;
+        seen |= word;
     }
     for (; at < text.len; at++) {
         uint8_t c = (uint8_t)text.ptr[at];
         if (c == '"' || c == '\\' || c < 0x20) {
             break;
         }
-        *bits |= c;
+        seen |= c;
     }
+    *bits = seen;
     return at;
 }
 
@@ -7736,9 +7743,12 @@ static size_t tws__resp_close(tws_resp_decoder *d, size_t used, tws_resp_event *
 static bool tws__resp_line(tws_resp_decoder *d, tws_str in, tws_str *line)
 {
     size_t look = tws__min(in.len, TWS_RESP_MAX_LINE);
-    size_t cr = tws_str_find(tws_str_of(in.ptr, look), '\r');
-    size_t lf = tws_str_find(tws_str_of(in.ptr, tws__min(look, cr)), '\n');
-    if (lf < cr || (cr + 1 < look && in.ptr[cr + 1] != '\n')) {
+    size_t cr = 0;
+    while (cr < look && in.ptr[cr] != '\r' && in.ptr[cr] != '\n') {
+        cr++; /* a few bytes nearly always: a loop beats memchr */
+    }
+    bool lf = cr < look && in.ptr[cr] == '\n';
+    if (lf || (cr + 1 < look && in.ptr[cr + 1] != '\n')) {
         (void)tws__resp_fail(d, TWS__RESP_LINE_END);
         return false;
     }
@@ -8010,8 +8020,13 @@ static size_t tws__resp_value(tws_resp_decoder *d, tws_str in, tws_str line, tws
 /* A peer that is no Redis is known by its first byte. */
 static bool tws__resp_type_known(const tws_resp_decoder *d, char c)
 {
-    const char *types = d->state == TWS__RESP_CHUNK ? ";" : "+-:,(#_$!=*%~>|.";
-    return c != '\0' && strchr(types, c) != NULL;
+    switch (c) {
+    case ';': return d->state == TWS__RESP_CHUNK;
+    case '+': case '-': case ':': case ',': case '(': case '#': case '_': case '$':
+    case '!': case '=': case '*': case '%': case '~': case '>': case '|': case '.':
+        return d->state != TWS__RESP_CHUNK;
+    default: return false;
+    }
 }
 
 static size_t tws__resp_step(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
@@ -10343,13 +10358,10 @@ TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in)
 
 /* -- publishing -- */
 
-/* The task that json names: a string that is not empty, or an integer. */
-static bool tws__hub_task(const tws_hub *hub, tws_str json, tws_json_token *task)
+/* A task's name is a string that is not empty, or an integer. */
+static bool tws__names_task(const tws_json_token *task)
 {
     int64_t number;
-    if (tws_json_member(json, hub->task_key, task) != TWS_OK) {
-        return false;
-    }
     if (task->type == TWS_JSON_NUMBER) {
         return tws_json_i64(task, &number);
     }
@@ -10386,16 +10398,16 @@ static void tws__event_fill(tws_event *e, const tws_hub *hub, tws_str json, bool
     e->task_hash = (uint32_t)tws__hash(hub->hash_key, tws__event_task(e));
 }
 
-static tws_status tws__event_build(const tws_hub *hub, tws_str json, tws_event **event)
+static tws_status tws__event_build(const tws_hub *hub, tws_str json, const tws_json_token *task,
+                                   tws_event **event)
 {
-    tws_json_token task;
     if (json.len == 0 || json.len > hub->desc.max_event_bytes) {
         return json.len == 0 ? TWS_ERR_ARGUMENT : TWS_ERR_LIMIT;
     }
-    bool has_task = tws__hub_task(hub, json, &task);
+    bool has_task = tws__names_task(task);
     bool broken = tws_str_find(json, '\n') < json.len || tws_str_find(json, '\r') < json.len;
     uint64_t bytes = sizeof **event + TWS__EVENT_HEAD + (uint64_t)json.len + 1 +
-                     (broken ? json.len : 0) + (has_task && task.escaped ? task.text.len : 0);
+                     (broken ? json.len : 0) + (has_task && task->escaped ? task->text.len : 0);
     if (bytes > hub->desc.max_bytes) {
         return TWS_ERR_LIMIT;
     }
@@ -10407,7 +10419,7 @@ static tws_status tws__event_build(const tws_hub *hub, tws_str json, tws_event *
     e->refs = 1;
     e->bytes = (uint32_t)bytes;
     e->allocator = hub->desc.allocator;
-    tws__event_fill(e, hub, json, broken, has_task ? &task : NULL);
+    tws__event_fill(e, hub, json, broken, has_task ? task : NULL);
     *event = e;
     return TWS_OK;
 }
@@ -10518,8 +10530,9 @@ static bool tws__user_id_fits(tws_str user_id)
     return user_id.len > 0 && user_id.len <= TWS_MAX_USER_ID;
 }
 
-static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json, uint64_t now_ms,
-                                   tws_event_id *id, bool assign)
+static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json,
+                                   const tws_json_token *task, uint64_t now_ms, tws_event_id *id,
+                                   bool assign)
 {
     tws_event *e;
     tws__chores c;
@@ -10527,7 +10540,7 @@ static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json, 
     if (!tws__user_id_fits(user_id)) {
         return TWS_ERR_ARGUMENT;
     }
-    tws_status status = tws__event_build(hub, json, &e);
+    tws_status status = tws__event_build(hub, json, task, &e);
     if (status != TWS_OK) {
         return status;
     }
@@ -10545,8 +10558,17 @@ static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json, 
 TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, uint64_t now_ms,
                                    const tws_event_id *id, tws_event_id *out)
 {
+    tws_json_token task;
+    (void)tws_json_member(json, hub->task_key, &task);
+    return tws_hub_publish_task(hub, user_id, json, &task, now_ms, id, out);
+}
+
+TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str json,
+                                        const tws_json_token *task, uint64_t now_ms,
+                                        const tws_event_id *id, tws_event_id *out)
+{
     tws_event_id its_id = id == NULL ? tws__event_id(0, 0) : *id;
-    tws_status status = tws__hub_publish(hub, user_id, json, now_ms, &its_id, id == NULL);
+    tws_status status = tws__hub_publish(hub, user_id, json, task, now_ms, &its_id, id == NULL);
     if (status == TWS_OK && out != NULL) {
         *out = its_id;
     }
@@ -12493,7 +12515,10 @@ static void tws__redis_tell_dropped(tws_redis *r, tws_redis_event *ev, const tws
 static void tws__redis_give(tws_redis *r, const tws__redis_user *u, tws_event_id id, tws_str json,
                             tws_redis_event *ev)
 {
-    if (json.len > 0 && json.len <= r->desc.max_event_bytes && !tws_json_valid(json)) {
+    tws_json_token task;
+    memset(&task, 0, sizeof task);
+    if (json.len > 0 && json.len <= r->desc.max_event_bytes &&
+        tws_json_member(json, tws_str_c(r->desc.task_key), &task) == TWS_ERR_SYNTAX) {
         tws_buf_clear(&r->text);
         tws_json_write_str(&r->text, json);
         json = tws_buf_view(&r->text);
@@ -12507,6 +12532,7 @@ static void tws__redis_give(tws_redis *r, const tws__redis_user *u, tws_event_id
     }
     tws__redis_tell(ev, TWS_REDIS_EVENT, u, id);
     ev->json = json;
+    ev->task = task;
     r->stats.events++;
 }
 
@@ -13423,6 +13449,7 @@ TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out)
 
 static void tws__redis_configure(tws_redis_desc *d)
 {
+    d->task_key = d->task_key == NULL ? "task_id" : d->task_key;
     d->max_users = tws__default(d->max_users, 131072);
     d->max_event_bytes = tws__default(d->max_event_bytes, 64 * 1024);
     d->max_event_bytes = d->max_event_bytes > 1024 ? d->max_event_bytes : 1024;
@@ -18471,7 +18498,8 @@ static void tws__upstream_event(tws__upstream *up, const tws_redis_event *ev)
     tws_hub *hub = up->ts->hub;
     size_t user_len = ev->user_id.len;
     tws_status status =
-        tws_hub_publish(hub, ev->user_id, ev->json, tws_sys_wall_ms(), &ev->id, NULL);
+        tws_hub_publish_task(hub, ev->user_id, ev->json, &ev->task, tws_sys_wall_ms(), &ev->id,
+                             NULL);
     if (status == TWS_ERR_MEMORY && user_len <= sizeof user) {
         memcpy(user, ev->user_id.ptr, user_len); /* the slice ends with the next call */
         tws_redis_reload(up->session, tws_str_of(user, user_len));
@@ -18931,6 +18959,7 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
     rd.allocator = d->allocator;
     rd.url = &up->url;
     rd.max_event_bytes = d->max_event_bytes;
+    rd.task_key = d->task_key;
     rd.load_events = d->retain_events;
     rd.load_bytes = d->retain_bytes;
     if (!tws_sys_random(rd.seed, sizeof rd.seed)) {
