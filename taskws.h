@@ -1394,8 +1394,10 @@ typedef struct tws_hub_reader {
     struct tws_hub_reader *prev;
     struct tws_hub_reader *next;
     uint64_t position; /* index of the next event */
-    uint64_t snapshot_until; /* below this index only the latest event of each task is given */
-    tws_event_id since;
+    union {
+        tws_event_id since; /* until its position is found */
+        uint64_t snapshot_until; /* below this index only the latest event of each task is given */
+    } u;
     uint8_t state;
 } tws_hub_reader;
 
@@ -1403,6 +1405,7 @@ typedef struct tws_hub_reader {
  * The position is found at the first gather, when the topic is loaded: gather once after this, no
  * news tells of it.
  * r       need not be initialized; after an error, and after detach, r->group is NULL.
+ * since   may be r's own.
  * errors  TWS_ERR_LIMIT (max_readers), TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id). */
 TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
                                   const tws_event_id *since);
@@ -9788,11 +9791,11 @@ typedef struct tws__topic {
     tws_hub_group *groups;
     uint64_t next;        /* without history: index of the event to come */
     uint64_t hole;        /* below this index, what is missing was never here */
-    uint64_t loads;       /* how often it was said to be loaded */
     tws_event_id last_id; /* before the first id: what that one must exceed */
     tws_event_id floor;   /* events behind this id are all here */
     uint32_t hash;
     uint32_t readers;
+    uint32_t loads;       /* how often it was said to be loaded, modulo 2^32 */
     bool has_ids;         /* an event has had one */
     bool loading;         /* an upstream has joined it and not said that it is loaded */
     bool thin;            /* the total budget took what an upstream had loaded */
@@ -10667,6 +10670,7 @@ TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str 
 {
     tws__chores c;
     uint32_t hash;
+    tws_event_id from = since == NULL ? tws__event_id(0, 0) : *since;
     memset(r, 0, sizeof *r);
     if (!tws__user_id_fits(user_id)) {
         return TWS_ERR_ARGUMENT;
@@ -10678,7 +10682,7 @@ TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str 
         return status;
     }
     r->state = since == NULL ? TWS__READER_NEW : TWS__READER_SINCE;
-    r->since = since == NULL ? tws__event_id(0, 0) : *since;
+    r->u.since = from;
     r->next = r->group->first;
     if (r->next != NULL) {
         r->next->prev = r;
@@ -10748,7 +10752,7 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
 static void tws__reader_to_snapshot(tws_hub_reader *r, const tws__topic *t)
 {
     r->position = 0;
-    r->snapshot_until = tws__topic_next(t);
+    r->u.snapshot_until = tws__topic_next(t);
     r->state = TWS__READER_SNAPSHOT;
 }
 
@@ -10766,7 +10770,7 @@ static bool tws__reader_waits(tws_hub_reader *r, const tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
     if (up == NULL || r->state == TWS__READER_NEW ||
-        tws_event_id_compare(r->since, t->last_id) <= 0) {
+        tws_event_id_compare(r->u.since, t->last_id) <= 0) {
         return false;
     }
     if (r->state == TWS__READER_SINCE) {
@@ -10787,17 +10791,17 @@ static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
         tws__reader_to_snapshot(r, t);
         return;
     }
-    bool all = tws__event_id_none(r->since);
-    if (!all && (tws_event_id_compare(r->since, t->floor) < 0 ||
-                 tws_event_id_compare(r->since, t->last_id) > 0)) {
+    bool all = tws__event_id_none(r->u.since);
+    if (!all && (tws_event_id_compare(r->u.since, t->floor) < 0 ||
+                 tws_event_id_compare(r->u.since, t->last_id) > 0)) {
         tws__reader_reset(r, t, b, "position_gone");
         return;
     }
     r->position = t->next;
     if (t->history != NULL) {
-        r->position = all ? 0 : tws__history_after(t->history, r->since);
+        r->position = all ? 0 : tws__history_after(t->history, r->u.since);
     }
-    r->snapshot_until = all ? tws__topic_first(t) : 0;
+    r->u.snapshot_until = all ? tws__topic_first(t) : 0;
     r->state = TWS__READER_STEPS;
     b->resumed = true;
 }
@@ -10806,13 +10810,13 @@ static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
  * last statuses, the steps between are not missing. */
 static void tws__reader_catch_up(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
 {
-    bool in_snapshot = r->position < r->snapshot_until;
-    uint64_t live = in_snapshot ? r->snapshot_until : r->position;
+    bool in_snapshot = r->position < r->u.snapshot_until;
+    uint64_t live = in_snapshot ? r->u.snapshot_until : r->position;
     if (live >= tws__topic_first(t)) {
         return;
     }
     if (in_snapshot && r->state == TWS__READER_SNAPSHOT) {
-        r->snapshot_until = tws__topic_next(t);
+        r->u.snapshot_until = tws__topic_next(t);
         return;
     }
     tws__reader_reset(r, t, b, live < t->hole ? "position_gone" : "slow_consumer");
@@ -10827,7 +10831,7 @@ static void tws__batch_add(tws_hub_batch *b, tws_event *e)
 static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws__topic *t)
 {
     const tws__history *h = t->history;
-    const uint64_t until = r->snapshot_until;
+    const uint64_t until = r->u.snapshot_until;
     const uint64_t end = tws__topic_next(t);
     tws_event *e = NULL;
     if (h != NULL && r->position < until) {
@@ -10856,8 +10860,8 @@ static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
     switch (r->state) {
     case TWS__READER_NEW: return true;
     case TWS__READER_SINCE:
-    case TWS__READER_AHEAD: return tws_event_id_compare(r->since, t->floor) < 0;
-    default: return r->position < r->snapshot_until || r->position < tws__topic_first(t);
+    case TWS__READER_AHEAD: return tws_event_id_compare(r->u.since, t->floor) < 0;
+    default: return r->position < r->u.snapshot_until || r->position < tws__topic_first(t);
     }
 }
 
@@ -10886,7 +10890,7 @@ static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_b
     }
     b->group = r->group;
     b->from = r->position;
-    b->snapshot_until = r->snapshot_until;
+    b->snapshot_until = r->u.snapshot_until;
 }
 
 TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
@@ -10901,7 +10905,7 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
     b->group = NULL;
     b->from = r->position;
     b->next = r->position;
-    b->snapshot_until = r->snapshot_until;
+    b->snapshot_until = r->u.snapshot_until;
     TWS__LOCK(&t->shard->lock);
     if (t->thin && tws__reader_wants_past(r, t)) {
         tws__topic_reload(t);
@@ -10914,11 +10918,11 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
 
 TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r)
 {
-    bool live = b->snapshot_until <= b->from && r->snapshot_until <= r->position;
+    bool live = b->snapshot_until <= b->from && r->u.snapshot_until <= r->position;
     bool found = r->state == TWS__READER_SNAPSHOT || r->state == TWS__READER_STEPS;
     /* An empty batch is no answer: events may have come since. */
     return b->count > 0 && found && b->group == r->group && !b->start && b->reset == NULL &&
-           b->from == r->position && (live || b->snapshot_until == r->snapshot_until);
+           b->from == r->position && (live || b->snapshot_until == r->u.snapshot_until);
 }
 
 TWS_API void tws_hub_advance(tws_hub_reader *r, const tws_hub_batch *b, size_t n)
@@ -17576,9 +17580,8 @@ typedef struct tws__session {
     tws__pending *pending;
     uint64_t who;      /* a keyed hash of the token's user */
     int64_t expires_s;
-    tws_event_id since;
     uint8_t kind, phase, format;
-    bool has_since, warned, ndjson;
+    bool has_since : 1, warned : 1, ndjson : 1; /* since stands in the reader */
     uint8_t user_len; /* the user id stands behind this struct, */
     uint8_t key_len;  /* behind it the request's idempotency key, */
     uint8_t origin_len; /* and behind that its Origin, if that is allowed */
@@ -17977,7 +17980,7 @@ static const tws_peer_ops tws__waiting_ops = {
 static void tws__session_read(tws__session *s)
 {
     tws_task_server *ts = tws__session_server(s);
-    const tws_event_id *since = s->has_since ? &s->since : NULL;
+    const tws_event_id *since = s->has_since ? &s->reader.u.since : NULL;
     tws_status status =
         tws_hub_attach(tws__seat_of(ts, s->peer)->inbox, &s->reader, tws__session_user(s), since);
     if (status != TWS_OK) {
@@ -19760,7 +19763,7 @@ static bool tws__session_parameters(tws__session *s, const tws_http_request *r, 
         times = 1;
     }
     s->has_since = times == 1;
-    if (times > 1 || (times == 1 && !tws_event_id_parse(value, &s->since))) {
+    if (times > 1 || (times == 1 && !tws_event_id_parse(value, &s->reader.u.since))) {
         return false;
     }
     s->format = (uint8_t)(s->kind == TWS__SSE ? TWS_FORMAT_SSE
