@@ -1,10 +1,11 @@
 """make bench: measures the programs of this project beside a yardstick that checks nothing.
 
-    bench.py [--rounds N] [--only WORD] [--seconds S] [--out DIRECTORY]
+    bench.py [--rounds N] [--only WORD] [--peers] [--seconds S] [--out DIRECTORY]
 
 The server runs on one core, the generator and Redis on another. Each row alternates between our
 program and the yardstick, round by round; what is printed is the median, and of ratios the median
-of each round's own. Writes results.md, results.json and plot.svg."""
+of each round's own. With --peers, or --only peers, other servers that this machine has do the same
+work in the same rounds. Writes results.md, results.json and plot.svg."""
 
 import argparse
 import json
@@ -12,6 +13,7 @@ import os
 import platform
 import re
 import resource
+import shutil
 import socket
 import statistics
 import subprocess
@@ -237,12 +239,45 @@ def resubscribe_row():
                SERVER, unit='user', most=3, settings=('redis',))
 
 
+# -- others, in the same run ----------------------------------------------------------------
+
+PEERS = os.path.join(ROOT, 'tests', 'bench', 'peers')
+
+
+def peers():
+    """(name, its echo's command or None where it is not there, what brings it)"""
+    node = shutil.which('node')
+    ws = os.path.isdir(os.path.join(ROOT, 'build', 'node', 'node_modules', 'ws'))
+    yield ('Node ws', [node, os.path.join(PEERS, 'ws.mjs')] if node and ws else None,
+           'nodejs, and ws of npm in build/node, where the tests put it')
+    python = ['/usr/bin/python3', os.path.join(PEERS, 'websockets_echo.py')]
+    has = subprocess.run(['/usr/bin/python3', '-c', 'import websockets'], capture_output=True)
+    yield 'python3-websockets', python if has.returncode == 0 else None, 'python3-websockets'
+    lws = os.path.join(BENCH, 'lws')
+    built = subprocess.run(['cc', '-O2', '-o', lws, os.path.join(PEERS, 'lws.c'), '-lwebsockets'],
+                           capture_output=True)
+    yield 'libwebsockets', [lws] if built.returncode == 0 else None, 'libwebsockets-dev'
+
+
+def peer_rows():
+    for name, conns, inflight, size in (('20 B, 64 x 16', 64, 16, 20),
+                                        ('20 B, 1000 x 16', 1000, 16, 20),
+                                        ('1 KiB, 1000 x 16', 1000, 16, 1024),
+                                        ('64 KiB, 64 x 1', 64, 1, 65536),
+                                        ('64 KiB, 64 x 16', 64, 16, 65536)):
+        yield echo(f'echo {name}', conns, inflight, size, None)
+    yield Row('10,000 handshakes', 'handshake', 'handshake --conns 10000', ECHO, (), 'handshake')
+    yield Row('10,000 idle connections', 'idle', 'idle --conns 10000', ECHO, (), 'connection',
+              most=3, seconds=0.5)
+
+
 # -- measuring ----------------------------------------------------------------------------
 
 
 class Bench:
-    def __init__(self, rounds, only, seconds):
+    def __init__(self, rounds, only, seconds, with_peers):
         self.rounds, self.only, self.seconds = rounds, only, seconds
+        self.with_peers = with_peers or only == 'peers'
         self.redis = Redis()
         self.results = {'machine': machine(), 'rounds': rounds, 'rows': [], 'wrong': 0}
 
@@ -297,6 +332,27 @@ class Bench:
         self.results['wrong'] += wrong
         print(f'{row.name:46} {brief(result)}  ({time.monotonic() - begun:.0f} s)', flush=True)
 
+    def beside_others(self):
+        """Ours, the yardstick and every peer in each round, one after the other."""
+        there = list(peers())
+        programs = {'taskws.h': [program(ECHO[0]), *ECHO[1:]], 'yardstick': [program('yardstick')]}
+        programs.update({name: command for name, command, _ in there if command})
+        rows = []
+        for row in peer_rows():
+            got = {name: [] for name in programs}
+            for _ in range(min(self.rounds, row.most)):
+                for name, command in programs.items():
+                    got[name].append(self.once(row, command))
+            self.results['wrong'] += sum(not r['ok'] for r in got['taskws.h'])
+            rows.append({'name': row.name, 'group': row.group, 'unit': row.unit,
+                         'programs': {name: medians(runs) for name, runs in got.items()},
+                         'wrong': {name: sum(not r['ok'] for r in runs)
+                                   for name, runs in got.items()},
+                         'rounds': got})
+            print(f'{row.name:46} measured beside {", ".join(programs)}', flush=True)
+        self.results['peers'] = {
+            'rows': rows, 'missing': {name: by for name, command, by in there if not command}}
+
     def other(self, name, group, *command, core=SERVER_CORE):
         """A program that measures by itself."""
         if self.only in name or self.only in group:
@@ -316,6 +372,8 @@ class Bench:
             self.measure(catch_up_row())
             self.other('readers without sockets', 'million', program('million'))
             self.other('micro', 'micro', program('micro'))
+            if self.with_peers:
+                self.beside_others()
         finally:
             self.redis.end()
         return self.results
@@ -438,12 +496,34 @@ def report(results):
             f'{number(r["ours"]["server_us"])} us',
             *(number(r['yardstick'].get(f'receipt_{k}')) for k in ('p50', 'p99', 'p999'))]
            for r in in_group(results, 'latency')])
+    peers_report(out, results)
     outage_report(out, results)
     scaling_report(out, results)
     table(out, 'Codecs', ['operation', 'ns', 'MB/s'],
           [[k, f'{v["ns"]:,.1f}', f'{v["bytes"] / v["ns"] * 1000:,.0f}' if v['bytes'] else '']
            for k, v in results.get('micro', {}).items() if isinstance(v, dict)])
     return '\n'.join(out) + '\n'
+
+
+def peers_report(out, results):
+    if 'peers' not in results:
+        return
+    lines = []
+    for row in results['peers']['rows']:
+        base = row['programs']['taskws.h']
+        for name, r in row['programs'].items():
+            what = 'bytes_each' if row['group'] == 'idle' else 'server_us'
+            unit = 'bytes' if row['group'] == 'idle' else f'us/{row["unit"]}'
+            lines.append([
+                row['name'], name + (' (wrong)' if row['wrong'][name] else ''),
+                number(r['rate']) if r.get('rate') else '-', f'{number(r[what])} {unit}',
+                number(r[what] / base[what]), f'{r["server_cpu"]:.0%}',
+                f'{r["generator_cpu"]:.0%}'])
+    table(out, 'Beside others',
+          ['work', 'program', 'rate /s', 'cost', "of taskws.h's", 'server', 'generator'], lines)
+    out.append('')
+    out += [f'- not here: {name} ({by})' for name, by in results['peers']['missing'].items()]
+    out.append('- not compared: uWebSockets and mongoose, which Debian does not have')
 
 
 def outage_report(out, results):
@@ -491,11 +571,12 @@ def main():
     parser = argparse.ArgumentParser(prog='make bench', description=__doc__.split('\n')[0])
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--only', default='')
+    parser.add_argument('--peers', action='store_true')
     parser.add_argument('--seconds', type=float, default=1.5)
     parser.add_argument('--out', default=BENCH)
     chosen = parser.parse_args()
     begun = time.monotonic()
-    results = Bench(chosen.rounds, chosen.only, chosen.seconds).run()
+    results = Bench(chosen.rounds, chosen.only, chosen.seconds, chosen.peers).run()
     results['seconds'] = time.monotonic() - begun
     text = report(results)
     for name, content in (('results.md', text), ('plot.svg', plot(results)),

@@ -78,6 +78,21 @@ def _():
             assert got['units'] > 0 and not faults(got), (more, got)
 
 
+@check('every peer that is there echoes the same, and what brings another is known')
+def _():
+    for name, command, brought_by in bench.peers():
+        assert brought_by, name
+        if command is None:
+            continue
+        server = bench.Server(*command, core=None)
+        try:
+            for more in '--size 20', '--size 300 --text', '--size 70000':
+                got = load(server, f'echo --conns 5 --inflight 4 {more}')
+                assert got['units'] > 0 and not faults(got), (name, more, got)
+        finally:
+            server.end()
+
+
 @check('every handshake is counted once, and what idles is held')
 def _():
     with Running('echo', '--port', '0') as server:
