@@ -1885,6 +1885,7 @@ typedef struct tws_watch {
     uint32_t slot;   /* the backend's */
     uint8_t want;    /* TWS_READ | TWS_WRITE */
     uint8_t kind;    /* the owner's */
+    bool behind;     /* told by tws_loop_behind; may be set before tws_loop_add */
 } tws_watch;
 
 /* A deadline in a loop; embedded in its owner. */
@@ -1909,9 +1910,17 @@ TWS_API const char *tws_loop_backend(void);
 TWS_API tws_status tws_loop_add(tws_loop *l, tws_watch *w, int fd, unsigned want);
 TWS_API void tws_loop_want(tws_loop *l, tws_watch *w, unsigned want);
 TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w);
+/* From now on told by tws_loop_behind, or by tws_loop_wait again. Without memory it stays. */
+TWS_API void tws_loop_move(tws_loop *l, tws_watch *w, bool behind);
 /* Wait for readiness, the next timer, a wake-up, or timeout_ms (-1: no limit).
- * returns  how many of ready[TWS_LOOP_READY] are filled; *now_ms is the time behind the wait. */
+ * returns  how many of ready[TWS_LOOP_READY] are filled, by those who are not behind;
+ *          *now_ms is the time behind the wait. */
 TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint64_t *now_ms);
+/* At most `most` of those behind who are ready, in the order of their waiting; call it again for
+ * more. None unless the last tws_loop_wait has seen one. */
+TWS_API size_t tws_loop_behind(tws_loop *l, tws_ready *ready, size_t most);
+/* Has the last tws_loop_wait seen one? */
+TWS_API bool tws_loop_crowded(const tws_loop *l);
 /* From any thread or signal handler: end the wait. Wake-ups fold together. */
 TWS_API void tws_loop_wake(tws_loop *l);
 /* One descriptor that is readable when tws_loop_wait has something to do; -1 with poll(2). */
@@ -15362,8 +15371,11 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
 #endif
 
 /* == 20. loop: readiness backends, timers, wake-up from other threads ====================
- * A backend is six functions of the same names; one #if chooses. Timers stand in a wheel: setting,
- * moving and clearing one is O(1), and one that moved later costs nothing until its old time. */
+ * A backend is eight functions of the same names; one #if chooses. Timers stand in a wheel: setting,
+ * moving and clearing one is O(1), and one that moved later costs nothing until its old time.
+ *
+ * Who is behind stands in a second epoll set, itself a member of the first. So a flood wakes the
+ * loop as one event, however many are in it, and waits in the kernel's own list, which goes round. */
 
 #if defined(__linux__) && !defined(TASKWS_POLL)
 #define TWS__EPOLL 1
@@ -15386,14 +15398,15 @@ struct tws_loop {
     tws_timer *due;
     tws_timer *slot[TWS__WHEEL];
     uint64_t filled[TWS__WHEEL / 64];
+    bool crowded; /* one of those behind is ready */
 #if TWS__EPOLL
-    int epoll;
+    int epoll[2]; /* the second: of those behind */
 #else
     struct pollfd *set;
     tws_watch **owner;
     uint32_t count;
     uint32_t cap;
-    uint32_t start; /* of the next search for what is ready */
+    uint32_t start[2]; /* of the next search for who is ready; of those behind */
 #endif
 };
 
@@ -15401,15 +15414,28 @@ struct tws_loop {
 
 #if TWS__EPOLL
 
-static bool tws__backend_init(tws_loop *l)
-{
-    l->epoll = epoll_create1(EPOLL_CLOEXEC);
-    return l->epoll >= 0;
-}
-
 static void tws__backend_free(tws_loop *l)
 {
-    close(l->epoll);
+    for (int i = 0; i < 2; i++) {
+        if (l->epoll[i] >= 0) {
+            close(l->epoll[i]);
+        }
+    }
+}
+
+static bool tws__backend_init(tws_loop *l)
+{
+    struct epoll_event e;
+    memset(&e, 0, sizeof e);
+    e.events = EPOLLIN; /* data.ptr NULL: no watch */
+    l->epoll[0] = epoll_create1(EPOLL_CLOEXEC);
+    l->epoll[1] = epoll_create1(EPOLL_CLOEXEC);
+    if (l->epoll[0] >= 0 && l->epoll[1] >= 0 &&
+        epoll_ctl(l->epoll[0], EPOLL_CTL_ADD, l->epoll[1], &e) == 0) {
+        return true;
+    }
+    tws__backend_free(l);
+    return false;
 }
 
 static bool tws__backend_control(tws_loop *l, int operation, tws_watch *w)
@@ -15419,7 +15445,7 @@ static bool tws__backend_control(tws_loop *l, int operation, tws_watch *w)
     e.events = ((w->want & TWS_READ) != 0 ? (uint32_t)EPOLLIN : 0u) |
                ((w->want & TWS_WRITE) != 0 ? (uint32_t)EPOLLOUT : 0u);
     e.data.ptr = w;
-    return epoll_ctl(l->epoll, operation, w->fd, &e) == 0;
+    return epoll_ctl(l->epoll[w->behind], operation, w->fd, &e) == 0;
 }
 
 static bool tws__backend_add(tws_loop *l, tws_watch *w)
@@ -15437,17 +15463,44 @@ static void tws__backend_remove(tws_loop *l, tws_watch *w)
     tws__backend_control(l, EPOLL_CTL_DEL, w);
 }
 
+static void tws__backend_move(tws_loop *l, tws_watch *w)
+{
+    w->behind = !w->behind;
+    if (tws__backend_add(l, w)) {
+        w->behind = !w->behind;
+        tws__backend_remove(l, w);
+        w->behind = !w->behind;
+    } else {
+        w->behind = !w->behind;
+    }
+}
+
+static size_t tws__backend_take(const struct epoll_event *e, int n, tws_ready *ready)
+{
+    size_t taken = 0;
+    for (int i = 0; i < n; i++) {
+        bool lost = (e[i].events & ((uint32_t)EPOLLERR | (uint32_t)EPOLLHUP)) != 0;
+        ready[taken].watch = (tws_watch *)e[i].data.ptr;
+        ready[taken].events = ((e[i].events & (uint32_t)EPOLLIN) != 0 || lost ? TWS_READ : 0u) |
+                              ((e[i].events & (uint32_t)EPOLLOUT) != 0 || lost ? TWS_WRITE : 0u);
+        taken += ready[taken].watch != NULL;
+    }
+    return taken;
+}
+
 static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
 {
     struct epoll_event e[TWS_LOOP_READY];
-    int n = epoll_wait(l->epoll, e, TWS_LOOP_READY, timeout_ms);
-    for (int i = 0; i < n; i++) {
-        bool lost = (e[i].events & ((uint32_t)EPOLLERR | (uint32_t)EPOLLHUP)) != 0;
-        ready[i].watch = (tws_watch *)e[i].data.ptr;
-        ready[i].events = ((e[i].events & (uint32_t)EPOLLIN) != 0 || lost ? TWS_READ : 0u) |
-                          ((e[i].events & (uint32_t)EPOLLOUT) != 0 || lost ? TWS_WRITE : 0u);
-    }
-    return n > 0 ? (size_t)n : 0;
+    int n = epoll_wait(l->epoll[0], e, TWS_LOOP_READY, timeout_ms);
+    size_t taken = tws__backend_take(e, n, ready);
+    l->crowded = n > 0 && taken < (size_t)n;
+    return taken;
+}
+
+static size_t tws__backend_behind(tws_loop *l, tws_ready *ready, size_t most)
+{
+    struct epoll_event e[TWS_LOOP_READY];
+    return tws__backend_take(e, epoll_wait(l->epoll[1], e, (int)most, 0), ready);
 }
 
 static int tws__backend_wake_pair(int *write_end)
@@ -15458,7 +15511,7 @@ static int tws__backend_wake_pair(int *write_end)
 
 static int tws__backend_fd(const tws_loop *l)
 {
-    return l->epoll;
+    return l->epoll[0];
 }
 
 #else
@@ -15526,27 +15579,50 @@ static void tws__backend_remove(tws_loop *l, tws_watch *w)
     l->owner[w->slot]->slot = w->slot;
 }
 
-static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
+static void tws__backend_move(tws_loop *l, tws_watch *w)
 {
-    int left = poll(l->set, (nfds_t)l->count, timeout_ms);
-    size_t n = 0;
-    /* More than fit are met again in the next turn: poll is level-triggered. It begins behind the
-     * last one of this, so that nobody is starved. */
-    uint32_t i = l->start;
-    for (uint32_t k = 0; k < l->count && left > 0 && n < TWS_LOOP_READY; k++, i++) {
+    (void)l;
+    w->behind = !w->behind;
+}
+
+/* Those who are ready and stand so, from the i-th on and once round; where it ended. */
+static uint32_t tws__backend_search(tws_loop *l, uint32_t i, bool behind, tws_ready *ready,
+                                    size_t most, size_t *taken)
+{
+    *taken = 0;
+    for (uint32_t k = 0; k < l->count && *taken < most; k++, i++) {
         i = i < l->count ? i : 0;
         short got = l->set[i].revents;
-        if (got == 0) {
+        if (got == 0 || l->owner[i]->behind != behind) {
+            l->crowded = l->crowded || got != 0;
             continue;
         }
         bool lost = (got & (POLLERR | POLLHUP | POLLNVAL)) != 0;
-        ready[n].watch = l->owner[i];
-        ready[n].events = ((got & POLLIN) != 0 || lost ? TWS_READ : 0u) |
-                          ((got & POLLOUT) != 0 || lost ? TWS_WRITE : 0u);
-        n++;
-        left--;
+        l->set[i].revents = 0;
+        ready[*taken].watch = l->owner[i];
+        ready[*taken].events = ((got & POLLIN) != 0 || lost ? TWS_READ : 0u) |
+                               ((got & POLLOUT) != 0 || lost ? TWS_WRITE : 0u);
+        (*taken)++;
     }
-    l->start = n == TWS_LOOP_READY ? i : 0;
+    return i;
+}
+
+/* More than fit are met again in the next turn: poll is level-triggered. The search begins behind
+ * the last one of this, so that nobody is starved. */
+static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
+{
+    size_t n = 0;
+    l->crowded = false;
+    if (poll(l->set, (nfds_t)l->count, timeout_ms) > 0) {
+        l->start[0] = tws__backend_search(l, l->start[0], false, ready, TWS_LOOP_READY, &n);
+    }
+    return n;
+}
+
+static size_t tws__backend_behind(tws_loop *l, tws_ready *ready, size_t most)
+{
+    size_t n;
+    l->start[1] = tws__backend_search(l, l->start[1], true, ready, most, &n);
     return n;
 }
 
@@ -15634,6 +15710,13 @@ TWS_API void tws_loop_want(tws_loop *l, tws_watch *w, unsigned want)
     }
 }
 
+TWS_API void tws_loop_move(tws_loop *l, tws_watch *w, bool behind)
+{
+    if (w->fd >= 0 && w->behind != behind) {
+        tws__backend_move(l, w);
+    }
+}
+
 TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w)
 {
     if (w->fd >= 0) {
@@ -15678,6 +15761,16 @@ TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint
         }
     }
     return n;
+}
+
+TWS_API size_t tws_loop_behind(tws_loop *l, tws_ready *ready, size_t most)
+{
+    return l->crowded ? tws__backend_behind(l, ready, most) : 0;
+}
+
+TWS_API bool tws_loop_crowded(const tws_loop *l)
+{
+    return l->crowded;
 }
 
 TWS_API int tws_loop_fd(const tws_loop *l)
@@ -15784,11 +15877,11 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
  * Threads share nothing here but counters and the inbox of posted calls. A connection belongs to
  * the thread that accepted it, and is touched by no other.
  *
- * Who floods waits behind who does not. A connection goes first when it has been there for a
- * second, asks for little and is steady (section 18); new ones, busy ones and the listener share
- * what a turn has left, in the order of their coming, for a while so short that who goes first
- * hardly notices; and what one of them is read at a time is cut to what it was work. Without a
- * flood nobody waits, for a turn has time for all; nor where for a second nobody went first. */
+ * Who floods waits behind who does not. A connection goes first when it has asked for little
+ * lately, its coming included, and is steady (section 18). New ones, busy ones and the listener
+ * share what a turn has left, in the order of their coming, for a while so short that who goes
+ * first hardly notices; and what one of them is read at a time is cut to what it was work. Where
+ * for ten seconds nobody went first, nobody waits. */
 
 enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2, TWS__WATCH_GUEST = 3 };
 
@@ -15800,19 +15893,17 @@ enum {
     TWS__PEER_COUNTED = 16, /* its address is counted */
     TWS__PEER_CROWDED = 32, /* its address has too many */
     TWS__PEER_LONG = 64,    /* a WebSocket or a stream */
-    TWS__PEER_ASKING = 128, /* the turn's request is its own; at other times it is anybody's */
-    TWS__PEER_PARKED = 256, /* stands in the thread's list of those who wait for their turn */
-    TWS__PEER_UNREAD = 512  /* and is to be read then */
+    TWS__PEER_ASKING = 128  /* the turn's request is its own; at other times it is anybody's */
 };
 
 #define TWS__RESERVE 32u /* connections beyond the limit that are told so */
-#define TWS__ACCEPT_BATCH 8    /* while somebody goes first, */
+#define TWS__ACCEPT_BATCH 2    /* while somebody goes first, */
 #define TWS__ACCEPT_ALONE 64   /* and while nobody does */
-#define TWS__SHARE_US 50u      /* of a turn, for those who do not go first; one is served anyway */
-#define TWS__FIRST_MS 1000u    /* after which there is nobody who went first */
+#define TWS__SHARE_US 50u      /* of a turn, for those who do not go first; */
+#define TWS__SHARE_BATCH 2u    /* so many are served anyway */
+#define TWS__FIRST_MS 10000u   /* after which there is nobody who goes first */
 #define TWS__SLICE_WORK 1024u  /* of one connection in a turn, about; some 30 us of frames */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room */
-#define TWS__NEW_MS 1000u      /* a connection is new for so long */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
 #define TWS__EPOCH_MS 16u
 #define TWS__LITTLE 512u       /* units of tws_peer.spent in an epoch: 64 reads, or 32 KiB */
@@ -15831,11 +15922,10 @@ struct tws_peer {
     const tws_peer_ops *ops;
     void *data;
     uint64_t address; /* a keyed hash of it */
-    uint32_t born_ms; /* as much of it as fits */
     uint16_t epoch;   /* of its last read */
-    uint16_t spent;   /* in that epoch, and half of what it had spent before: 8 for a read, 1 for
-                         each 64 bytes */
-    uint32_t room;    /* of a read, in 64 bytes */
+    uint16_t spent;   /* in that epoch, and of earlier ones the half of each later one's: 8 for a
+                         read, 1 for each 64 bytes; all there is for its coming */
+    uint16_t room;    /* of a read, in 64 bytes */
 };
 
 typedef struct tws__slot {
@@ -15870,7 +15960,6 @@ struct tws__thread {
     uint32_t slot_count, slot_cap, free_slot;
     uint32_t peers;
     tws_peer *later, **later_end;
-    tws_peer *parked, **parked_end;
     uint64_t first_ms; /* somebody went first */
     tws_peer *dead;
     tws_peer *served;
@@ -16049,6 +16138,11 @@ static void tws__peer_count_address(tws_peer *p, const tws_http_request *r)
 
 /* -- peers -- */
 
+static tws_peer *tws__peer_of(tws_watch *w)
+{
+    return (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
+}
+
 static tws_peer *tws__thread_peer(tws__thread *t, tws_peer_id id)
 {
     uint32_t slot = (uint32_t)id;
@@ -16127,7 +16221,7 @@ static void tws__peer_bury(tws_peer *p)
     TWS__COUNT(&t->server->connections, (uint32_t)-1);
     tws_count(&t->traffic.closed, 1);
     tws__thread_listen_again(t);
-    if ((p->flags & (TWS__PEER_QUEUED | TWS__PEER_PARKED)) == 0) { /* else its list buries it */
+    if ((p->flags & TWS__PEER_QUEUED) == 0) { /* else its list buries it */
         p->next = t->dead;
         t->dead = p;
     }
@@ -16143,10 +16237,9 @@ static void tws__thread_free_dead(tws__thread *t)
     }
 }
 
-/* Who is parked comes to its turn there. */
 static void tws__thread_queue(tws__thread *t, tws_peer *p)
 {
-    if ((p->flags & (TWS__PEER_QUEUED | TWS__PEER_PARKED)) == 0) {
+    if ((p->flags & TWS__PEER_QUEUED) == 0) {
         p->flags |= TWS__PEER_QUEUED;
         p->next = NULL;
         *t->later_end = p;
@@ -16318,31 +16411,34 @@ static uint16_t tws__thread_epoch(const tws__thread *t)
     return (uint16_t)(t->now_ms / TWS__EPOCH_MS);
 }
 
+static uint32_t tws__peer_spent(const tws_peer *p)
+{
+    unsigned passed = (uint16_t)(tws__thread_epoch(p->thread) - p->epoch);
+    return passed < 16 ? (uint32_t)p->spent >> passed : 0;
+}
+
 static void tws__peer_spend(tws_peer *p, size_t bytes)
 {
-    uint16_t epoch = tws__thread_epoch(p->thread);
-    uint32_t spent = p->spent;
-    if (epoch != p->epoch) {
-        spent = (uint16_t)(epoch - p->epoch) == 1 ? spent / 2 : 0;
-    }
-    p->epoch = epoch;
-    p->spent = (uint16_t)tws__min(spent + 8 + bytes / 64, UINT16_MAX);
+    size_t spent = tws__peer_spent(p) + 8 + bytes / 64;
+    p->epoch = tws__thread_epoch(p->thread);
+    p->spent = (uint16_t)tws__min(spent, UINT16_MAX);
 }
 
 static bool tws__peer_goes_first(const tws_peer *p)
 {
-    const tws__thread *t = p->thread;
-    bool lately = (uint16_t)(tws__thread_epoch(t) - p->epoch) <= 1;
-    return (uint32_t)t->now_ms - p->born_ms >= TWS__NEW_MS && !(lately && p->spent > TWS__LITTLE) &&
-           tws_conn_steady(&p->conn);
+    return tws__peer_spent(p) <= TWS__LITTLE && tws_conn_steady(&p->conn);
 }
 
-/* When those who do not go first have had their share. Where nobody goes first there is nobody to
- * keep waiting, and nothing is parked beyond its turn. */
+/* Where nobody goes first there is nobody to keep waiting. */
+static bool tws__thread_shares(const tws__thread *t)
+{
+    return t->now_ms - t->first_ms <= TWS__FIRST_MS;
+}
+
+/* When those who do not go first have had their share. */
 static uint64_t tws__thread_share(const tws__thread *t)
 {
-    bool alone = t->now_ms - t->first_ms > TWS__FIRST_MS;
-    return alone ? UINT64_MAX : tws_sys_now_us() + TWS__SHARE_US;
+    return tws__thread_shares(t) ? tws_sys_now_us() + TWS__SHARE_US : UINT64_MAX;
 }
 
 static bool tws__in_time(uint64_t until_us)
@@ -16354,14 +16450,15 @@ static bool tws__in_time(uint64_t until_us)
 static void tws__peer_pace(tws_peer *p)
 {
     tws__thread *t = p->thread;
-    uint32_t most = (t->server->desc.receive_bytes - 1) / TWS__ROOM + 1;
+    uint64_t most = tws__min64((t->server->desc.receive_bytes - 1) / TWS__ROOM + 1, UINT16_MAX);
+    uint64_t room = p->room;
     if (t->turn.work > TWS__SLICE_WORK) {
-        uint64_t fits = (uint64_t)t->received * TWS__SLICE_WORK / t->turn.work / TWS__ROOM;
-        p->room = fits > 32 ? (uint32_t)fits : 32;
-    } else if (t->received == (size_t)p->room * TWS__ROOM && t->turn.work < TWS__SLICE_WORK / 2) {
-        p->room *= 2;
+        room = (uint64_t)t->received * TWS__SLICE_WORK / t->turn.work / TWS__ROOM;
+        room = room > 32 ? room : 32;
+    } else if (t->received == room * TWS__ROOM && t->turn.work < TWS__SLICE_WORK / 2) {
+        room *= 2;
     }
-    p->room = p->room < most ? p->room : most;
+    p->room = (uint16_t)tws__min64(room, most);
 }
 
 /* -- a turn of one connection: at most one read and one write -- */
@@ -16437,6 +16534,9 @@ static void tws__peer_settle(tws_peer *p)
     unsigned want = (tws_conn_wants_input(&p->conn) ? TWS_READ : 0u) |
                     (tws_conn_wants_output(&p->conn) ? TWS_WRITE : 0u);
     tws_loop_want(t->loop, &p->watch, want);
+    if (p->watch.behind && (!tws__thread_shares(t) || tws__peer_goes_first(p))) {
+        tws_loop_move(t->loop, &p->watch, false);
+    }
     uint64_t deadline = tws__peer_deadline(p);
     if (p->timer.link == NULL || deadline < p->timer.at_ms) {
         tws_timer_set(t->loop, &p->timer, deadline); /* one that moved later is met lazily */
@@ -16521,9 +16621,11 @@ static bool tws__peer_create(tws__thread *t, int fd)
     }
     p->thread = t;
     p->user_ms = UINT64_MAX;
-    p->born_ms = (uint32_t)t->now_ms;
+    p->epoch = tws__thread_epoch(t);
+    p->spent = UINT16_MAX;
     p->room = 64;
     p->watch.kind = TWS__WATCH_PEER;
+    p->watch.behind = tws__thread_shares(t);
     tws_conn_init(&p->conn, &s->desc.limits, t->now_ms);
     if (!tws__thread_take_slot(t, p)) {
         tws_release(s->desc.allocator, p, sizeof *p);
@@ -16701,55 +16803,40 @@ static void tws__thread_run_posts(tws__thread *t)
 
 /* -- whoever does not go first -- */
 
-static void tws__thread_park(tws__thread *t, tws_peer *p, unsigned events)
+/* At least some, that it goes on. */
+static void tws__thread_run_behind(tws__thread *t, uint64_t until_us)
 {
-    if ((p->flags & TWS__PEER_QUEUED) != 0) {
-        return; /* served in the next turn anyway: its events are seen again behind that */
-    }
-    p->flags |= (events & TWS_READ) != 0 ? (uint32_t)TWS__PEER_UNREAD : 0u;
-    if ((p->flags & TWS__PEER_PARKED) == 0) {
-        p->flags |= TWS__PEER_PARKED;
-        p->next = NULL;
-        *t->parked_end = p;
-        t->parked_end = &p->next;
-    }
-}
-
-static void tws__thread_run_parked(tws__thread *t, uint64_t until_us)
-{
-    bool in_time = true;
-    while (t->parked != NULL && in_time) {
-        tws_peer *p = t->parked;
-        bool unread = (p->flags & TWS__PEER_UNREAD) != 0;
-        t->parked = p->next;
-        t->parked_end = t->parked == NULL ? &t->parked : t->parked_end;
-        p->flags &= ~(uint32_t)(TWS__PEER_PARKED | TWS__PEER_UNREAD);
-        if (p->watch.fd < 0) {
-            p->next = t->dead;
-            t->dead = p;
-        } else {
-            tws__peer_serve(p, unread);
+    size_t batch = until_us == UINT64_MAX ? TWS_LOOP_READY : TWS__SHARE_BATCH;
+    size_t n;
+    do {
+        n = tws_loop_behind(t->loop, t->ready, batch);
+        for (size_t i = 0; i < n; i++) {
+            tws_watch *w = t->ready[i].watch;
+            if (w->fd >= 0) {
+                tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
+            }
         }
-        in_time = tws__in_time(until_us);
-    }
+    } while (n == batch && until_us != UINT64_MAX && tws__in_time(until_us));
 }
 
-static void tws__thread_run_later(tws__thread *t)
+/* Who does not go first and comes too late stays for the next turn. */
+static void tws__thread_run_later(tws__thread *t, uint64_t until_us)
 {
     tws_peer *p = t->later;
     t->later = NULL;
     t->later_end = &t->later;
     while (p != NULL) {
         tws_peer *next = p->next;
+        bool first = p->watch.fd >= 0 && tws__peer_goes_first(p);
         p->flags &= ~(uint32_t)TWS__PEER_QUEUED;
+        t->first_ms = first ? t->now_ms : t->first_ms;
         if (p->watch.fd < 0) {
             p->next = t->dead;
             t->dead = p;
-        } else if (tws__peer_goes_first(p)) {
-            t->first_ms = t->now_ms;
+        } else if (first || tws__in_time(until_us)) {
             tws__peer_serve(p, false);
         } else {
-            tws__thread_park(t, p, 0);
+            tws__thread_queue(t, p);
         }
         p = next;
     }
@@ -16799,11 +16886,27 @@ static void tws__thread_run_timers(tws__thread *t)
 
 /* -- a turn of a thread -- */
 
-/* What is ready and goes first is served; the others are parked. True when somebody waits to be
- * accepted. */
+/* Who does not go first steps behind who does, if there is any. */
+static void tws__thread_run_others(tws__thread *t, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        tws_watch *w = t->ready[i].watch;
+        if (w->fd < 0) {
+            continue; /* closed earlier in this turn */
+        }
+        if (tws__thread_shares(t)) {
+            tws_loop_move(t->loop, w, true);
+        } else {
+            tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
+        }
+    }
+}
+
+/* True when somebody waits to be accepted. */
 static bool tws__thread_run_ready(tws__thread *t, size_t n)
 {
     bool accept = false;
+    size_t others = 0;
     for (size_t i = 0; i < n; i++) {
         tws_watch *w = t->ready[i].watch;
         if (w->fd < 0) {
@@ -16818,56 +16921,34 @@ static bool tws__thread_run_ready(tws__thread *t, size_t n)
             g->on_ready(g, t->ready[i].events);
             continue;
         }
-        tws_peer *p = (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
-        if (tws__peer_goes_first(p) && (p->flags & TWS__PEER_PARKED) == 0) {
+        if (tws__peer_goes_first(tws__peer_of(w))) {
             t->first_ms = t->now_ms;
-            tws__peer_serve(p, (t->ready[i].events & TWS_READ) != 0);
+            tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
         } else {
-            tws__thread_park(t, p, t->ready[i].events);
+            t->ready[others] = t->ready[i];
+            others++;
         }
     }
+    tws__thread_run_others(t, others);
     return accept;
-}
-
-/* The loop need not tell again and again that those are ready who wait for their turn: not of more
- * than some at a time, since that takes time as well. */
-static void tws__thread_hush(tws__thread *t, size_t n)
-{
-    if (t->parked == NULL) {
-        return; /* no reason to look at the clock in every turn */
-    }
-    uint64_t until_us = tws_sys_now_us() + TWS__SHARE_US;
-    for (size_t i = 0; i < n; i++) {
-        if (i % 16 == 15 && tws_sys_now_us() >= until_us) {
-            return;
-        }
-        tws_watch *w = t->ready[i].watch;
-        tws_peer *p = (tws_peer *)(void *)((char *)w - offsetof(tws_peer, watch));
-        if (w->fd >= 0 && w->kind == TWS__WATCH_PEER && (p->flags & TWS__PEER_PARKED) != 0) {
-            tws_loop_want(t->loop, w, 0);
-        }
-    }
 }
 
 static bool tws__thread_turn(tws__thread *t, int timeout_ms)
 {
-    bool crowded = t->parked != NULL;
-    bool busy = t->later != NULL || crowded;
-    size_t n = tws_loop_wait(t->loop, busy ? 0 : timeout_ms, t->ready, &t->now_ms);
+    size_t n = tws_loop_wait(t->loop, t->later != NULL ? 0 : timeout_ms, t->ready, &t->now_ms);
     tws__thread_date(t);
-    if (t->later != NULL) {
-        tws__thread_run_later(t);
-    }
     bool accept = tws__thread_run_ready(t, n);
-    if (crowded) {
+    if (tws_loop_crowded(t->loop)) {
         tws__thread_news(t); /* of those who went first, at once */
     }
-    uint64_t until_us = tws__thread_share(t);
+    uint64_t until_us = accept || t->later != NULL || tws_loop_crowded(t->loop)
+                            ? tws__thread_share(t)
+                            : UINT64_MAX; /* no reason to look at the clock in every turn */
     if (accept) {
         tws__thread_accept(t, until_us == UINT64_MAX ? TWS__ACCEPT_ALONE : TWS__ACCEPT_BATCH);
     }
-    tws__thread_run_parked(t, until_us);
-    tws__thread_hush(t, n);
+    tws__thread_run_later(t, until_us);
+    tws__thread_run_behind(t, until_us);
     tws__thread_run_posts(t);
     tws__thread_run_timers(t);
     tws__thread_news(t);
@@ -16883,10 +16964,7 @@ static void tws__thread_free(tws__thread *t)
     const tws_allocator *a = t->server->desc.allocator;
     if (t->loop != NULL) {
         tws__thread_end_all(t);
-        if (t->later != NULL) {
-            tws__thread_run_later(t);
-        }
-        tws__thread_run_parked(t, UINT64_MAX); /* nobody of whom is there any more */
+        tws__thread_run_later(t, UINT64_MAX); /* nobody of whom is there any more */
         tws__thread_free_dead(t);
         if (t->listener.fd >= 0) {
             close(t->listener.fd);
@@ -16913,7 +16991,6 @@ static tws__thread *tws__thread_create(tws_server *s, unsigned index)
     t->listener.fd = -1;
     t->listener.kind = TWS__WATCH_LISTENER;
     t->later_end = &t->later;
-    t->parked_end = &t->parked;
     t->posts_end = &t->posts;
     t->now_ms = tws_sys_now_ms();
     TWS__MUTEX_INIT(&t->post_lock);
@@ -17167,8 +17244,7 @@ TWS_API int tws_server_fd(const tws_server *s)
 TWS_API int tws_server_timeout(const tws_server *s)
 {
     const tws__thread *t = s->thread[0];
-    bool busy = t->later != NULL || t->parked != NULL;
-    return busy ? 0 : tws_loop_timeout(t->loop, tws_sys_now_ms());
+    return t->later != NULL ? 0 : tws_loop_timeout(t->loop, tws_sys_now_ms());
 }
 
 TWS_API void tws_server_stop(tws_server *s)
