@@ -858,6 +858,7 @@ typedef struct tws_deflater {
     uint8_t window_bits;
     uint8_t hash_bits;
     uint8_t level;
+    bool inside;      /* a message has begun and not ended */
 } tws_deflater;
 
 /* memory   TWS_DEFLATE_MEMORY(window_bits, takeover) bytes, aligned as malloc does.
@@ -876,8 +877,9 @@ TWS_API size_t tws_deflate_bound(size_t len);
  *          leaves away. An empty message is one byte.
  * out      cap bytes; tws_deflate_bound(len) always suffice. Less is a way to ask: does it pay?
  * written  [out] bytes.
- * errors   TWS_ERR_LIMIT: it does not fit. The message is void, and nothing later will refer to it
- *          or to earlier ones: go on as the sender of the next message.
+ * errors   TWS_ERR_LIMIT: it does not fit. The message is void and leaves no trace: go on as the
+ *          sender of the next one. (Only of a message that came in more than one piece, or is
+ *          longer than the window, something stays in it: then earlier ones are forgotten, too.)
  * memory   none.   thread  one at a time per deflater and scratch.
  * source   RFC 1951 3.2; RFC 7692 7.2.1. */
 TWS_API tws_status tws_deflate_encode(tws_deflater *z, tws_deflate_scratch *s, const void *data,
@@ -7145,8 +7147,11 @@ static tws__deflate_copy tws__deflate_find(tws__deflate_run *r, size_t i, uint32
             }
         }
         const uint32_t further = z->chain[from & (size - 1)];
+        if (further == 0 || further > from - z->begin) { /* it may be a void message's */
+            break;
+        }
         from -= further;
-        if (further == 0 || from < z->begin || position - from > size) {
+        if (position - from > size) {
             break;
         }
     }
@@ -7205,6 +7210,7 @@ TWS_API void tws_deflate_forget(tws_deflater *z)
     z->hashed = z->next;
     z->bits = 0;
     z->bit_count = 0;
+    z->inside = false;
 }
 
 /* A stored block is five bytes and some bits more than its text, of 256 bytes unless the text ends
@@ -7273,40 +7279,79 @@ static void tws__deflate_flush(tws__deflate_run *r)
     }
 }
 
+/* Compress what can be of the data, which is the message's rest where it ends. */
+static size_t tws__deflate_piece(tws__deflate_run *r, const uint8_t *data, size_t len, bool end)
+{
+    tws_deflater *z = r->z;
+    size_t n = 0;
+    if (len > 0) {
+        tws__deflate_rewind(z);
+        n = z->window == NULL ? tws__deflate_in_place(r, data, len)
+                              : tws__deflate_in_window(r, data, len);
+        tws__deflate_clear(r);
+    }
+    r->hashed = z->hashed - z->origin;
+    tws__deflate_match(r, r->raw);
+    if (r->tokens > 0 && !r->failed) {
+        tws__deflate_block(r);
+    }
+    if (end && n == len && !r->failed) {
+        tws__deflate_flush(r);
+    }
+    return n;
+}
+
+/* The message is void, n bytes of this piece with it. If there was no other piece, its positions
+ * are taken out of their chains, the newest first, and are the next message's. Where their links
+ * stood, those of the window's oldest positions are lost, and what stands there now leads astray,
+ * though not out of the window: see tws__deflate_find. */
+static void tws__deflate_undo(tws__deflate_run *r, size_t n, bool only)
+{
+    tws_deflater *z = r->z;
+    const size_t size = (size_t)1 << z->window_bits;
+    const size_t before = z->hashed - z->origin;
+    if (z->window == NULL || !only || r->hashed - before > size) {
+        z->next += (uint32_t)n;
+        tws_deflate_forget(z);
+        return;
+    }
+    while (r->hashed > before) {
+        const uint32_t position = z->origin + (uint32_t)--r->hashed;
+        const uint32_t link = z->chain[position & (size - 1)];
+        z->head[tws__deflate_hash(z, r->text + r->hashed)] = link == 0 ? 0 : position - link;
+    }
+    z->bits = 0;
+    z->bit_count = 0;
+}
+
 TWS_API tws_status tws_deflate_encode(tws_deflater *z, tws_deflate_scratch *s, const void *data,
                                       size_t len, bool end, uint8_t *out, size_t cap,
                                       size_t *written)
 {
     const uint8_t *p = (const uint8_t *)data;
+    size_t left = len;
     tws__deflate_run r;
     memset(&r, 0, sizeof r);
     r.z = z;
     r.s = s;
     r.out = out;
     r.cap = cap;
-    while (len > 0 && !r.failed) {
-        tws__deflate_rewind(z);
-        const size_t n = z->window == NULL ? tws__deflate_in_place(&r, p, len)
-                                           : tws__deflate_in_window(&r, p, len);
-        tws__deflate_clear(&r);
-        r.hashed = z->hashed - z->origin;
-        tws__deflate_match(&r, r.raw);
-        if (r.tokens > 0 && !r.failed) {
-            tws__deflate_block(&r);
+    *written = 0;
+    for (size_t n = 0;; p += n) {
+        n = tws__deflate_piece(&r, p, left, end);
+        if (r.failed) {
+            tws__deflate_undo(&r, n, n == len && !z->inside);
+            return TWS_ERR_LIMIT;
         }
         z->hashed = z->origin + (uint32_t)r.hashed;
         z->next += (uint32_t)n;
-        p += n;
-        len -= n;
+        left -= n;
+        if (left == 0) {
+            break;
+        }
     }
-    if (end && !r.failed) {
-        tws__deflate_flush(&r);
-    }
-    *written = r.failed ? 0 : r.len;
-    if (r.failed) {
-        tws_deflate_forget(z);
-        return TWS_ERR_LIMIT;
-    }
+    z->inside = !end;
+    *written = r.len;
     return TWS_OK;
 }
 #endif /* TASKWS_NO_DEFLATE */

@@ -995,6 +995,113 @@ TEST("what does not fit is said, for every room, and the next message is whole")
     }
 }
 
+/* Compress n bytes of text where they do not fit. */
+static void void_message(tws_deflater *z, size_t n)
+{
+    size_t len = 1;
+    CHECK_EQ(tws_deflate_encode(z, &scratch, text, n, true, packed, n / 2, &len), TWS_ERR_LIMIT);
+    CHECK_EQ(len, 0);
+}
+
+TEST("a message that does not fit leaves no trace in the context of the others")
+{
+    static uint8_t again[1 << 16];
+    static uint8_t second[sizeof memory];
+    static const size_t noises[] = {2, 3, 100, 2000, 16000};
+    for (size_t i = 0; i < sizeof noises / sizeof noises[0]; i++) {
+        tws_deflater z;
+        tws_deflater y; /* hears of nothing but what fits */
+        tws_inflate_window w;
+        size_t len;
+        size_t same;
+        seed = 9;
+        test_row("noise", i);
+        tws_deflate_init(&z, memory, 15, 6, true);
+        tws_deflate_init(&y, second, 15, 6, true);
+        tws_inflate_ring(&w, back, 15);
+        for (int k = 0; k < 60; k++) {
+            put_text(text, noises[i], NOISE);
+            void_message(&z, noises[i]);
+            const size_t n = put_event((char *)text, sizeof text);
+            if (k % 3 == 0) {
+                void_message(&z, 25); /* of what could be referred to */
+            }
+            CHECK_EQ(tws_deflate_encode(&z, &scratch, text, n, true, packed, 400, &len), TWS_OK);
+            CHECK_EQ(tws_deflate_encode(&y, &scratch, text, n, true, again, 400, &same), TWS_OK);
+            CHECK_MEM(packed, len, again, same);
+            inflate_pieces(&whole, &w, packed, len, 0, len);
+            finish(&whole);
+            CHECK_EQ(whole.type, TWS_INFLATE_END);
+            CHECK_MEM(whole.out, whole.len, text, n);
+        }
+    }
+}
+
+TEST("void messages of every size, whole and in pieces, are nothing that later ones refer to")
+{
+    for (unsigned b = TWS_DEFLATE_MIN_BITS; b <= TWS_DEFLATE_MAX_BITS; b++) {
+        tws_deflater z;
+        tws_inflate_window w;
+        size_t sum[2] = {0, 0};
+        size_t len;
+        seed = 10 + b;
+        tws_deflate_init(&z, memory, b, 6, true);
+        tws_inflate_ring(&w, back, b);
+        for (int i = 0; i < 1000; i++) {
+            const size_t size = (size_t)1 << b;
+            const size_t n = i % 2 == 0 ? 2 + rnd() % size : 2 + rnd() % (size / 8);
+            const text_kind kind = (text_kind)(rnd() % TEXT_KINDS);
+            size_t cap = n * (rnd() % 100) / 100;
+            put_text(text, n, kind);
+            if (i % 10 == 0) { /* a piece is sent before the next one fails: all is forgotten */
+                CHECK_EQ(tws_deflate_encode(&z, &scratch, text, 2, false, packed, 99, &len), TWS_OK);
+                cap = 0;
+            }
+            tws_status status = tws_deflate_encode(&z, &scratch, text, n, true, packed, cap, &len);
+            CHECK(status == TWS_OK || len == 0);
+            if (status == TWS_ERR_LIMIT && i % 3 == 0) { /* the same again, where it fits */
+                status = tws_deflate_encode(&z, &scratch, text, n, true, packed,
+                                            tws_deflate_bound(n), &len);
+                CHECK_EQ(status, TWS_OK);
+            }
+            if (status == TWS_OK) {
+                inflate_pieces(&whole, &w, packed, len, 0, len);
+                finish(&whole);
+                CHECK_EQ(whole.type, TWS_INFLATE_END);
+                CHECK_MEM(whole.out, whole.len, text, n);
+            }
+            sum[status == TWS_OK]++;
+        }
+        CHECK(sum[0] > 100 && sum[1] > 100);
+    }
+}
+
+TEST("a void message that is about as long as the window leaves nothing that leads out of it")
+{
+    seed = 11;
+    for (int i = 0; i < 2000; i++) {
+        const unsigned b = 8 + (unsigned)i % 3;
+        const size_t size = (size_t)1 << b;
+        tws_deflater z;
+        tws_inflate_window w;
+        tws_deflate_init(&z, memory, b, 6, true);
+        tws_inflate_ring(&w, back, b);
+        for (int k = 0; k < 3; k++) {
+            size_t len;
+            const size_t n = k == 1 ? size - 64 + rnd() % 128 : 20 + rnd() % 200;
+            put_text(text, n, k == 1 || i % 2 == 0 ? FEW_LETTERS : ZEROS);
+            CHECK_EQ(tws_deflate_encode(&z, &scratch, text, n, true, packed, k == 1 ? 0 : 400, &len),
+                     k == 1 ? TWS_ERR_LIMIT : TWS_OK);
+            if (k != 1) {
+                inflate_pieces(&whole, &w, packed, len, 0, len);
+                finish(&whole);
+                CHECK_EQ(whole.type, TWS_INFLATE_END);
+                CHECK_MEM(whole.out, whole.len, text, n);
+            }
+        }
+    }
+}
+
 TEST("positions begin again before they run out")
 {
     for (int takeover = 0; takeover < 2; takeover++) {
