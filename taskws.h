@@ -135,6 +135,7 @@
  *     limits.max_frames            1,024 in one message        1009
  *     limits.head_ms, body_ms      10 s, 10 s                  408
  *     limits.compress_bytes        128                         the shortest message compressed
+ *     limits.context_bytes, _bits  0: none, 12                 all contexts of WebSockets of yours
  *     limits.heartbeat_ms          25 s                        ping after that much silence
  *     limits.answer_ms             10 s                        4408 without any answer
  *     limits.stall_ms              30 s                        4409 when nothing is taken
@@ -186,7 +187,8 @@
  *
  * LIMITS AND NON-GOALS
  *
- *     In this version: no TLS (put a proxy in front). No context takeover in permessage-deflate.
+ *     In this version: no TLS (put a proxy in front). No context takeover in permessage-deflate for
+ *     a user's events, which are compressed once for all who read them; only for endpoints of yours.
  *     Without Redis the store is the process's memory: a restart empties it, clients get a reset.
  *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; a
  *     server reads the newest retain_events of them when a user's first reader comes.
@@ -629,24 +631,30 @@ TWS_API void tws_ws_request(tws_buf *b, tws_str host, tws_str target, const uint
 TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t nonce[16],
                                    const char **reason);
 
-/* What was agreed on as permessage-deflate. Neither side keeps a context from one message to the
- * next, so that a message is compressed once for all who read it, and a connection at rest holds
- * nothing. */
+/* What was agreed on as permessage-deflate. Where a side keeps no context from one message to the
+ * next, one compressed message serves all who read it, and a connection at rest holds nothing;
+ * where it keeps one, a message may refer to those before it: "context takeover". */
 #define TWS_WS_MAX_WINDOW_BITS 15
 typedef struct tws_ws_compression {
-    uint8_t window_bits; /* 8..15, of what the server compresses; 0: nothing is compressed */
-    bool named;          /* the client has set that limit, and is to be told that it is kept */
+    uint8_t window_bits;    /* 8..15, of what the server compresses; 0: nothing is compressed */
+    bool named;             /* the client has set that limit, and is to be told that it is kept */
+    uint8_t server_context; /* how far the server's messages may refer back beyond their own
+                               begin, in window bits; 0: no further */
+    uint8_t client_context; /* how far the client's may, likewise; it is told of less than 15, which
+                               it has said that it takes */
 } tws_ws_compression;
 
 /* The first offer among a handshake's extensions that can be accepted.
  *
+ * context_bits  what either side's context may be at most, 8..15; 0: none is kept. A client that
+ *          does not let its window be limited is given none below 15.
  * terms    [out] always written; window_bits 0 without such an offer. One with a parameter that is
  *          unknown, repeated or out of range is passed over.
  * reason   [out] on refusal the rule broken, static storage.
  * returns  101; 400: a Sec-WebSocket-Extensions field that is no list of extensions.
  * source   RFC 7692 5, 7.1; RFC 6455 9.1. */
-TWS_API int tws_ws_check_extensions(const tws_http_request *r, tws_ws_compression *terms,
-                                    const char **reason);
+TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_bits,
+                                    tws_ws_compression *terms, const char **reason);
 /* Append the answer's field: Sec-WebSocket-Extensions: permessage-deflate; ... CRLF. */
 TWS_API void tws_ws_answer_extensions(tws_buf *b, const tws_ws_compression *terms);
 
@@ -1680,6 +1688,14 @@ typedef struct tws_conn_desc {
     uint32_t compress_bytes;    /* where the client agrees to permessage-deflate, a message of as
                                    many bytes is sent compressed if that makes it shorter; 128;
                                    TWS_OFF: no client is asked */
+    uint32_t context_bytes;     /* for all contexts together, of messages that refer to earlier
+                                   ones; a new connection that does not fit in is given none; 0,
+                                   TWS_OFF: nobody is */
+    uint32_t context_bits;      /* a context's window at most, 8..15; clients that are built on zlib
+                                   want 9; 12 */
+    size_t *context_use;        /* the bytes that they take now, counted here by all threads whose
+                                   connections share them; yours, from 0 on; NULL: none is given.
+                                   A server counts by itself */
     uint32_t head_ms;           /* for a request head; 10 s */
     uint32_t body_ms;           /* for a request body; 10 s */
     uint32_t idle_ms;           /* between two requests of a connection; 75 s */
@@ -1778,6 +1794,7 @@ typedef struct tws_conn {
     tws_conn_kept *in;  /* input left incomplete; NULL at rest */
     tws_conn_kept *out; /* output that the socket did not take; NULL at rest */
     uint8_t *message;   /* left incomplete; NULL at rest */
+    struct tws__context *context; /* what messages refer to; NULL: no earlier ones */
     uint32_t message_len, message_cap;
     uint16_t close_code;
     uint8_t flags;
@@ -1951,7 +1968,8 @@ typedef struct tws_peer_ops {
     /* Once, whatever the reason; p takes no output any more. Free your data here. */
     void (*on_close)(tws_peer *p, uint16_t code, tws_str reason);
     /* Output can be offered: tws_peer_offer. Called once a turn at most, after tws_peer_pull or
-     * when the socket has taken what waited. */
+     * when the socket has taken what waited. What is offered is compressed once for all who read
+     * it, so a WebSocket with this hook is given no context: see limits.context_bytes. */
     void (*on_output)(tws_peer *p);
     /* The first n offered units are on their way; the others were not taken. No place for output
      * or a close: tws_peer_pull_later leads to one. */
@@ -2221,6 +2239,7 @@ extern "C" {
 #define TWS__LOAD(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define TWS__STORE(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 #define TWS__COUNT(p, n) ((void)__atomic_fetch_add((p), (n), __ATOMIC_RELAXED))
+#define TWS__SUM(p, n) __atomic_add_fetch((p), (n), __ATOMIC_RELAXED)
 #define TWS__SWAP(p, v) __atomic_exchange_n((p), (v), __ATOMIC_ACQ_REL)
 #define TWS__REF(p) ((void)__atomic_fetch_add((p), 1u, __ATOMIC_RELAXED))
 #define TWS__UNREF(p) (__atomic_sub_fetch((p), 1u, __ATOMIC_ACQ_REL) == 0u)
@@ -5202,10 +5221,14 @@ static uint8_t tws__ws_extension_bits(tws_str value)
     return good ? (uint8_t)bits : 0;
 }
 
+enum { TWS__WS_SERVER_FORGETS, TWS__WS_CLIENT_FORGETS, TWS__WS_SERVER_BITS, TWS__WS_CLIENT_BITS };
+
 /* Take note of an offer's parameter. False if it is one that makes the offer unacceptable. */
 static bool tws__ws_extension_note(tws_ws_compression *terms, unsigned *seen, tws_str name,
                                    tws_str value)
 {
+    const bool bare = value.len == 0;
+    const uint8_t bits = tws__ws_extension_bits(value);
     static const char *const known[] = {"server_no_context_takeover", "client_no_context_takeover",
                                         "server_max_window_bits", "client_max_window_bits"};
     unsigned which = 0;
@@ -5216,22 +5239,40 @@ static bool tws__ws_extension_note(tws_ws_compression *terms, unsigned *seen, tw
         return false;
     }
     *seen |= 1u << which;
-    if (which < 2) {
-        return value.len == 0;
-    }
-    if (which == 2) {
-        terms->window_bits = tws__ws_extension_bits(value);
+    switch (which) {
+    case TWS__WS_SERVER_FORGETS: return bare;
+    case TWS__WS_CLIENT_FORGETS: return bare;
+    case TWS__WS_SERVER_BITS:
+        terms->window_bits = bits;
         terms->named = true;
-        return terms->window_bits != 0;
+        return bits != 0;
+    default: /* without a value: 15, or what the answer says */
+        terms->client_context = bare ? TWS_WS_MAX_WINDOW_BITS : bits;
+        return bare || bits != 0;
     }
-    /* How far back the client could be made to look. It may look as far as it likes. */
-    return value.len == 0 || tws__ws_extension_bits(value) != 0;
+}
+
+/* An offer has been read: which contexts come of it, of context_bits at most? A limit must be kept
+ * that the client has set for the server; the one that it has for itself may be lowered, if it has
+ * said that it knows the parameter. RFC 7692 7.1.1, 7.1.2. */
+static void tws__ws_extension_settle(tws_ws_compression *terms, unsigned seen, unsigned bits)
+{
+    const bool limits = (seen >> TWS__WS_CLIENT_BITS & 1u) != 0;
+    const unsigned client = limits ? terms->client_context : TWS_WS_MAX_WINDOW_BITS;
+    terms->server_context = (uint8_t)(terms->window_bits < bits ? terms->window_bits : bits);
+    terms->client_context = (uint8_t)(client < bits ? client : bits);
+    if ((seen >> TWS__WS_SERVER_FORGETS & 1u) != 0) {
+        terms->server_context = 0;
+    }
+    if ((seen >> TWS__WS_CLIENT_FORGETS & 1u) != 0 || (!limits && client > bits)) {
+        terms->client_context = 0;
+    }
 }
 
 /* The next extension of the list. False where the list is malformed. */
-static bool tws__ws_extension_read(tws_str *rest, tws_ws_compression *terms)
+static bool tws__ws_extension_read(tws_str *rest, unsigned context_bits, tws_ws_compression *terms)
 {
-    tws_ws_compression offer = {15, false};
+    tws_ws_compression offer = {TWS_WS_MAX_WINDOW_BITS, false, 0, 0};
     unsigned seen = 0;
     tws_str name = tws__ws_extension_token(rest), value;
     bool good = tws_str_eq_nocase(name, tws_str_c(TWS__WS_DEFLATE));
@@ -5243,13 +5284,14 @@ static bool tws__ws_extension_read(tws_str *rest, tws_ws_compression *terms)
         good = good && tws__ws_extension_note(&offer, &seen, parameter, value);
     }
     if (good && terms->window_bits == 0) {
+        tws__ws_extension_settle(&offer, seen, context_bits);
         *terms = offer;
     }
     return name.len > 0 && (rest->len == 0 || rest->ptr[0] == ',');
 }
 
-TWS_API int tws_ws_check_extensions(const tws_http_request *r, tws_ws_compression *terms,
-                                const char **reason)
+TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_bits,
+                                    tws_ws_compression *terms, const char **reason)
 {
     memset(terms, 0, sizeof *terms);
     *reason = NULL;
@@ -5260,7 +5302,7 @@ TWS_API int tws_ws_check_extensions(const tws_http_request *r, tws_ws_compressio
         }
         tws__ws_extension_skip(&rest, ", \t"); /* empty elements are no harm: RFC 9110 5.6.1.2 */
         while (rest.len > 0) {
-            if (!tws__ws_extension_read(&rest, terms)) {
+            if (!tws__ws_extension_read(&rest, context_bits, terms)) {
                 memset(terms, 0, sizeof *terms);
                 *reason = "Sec-WebSocket-Extensions is no list of extensions";
                 return 400;
@@ -5273,11 +5315,20 @@ TWS_API int tws_ws_check_extensions(const tws_http_request *r, tws_ws_compressio
 
 TWS_API void tws_ws_answer_extensions(tws_buf *b, const tws_ws_compression *terms)
 {
-    tws_buf_c(b, "Sec-WebSocket-Extensions: " TWS__WS_DEFLATE
-                 "; server_no_context_takeover; client_no_context_takeover");
+    tws_buf_c(b, "Sec-WebSocket-Extensions: " TWS__WS_DEFLATE);
+    if (terms->server_context == 0) {
+        tws_buf_c(b, "; server_no_context_takeover");
+    }
+    if (terms->client_context == 0) {
+        tws_buf_c(b, "; client_no_context_takeover");
+    }
     if (terms->named) {
         tws_buf_c(b, "; server_max_window_bits=");
         tws_buf_u64(b, terms->window_bits);
+    }
+    if (terms->client_context != 0 && terms->client_context < TWS_WS_MAX_WINDOW_BITS) {
+        tws_buf_c(b, "; client_max_window_bits=");
+        tws_buf_u64(b, terms->client_context);
     }
     tws_buf_c(b, "\r\n");
 }
@@ -13718,7 +13769,8 @@ TWS_API void tws_redis_free(tws_redis *r)
  * Four ports: bytes in, events out, bytes out, time. A connection at rest owns no buffer: input
  * is read where the caller's turn holds it, output is gathered in the turn, and only what is left
  * incomplete or unsent at the turn's end is kept. No policy: what to answer and which code to close
- * with is said from above. */
+ * with is said from above. Where contexts are allowed, a WebSocket owns one as long as it is open,
+ * of some 100 bytes until a message is compressed. */
 
 enum {
     TWS__HEAD,    /* between requests, or a head has begun */
@@ -13749,6 +13801,99 @@ enum {
 /* A request takes as much time as so many small frames, about. */
 #define TWS__REQUEST_WORK 32u
 
+/* -- contexts: what a connection's compressed messages may refer to, RFC 7692 7.1.1 -- */
+
+#ifndef TASKWS_NO_DEFLATE
+
+/* What was agreed on is binding, so all of it is counted from the handshake on; but a side's memory
+ * is taken only when a message is compressed by it. */
+typedef struct tws__context {
+    tws_inflate_window window; /* of the client's messages; bits 0: they refer to none */
+    tws_deflater deflater;     /* of ours; window_bits 0: likewise */
+} tws__context;
+
+static size_t tws__context_inflates(const tws__context *x)
+{
+    return x->window.bits == 0 ? 0 : (size_t)1 << x->window.bits;
+}
+
+static size_t tws__context_deflates(const tws__context *x)
+{
+    const unsigned bits = x->deflater.window_bits;
+    return bits == 0 ? 0 : TWS_DEFLATE_MEMORY(bits, true);
+}
+
+static size_t tws__context_bytes(const tws__context *x)
+{
+    return sizeof *x + tws__context_inflates(x) + tws__context_deflates(x);
+}
+
+/* NULL: the terms want none, or there is no room. */
+static tws__context *tws__context_new(const tws_conn_desc *d, const tws_ws_compression *terms)
+{
+    tws__context x;
+    memset(&x, 0, sizeof x);
+    x.window.bits = terms->client_context;
+    x.deflater.window_bits = terms->server_context;
+    const size_t bytes = tws__context_bytes(&x);
+    const bool wanted = terms->client_context != 0 || terms->server_context != 0;
+    if (!wanted || d->context_use == NULL || d->context_bytes == TWS_OFF) {
+        return NULL;
+    }
+    tws__context *made = NULL;
+    if (TWS__SUM(d->context_use, bytes) <= d->context_bytes) {
+        made = (tws__context *)tws_alloc(d->allocator, sizeof *made);
+    }
+    if (made == NULL) {
+        TWS__COUNT(d->context_use, 0 - bytes);
+        return NULL;
+    }
+    *made = x;
+    return made;
+}
+
+static void tws__context_free(tws__context *x, const tws_conn_desc *d)
+{
+    if (x != NULL) {
+        TWS__COUNT(d->context_use, 0 - tws__context_bytes(x));
+        tws_release(d->allocator, x->window.memory, tws__context_inflates(x));
+        tws_release(d->allocator, x->deflater.head, tws__context_deflates(x));
+        tws_release(d->allocator, x, sizeof *x);
+    }
+}
+
+/* A message goes out of which the context knows nothing, but the client's does: what would refer to
+ * messages before it would be off by its length. */
+static void tws__context_forget(tws__context *x)
+{
+    if (x != NULL && x->deflater.head != NULL) {
+        tws_deflate_forget(&x->deflater);
+    }
+}
+
+#else
+
+static struct tws__context *tws__context_new(const tws_conn_desc *d,
+                                             const tws_ws_compression *terms)
+{
+    (void)d;
+    (void)terms;
+    return NULL;
+}
+
+static void tws__context_free(struct tws__context *x, const tws_conn_desc *d)
+{
+    (void)x;
+    (void)d;
+}
+
+static void tws__context_forget(struct tws__context *x)
+{
+    (void)x;
+}
+
+#endif /* TASKWS_NO_DEFLATE */
+
 /* -- life -- */
 
 TWS_API void tws_conn_defaults(tws_conn_desc *d)
@@ -13759,6 +13904,8 @@ TWS_API void tws_conn_defaults(tws_conn_desc *d)
     d->max_frames = tws__default(d->max_frames, 1024);
     d->max_output_bytes = tws__default(d->max_output_bytes, 64 * 1024);
     d->compress_bytes = tws__default(d->compress_bytes, 128);
+    d->context_bits = tws__default(d->context_bits, 12);
+    TWS_ASSERT(d->context_bits >= 8 && d->context_bits <= TWS_WS_MAX_WINDOW_BITS);
     d->head_ms = tws__default(d->head_ms, 10 * 1000);
     d->body_ms = tws__default(d->body_ms, 10 * 1000);
     d->idle_ms = tws__default(d->idle_ms, 75 * 1000);
@@ -13801,8 +13948,16 @@ static void tws__conn_drop_message(tws_conn *c)
     c->message_cap = 0;
 }
 
+/* An open WebSocket ends, and its context with it. */
+static void tws__conn_drop_context(tws_conn *c)
+{
+    tws__context_free(c->context, c->desc);
+    c->context = NULL;
+}
+
 TWS_API void tws_conn_free(tws_conn *c)
 {
+    tws__conn_drop_context(c);
     tws__conn_drop(c, &c->in);
     tws__conn_drop_message(c);
     tws__conn_drop(c, &c->out);
@@ -13819,6 +13974,7 @@ static void tws__conn_enter(tws_conn *c, uint8_t state, uint64_t now_ms)
 {
     if (state >= TWS__CLOSING) {
         tws__conn_drop_message(c);
+        tws__conn_drop_context(c);
     }
     c->state = state;
     c->since_ms = now_ms;
@@ -13836,6 +13992,7 @@ static void tws__conn_over(tws_conn *c, uint16_t code)
 TWS_API void tws_conn_abort(tws_conn *c)
 {
     tws__conn_over(c, 1006);
+    tws__conn_drop_context(c);
     c->state = TWS__DONE;
     tws__conn_drop(c, &c->out);
 }
@@ -14070,6 +14227,7 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
     if (!tws_conn_offers(c, t) || count > TWS_TURN_SLICES - t->out_count) {
         return false;
     }
+    tws__context_forget(c->context);
     t->unit_start[t->unit_count] = t->out_bytes;
     t->unit_count++;
     for (size_t i = 0; i < count; i++) {
@@ -14424,29 +14582,84 @@ static tws__packer *tws__turn_packer(tws_turn *t, const tws_allocator *allocator
     return t->packer;
 }
 
+/* Empty: it gets no shorter. */
+static tws_str tws__packer_deflate(tws__packer *p, tws_deflater *z, tws_str message)
+{
+    const size_t cap = tws__min(message.len - 1, sizeof p->out);
+    size_t n; /* 0 where it does not fit */
+    tws_deflate_encode(z, &p->scratch, message.ptr, message.len, true, p->out, cap, &n);
+    return tws_str_of((const char *)p->out, n);
+}
+
 TWS_API tws_str tws_turn_compress(tws_turn *t, const tws_allocator *allocator, unsigned window_bits,
                                   tws_str message)
 {
     tws__packer *p = tws__turn_packer(t, allocator);
-    size_t n = 0;
     if (p == NULL || message.len < 2) {
         return tws_str_of(NULL, 0);
     }
     if (p->deflater.window_bits != window_bits) {
         tws_deflate_init(&p->deflater, p->memory, window_bits, TWS__PACK_LEVEL, false);
     }
-    tws_status status =
-        tws_deflate_encode(&p->deflater, &p->scratch, message.ptr, message.len, true, p->out,
-                           tws__min(message.len - 1, sizeof p->out), &n);
-    return tws_str_of((const char *)p->out, status == TWS_OK ? n : 0);
+    return tws__packer_deflate(p, &p->deflater, message);
 }
 
-/* A message as it grows out of its compressed form: in one block, which is its window as well. */
+static bool tws__context_ready_to_deflate(tws__context *x, const tws_allocator *allocator)
+{
+    if (x->deflater.head == NULL) {
+        void *memory = tws_alloc(allocator, tws__context_deflates(x));
+        if (memory == NULL) {
+            return false;
+        }
+        tws_deflate_init(&x->deflater, memory, x->deflater.window_bits, TWS__PACK_LEVEL, true);
+    }
+    return true;
+}
+
+static bool tws__context_ready_to_inflate(tws__context *x, const tws_allocator *allocator)
+{
+    if (x->window.memory == NULL) {
+        void *memory = tws_alloc(allocator, tws__context_inflates(x));
+        if (memory == NULL) {
+            return false;
+        }
+        tws_inflate_ring(&x->window, memory, x->window.bits);
+    }
+    return true;
+}
+
+/* Compress a message for this connection. What is sent as it is, because it is short, gets no
+ * shorter or there is no memory, changes no context, neither the client's (RFC 7692 7.2.3) nor ours
+ * (see tws_deflate_encode). What is longer than the context's window gains more by the thread's,
+ * which is wider, and would leave nothing else in the context. */
+static tws_str tws__conn_pack(tws_conn *c, tws_turn *t, tws_str message)
+{
+    const tws_allocator *allocator = c->desc->allocator;
+    tws__context *x = c->context;
+    const unsigned bits = x == NULL ? 0 : x->deflater.window_bits;
+    if (bits == 0 || message.len > (size_t)1 << bits) {
+        tws__context_forget(x);
+        return tws_turn_compress(t, allocator, c->u.ws.window_bits, message);
+    }
+    tws__packer *p = tws__turn_packer(t, allocator);
+    if (p == NULL || message.len < 2 || !tws__context_ready_to_deflate(x, allocator)) {
+        return tws_str_of(NULL, 0);
+    }
+    return tws__packer_deflate(p, &x->deflater, message);
+}
+
+/* A message as it grows out of its compressed form: in one block, which is its window as well,
+ * unless the client's messages refer to earlier ones. Then it is copied out of the window that is
+ * kept for them. */
 typedef struct tws__unpacking {
     tws_inflater *inflater;
     const tws_allocator *allocator;
     size_t limit;
-    tws_inflate_window window;
+    tws_inflate_window *window;
+    tws_inflate_window itself;
+    uint8_t *memory;
+    size_t bytes;
+    size_t len;
     const char *fault;
     uint16_t code;
 } tws__unpacking;
@@ -14454,21 +14667,36 @@ typedef struct tws__unpacking {
 /* Room for more, twice as much, as far as the limit goes. */
 static bool tws__unpacking_grow(tws__unpacking *u, size_t at_least)
 {
-    tws_inflate_window *w = &u->window;
-    size_t bytes = tws__min(u->limit, tws__max(at_least, w->bytes * 2));
-    if (bytes == w->bytes) {
+    size_t bytes = tws__min(u->limit, tws__max(at_least, u->bytes * 2));
+    if (bytes == u->bytes) {
         u->code = 1009;
         u->fault = "a message longer than the limit, inflated";
         return false;
     }
-    void *memory = tws_resize(u->allocator, w->memory, w->bytes, bytes);
+    void *memory = tws_resize(u->allocator, u->memory, u->bytes, bytes);
     if (memory == NULL) {
         u->code = 1011;
         u->fault = "no memory for a message";
         return false;
     }
-    w->memory = (uint8_t *)memory;
-    w->bytes = bytes;
+    u->memory = (uint8_t *)memory;
+    u->bytes = bytes;
+    u->itself.memory = u->memory;
+    u->itself.bytes = bytes;
+    return true;
+}
+
+static bool tws__unpacking_copy(tws__unpacking *u, const tws_inflate_event *out)
+{
+    while (u->bytes - u->len < out->len) {
+        if (!tws__unpacking_grow(u, u->len + out->len)) {
+            return false;
+        }
+    }
+    if (out->len > 0) {
+        memcpy(u->memory + u->len, out->data, out->len);
+    }
+    u->len += out->len;
     return true;
 }
 
@@ -14480,6 +14708,10 @@ static bool tws__unpacking_goes_on(tws__unpacking *u, const tws_inflate_event *o
         u->fault = out->reason;
         return false;
     }
+    if (u->window->ring) {
+        return tws__unpacking_copy(u, out);
+    }
+    u->len += out->len;
     return out->type != TWS_INFLATE_FULL || tws__unpacking_grow(u, 0);
 }
 
@@ -14511,29 +14743,32 @@ static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_w
     const uint32_t most = c->desc->max_message_bytes;
     bool collected = t->held_count != 0 && t->held[t->held_count - 1] == ev->payload;
     tws__packer *p = tws__turn_packer(t, c->desc->allocator);
+    tws__context *x = c->context;
     tws__unpacking u;
     memset(&u, 0, sizeof u);
     u.allocator = c->desc->allocator;
     u.limit = most == TWS_OFF ? 0x7fffffffu : most;
     u.code = 1011;
     u.fault = "no memory for a message";
-    bool good = p != NULL && tws__unpacking_grow(&u, 64 + 4 * ev->len);
+    bool keeps = x != NULL && x->window.bits != 0;
+    bool good = p != NULL && tws__unpacking_grow(&u, 64 + 4 * ev->len) &&
+                (!keeps || tws__context_ready_to_inflate(x, u.allocator));
     if (good) {
-        uint8_t *memory = u.window.memory;
-        tws_inflate_flat(&u.window, memory, u.window.bytes, TWS_DEFLATE_MAX_BITS);
+        tws_inflate_flat(&u.itself, u.memory, u.bytes, TWS_DEFLATE_MAX_BITS);
+        u.window = keeps ? &x->window : &u.itself;
         u.inflater = &p->inflater;
-        tws_inflate_begin(u.inflater, &u.window);
+        tws_inflate_begin(u.inflater, u.window);
         good = tws__unpacking_run(&u, ev->payload, ev->len);
-        t->work += u.window.at / TWS__INFLATED_WORK;
+        t->work += u.len / TWS__INFLATED_WORK;
     }
     if (good && ev->opcode == TWS_WS_TEXT &&
-        !tws_utf8_valid(tws_str_of((const char *)u.window.memory, u.window.at))) {
+        !tws_utf8_valid(tws_str_of((const char *)u.memory, u.len))) {
         u.code = 1007;
         u.fault = "text that is not UTF-8";
         good = false;
     }
     if (!good) {
-        tws_release(u.allocator, u.window.memory, u.window.bytes);
+        tws_release(u.allocator, u.memory, u.bytes);
         memset(frame, 0, sizeof *frame);
         frame->type = TWS_WS_ERROR;
         frame->code = u.code;
@@ -14544,10 +14779,10 @@ static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_w
         t->held_count--;
         tws_release(u.allocator, t->held[t->held_count], t->held_cap[t->held_count]);
     }
-    ev->payload = u.window.memory;
-    ev->len = u.window.at;
-    t->held[t->held_count] = u.window.memory;
-    t->held_cap[t->held_count] = (uint32_t)u.window.bytes;
+    ev->payload = u.memory;
+    ev->len = u.len;
+    t->held[t->held_count] = u.memory;
+    t->held_cap[t->held_count] = (uint32_t)u.bytes;
     t->held_count++;
     return true;
 }
@@ -14571,6 +14806,11 @@ TWS_API tws_str tws_turn_compress(tws_turn *t, const tws_allocator *allocator, u
     return tws_str_of(message.ptr, 0);
 }
 
+static tws_str tws__conn_pack(tws_conn *c, tws_turn *t, tws_str message)
+{
+    return tws_turn_compress(t, c->desc->allocator, 0, message);
+}
+
 static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
 {
     (void)c;
@@ -14589,6 +14829,7 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
         return;
     }
     char memory[512], accept[TWS_WS_ACCEPT_LEN + 1];
+    struct tws__context *context = NULL;
     tws_buf b;
     tws_ws_accept(key, accept);
     tws_buf_fixed(&b, memory, sizeof memory);
@@ -14601,13 +14842,19 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
     }
     const bool packs = TWS__PACKS && terms != NULL && terms->window_bits != 0;
     if (packs) {
-        tws_ws_answer_extensions(&b, terms);
+        tws_ws_compression kept = *terms;
+        context = tws__context_new(c->desc, terms);
+        kept.server_context = context == NULL ? 0 : kept.server_context;
+        kept.client_context = context == NULL ? 0 : kept.client_context;
+        tws_ws_answer_extensions(&b, &kept);
     }
     tws_buf_c(&b, "\r\n");
     if (!tws__conn_write(c, t, b.ptr, b.len, false)) {
+        tws__context_free(context, c->desc);
         return;
     }
     tws__conn_enter(c, TWS__OPEN, t->now_ms);
+    c->context = context;
     tws_ws_init(&c->u.ws, TWS_WS_SERVER,
                 c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
                 c->desc->max_frames == TWS_OFF ? 0 : c->desc->max_frames);
@@ -14643,8 +14890,7 @@ TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const
         return false;
     }
     if (c->u.ws.window_bits != 0 && len >= c->desc->compress_bytes) {
-        tws_str packed = tws_turn_compress(t, c->desc->allocator, c->u.ws.window_bits,
-                                           tws_str_of((const char *)payload, len));
+        tws_str packed = tws__conn_pack(c, t, tws_str_of((const char *)payload, len));
         if (packed.len != 0) {
             return tws__conn_frame(c, t, TWS_WS_RSV1, opcode, packed.ptr, packed.len, false);
         }
@@ -14896,7 +15142,8 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
         return tws__min64(stall, tws__conn_pulse(c));
     case TWS__CLOSING:
     case TWS__FLUSH: /* who still takes what waits is given the time for it */
-        return tws__after(c->progress_ms > c->since_ms ? c->progress_ms : c->since_ms, d->close_ms);
+        return tws__after(c->progress_ms > c->since_ms ? c->progress_ms : c->since_ms,
+                          d->close_ms);
     case TWS__DRAIN:
         return tws__after(c->since_ms, d->close_ms);
     case TWS__WAIT:
@@ -16111,6 +16358,7 @@ struct tws_server {
     uint32_t connections; /* over all threads */
     uint32_t stopping;    /* 1: drain, 2: end */
     uint64_t address_key;
+    size_t context_use; /* over all threads */
     tws__mutex tally_lock;
     tws__tally *tally;
     uint32_t tally_cap, tally_used;
@@ -17138,6 +17386,7 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
     s->desc.receive_bytes = tws__default(desc->receive_bytes, 64 * 1024);
     s->desc.drain_ms = desc->drain_ms == TWS_OFF ? 0 : tws__default(desc->drain_ms, 10 * 1000);
     s->desc.limits.allocator = desc->allocator;
+    s->desc.limits.context_use = &s->context_use;
     tws_conn_defaults(&s->desc.limits);
     uint64_t files = tws__min64(tws_sys_max_files(), 0x7fffffffu);
     uint32_t most = files > 128 ? (uint32_t)files - 64 : 64; /* the reserve is of these 64 */
@@ -17651,7 +17900,8 @@ TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const
     const tws_conn_desc *limits = &p->thread->server->desc.limits;
     int status = tws_ws_check(request, &key, &reason);
     if (status == 101) {
-        status = tws_ws_check_extensions(request, &terms, &reason);
+        const unsigned bits = ops->on_output == NULL ? limits->context_bits : 0;
+        status = tws_ws_check_extensions(request, bits, &terms, &reason);
     }
     if (status != 101) {
         tws_count(&p->thread->traffic.refused, 1);

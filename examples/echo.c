@@ -14,6 +14,11 @@ static const char usage[] =
     "  --max-frames N      most frames in one message; 0: no limit (0)\n"
     "  --compress-from N   compress messages of N bytes or more for clients that offer it; off:\n"
     "                      none (128)\n"
+    "  --context-bytes N   memory that all connections take together so that a compressed message\n"
+    "                      can refer to those before it; who comes when it is given away has\n"
+    "                      none; 0: nobody has (32 MiB)\n"
+    "  --context-bits N    how far it can refer back, in bits: 8 to 15; clients that are built on\n"
+    "                      zlib want 9; a connection takes 7 times that many bytes (12)\n"
     "  --receive N         bytes of one read (262144)\n"
     "  --help              this text\n";
 
@@ -77,6 +82,14 @@ static void read_options(int argc, char **argv, tws_server_desc *desc)
             bool off = i + 1 < argc && strcmp(argv[i + 1], "off") == 0;
             i += off;
             desc->limits.compress_bytes = off ? TWS_OFF : number_of(argc, argv, &i);
+        } else if (strcmp(argv[i], "--context-bytes") == 0) {
+            desc->limits.context_bytes = number_of(argc, argv, &i);
+        } else if (strcmp(argv[i], "--context-bits") == 0) {
+            desc->limits.context_bits = number_of(argc, argv, &i);
+            if (desc->limits.context_bits < 8 || desc->limits.context_bits > 15) {
+                fprintf(stderr, "echo: --context-bits is 8 to 15; see --help\n");
+                exit(2);
+            }
         } else {
             fprintf(stderr, "echo: unknown option %s; see --help\n", argv[i]);
             exit(2);
@@ -101,6 +114,7 @@ int main(int argc, char **argv)
     desc.limits.max_message_bytes = 64u << 20;
     desc.limits.max_frames = TWS_OFF;
     desc.limits.max_output_bytes = 1u << 20;
+    desc.limits.context_bytes = 32u << 20;
     read_options(argc, argv, &desc);
 
     tws_buf_fixed(&error, memory, sizeof memory);

@@ -213,7 +213,7 @@ static reader reader_of(const row *w, tws_ws_role role)
     memset(&r, 0, sizeof r);
     tws_ws_init(&r.decoder, role, w->max_message, w->max_frames);
     if (may_be_compressed) {
-        tws_ws_compression terms = {15, false};
+        tws_ws_compression terms = {15, false, 0, 0};
         tws_ws_allow_compressed(&r.decoder, &terms);
     }
     r.kept = malloc(256);
@@ -1109,10 +1109,89 @@ TEST("the first good offer of permessage-deflate is taken, bad ones are passed o
         int n = snprintf(head, sizeof head, "GET / HTTP/1.1\r\nHost: a\r\n%s\r\n", rows[i].fields);
         char *exact = (char *)test_exact(head, (size_t)n);
         CHECK_EQ(tws_http_parse(&r, exact, (size_t)n, NULL, NULL), TWS_HTTP_DONE);
-        CHECK_EQ(tws_ws_check_extensions(&r, &terms, &reason), 101);
+        CHECK_EQ(tws_ws_check_extensions(&r, 0, &terms, &reason), 101);
         CHECK(reason == NULL);
         CHECK_EQ(terms.window_bits, rows[i].bits);
         CHECK_EQ(terms.named, rows[i].named);
+    }
+}
+
+TEST("what either side keeps is what the offer and the endpoint both allow, and the answer says it")
+{
+    static const struct {
+        const char *offers;
+        unsigned bits; /* of the endpoint */
+        unsigned window, server, client;
+        const char *answer;
+    } rows[] = {
+        {"permessage-deflate", 0, 15, 0, 0,
+         "; server_no_context_takeover; client_no_context_takeover"},
+        {"permessage-deflate; client_max_window_bits", 0, 15, 0, 0,
+         "; server_no_context_takeover; client_no_context_takeover"},
+        {"permessage-deflate", 15, 15, 15, 15, ""},
+        {"permessage-deflate; client_max_window_bits", 15, 15, 15, 15, ""},
+        {"permessage-deflate; client_max_window_bits=15", 15, 15, 15, 15, ""},
+        {"permessage-deflate; client_max_window_bits=10", 15, 15, 15, 10,
+         "; client_max_window_bits=10"},
+        /* The client's window can be limited by its leave only. */
+        {"permessage-deflate", 12, 15, 12, 0, "; client_no_context_takeover"},
+        {"permessage-deflate; client_max_window_bits", 12, 15, 12, 12,
+         "; client_max_window_bits=12"},
+        {"permessage-deflate; client_max_window_bits=15", 12, 15, 12, 12,
+         "; client_max_window_bits=12"},
+        {"permessage-deflate; client_max_window_bits=9", 12, 15, 12, 9,
+         "; client_max_window_bits=9"},
+        {"permessage-deflate; client_max_window_bits=12", 12, 15, 12, 12,
+         "; client_max_window_bits=12"},
+        {"permessage-deflate; client_max_window_bits=8", 8, 15, 8, 8, "; client_max_window_bits=8"},
+        /* The server's is whatever it likes within the client's. */
+        {"permessage-deflate; server_max_window_bits=10", 15, 10, 10, 15,
+         "; server_max_window_bits=10"},
+        {"permessage-deflate; server_max_window_bits=14", 9, 14, 9, 0,
+         "; client_no_context_takeover; server_max_window_bits=14"},
+        {"permessage-deflate; server_max_window_bits=8; client_max_window_bits", 9, 8, 8, 9,
+         "; server_max_window_bits=8; client_max_window_bits=9"},
+        /* Either may be without. */
+        {"permessage-deflate; server_no_context_takeover", 15, 15, 0, 15,
+         "; server_no_context_takeover"},
+        {"permessage-deflate; client_no_context_takeover", 15, 15, 15, 0,
+         "; client_no_context_takeover"},
+        {"permessage-deflate; client_no_context_takeover; client_max_window_bits=9", 15, 15, 15, 0,
+         "; client_no_context_takeover"},
+        {"permessage-deflate; server_no_context_takeover; client_no_context_takeover; "
+         "server_max_window_bits=9; client_max_window_bits=9", 15, 9, 0, 0,
+         "; server_no_context_takeover; client_no_context_takeover; server_max_window_bits=9"},
+        {"permessage-deflate; server_max_window_bits=9; client_max_window_bits; "
+         "server_no_context_takeover", 11, 9, 0, 11,
+         "; server_no_context_takeover; server_max_window_bits=9; client_max_window_bits=11"},
+        /* The first offer that is good, alone. */
+        {"permessage-deflate; client_no_context_takeover; no, permessage-deflate", 15, 15, 15, 15,
+         ""},
+        {"permessage-deflate, permessage-deflate; server_no_context_takeover", 15, 15, 15, 15, ""},
+        {"permessage-deflate; server_no_context_takeover, permessage-deflate", 15, 15, 0, 15,
+         "; server_no_context_takeover"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char head[512], memory[256], wanted[256];
+        tws_http_request r;
+        tws_ws_compression terms;
+        tws_buf b;
+        const char *reason;
+        test_row(rows[i].offers, i);
+        int n = snprintf(head, sizeof head,
+                         "GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Extensions: %s\r\n\r\n",
+                         rows[i].offers);
+        char *exact = (char *)test_exact(head, (size_t)n);
+        CHECK_EQ(tws_http_parse(&r, exact, (size_t)n, NULL, NULL), TWS_HTTP_DONE);
+        CHECK_EQ(tws_ws_check_extensions(&r, rows[i].bits, &terms, &reason), 101);
+        CHECK_EQ(terms.window_bits, rows[i].window);
+        CHECK_EQ(terms.server_context, rows[i].server);
+        CHECK_EQ(terms.client_context, rows[i].client);
+        tws_buf_fixed(&b, memory, sizeof memory);
+        tws_ws_answer_extensions(&b, &terms);
+        snprintf(wanted, sizeof wanted, "Sec-WebSocket-Extensions: permessage-deflate%s\r\n",
+                 rows[i].answer);
+        CHECK_STR(tws_buf_view(&b), wanted);
     }
 }
 
@@ -1135,7 +1214,7 @@ TEST("a field that is no list of extensions is refused")
                          "GET / HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Extensions: %s\r\n\r\n", rows[i]);
         char *exact = (char *)test_exact(head, (size_t)n);
         CHECK_EQ(tws_http_parse(&r, exact, (size_t)n, NULL, NULL), TWS_HTTP_DONE);
-        CHECK_EQ(tws_ws_check_extensions(&r, &terms, &reason), 400);
+        CHECK_EQ(tws_ws_check_extensions(&r, 0, &terms, &reason), 400);
         CHECK(reason != NULL);
         CHECK_EQ(terms.window_bits, 0);
     }
@@ -1145,7 +1224,7 @@ TEST("the answer names what was agreed on")
 {
     char memory[256];
     tws_buf b;
-    tws_ws_compression terms = {15, false};
+    tws_ws_compression terms = {15, false, 0, 0};
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_ws_answer_extensions(&b, &terms);
     CHECK_STR(tws_buf_view(&b), "Sec-WebSocket-Extensions: permessage-deflate; "

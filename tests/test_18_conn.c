@@ -5,6 +5,7 @@
 
 typedef struct world {
     tws_conn_desc desc;
+    size_t context_use;
     tws_conn c;
     tws_turn *t;
     uint64_t now_ms;
@@ -46,7 +47,7 @@ static void answer(world *w)
     }
     if (tws_str_eq_c(r->path, "/ws") && tws_ws_check(r, &key, &why) == 101) {
         tws_ws_compression terms;
-        CHECK_EQ(tws_ws_check_extensions(r, &terms, &why), 101);
+        CHECK_EQ(tws_ws_check_extensions(r, w->desc.context_bits, &terms, &why), 101);
         tws_conn_accept(&w->c, w->t, key, tws_str_of(NULL, 0), &terms);
         return;
     }
@@ -862,7 +863,7 @@ static tws_str read_frame(world *w, uint8_t *memory, size_t cap, bool *compresse
 {
     static tws_inflater inflater;
     tws_ws_decoder d;
-    tws_ws_compression terms = {15, false};
+    tws_ws_compression terms = {15, false, 0, 0};
     tws_ws_event ev;
     tws_inflate_window window;
     tws_inflate_event out;
@@ -941,6 +942,452 @@ TEST("without memory for inflating a connection ends, without memory for deflati
     CHECK_STR(tws_str_c(w->log), "m1:32;");
     CHECK_STR(out_of(w), "\x81\x20" "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
     unmake(w);
+}
+
+/* -- compression: contexts -- */
+
+/* Of 12 bits. */
+#define ONE_CONTEXT (sizeof(tws__context) + TWS_DEFLATE_MEMORY(12, true) + 4096)
+
+/* A client that keeps contexts: of what it sends, and of what it is sent. */
+typedef struct client {
+    tws_deflater z;
+    tws_deflate_scratch scratch;
+    uint32_t memory[TWS_DEFLATE_MEMORY(15, true) / 4];
+    tws_inflate_window window;
+    uint8_t ring[32768];
+    tws_ws_decoder decoder;
+    bool takes_over; /* the server's context */
+    uint8_t in[1 << 17]; /* frames to send */
+    size_t in_len;
+    size_t read;         /* of the world's out */
+    char message[1 << 17];
+    size_t compressed, plain, bytes; /* of what came */
+} client;
+
+static client *make_client(unsigned bits, bool keeps, bool takes_over)
+{
+    client *k = (client *)calloc(1, sizeof *k);
+    tws_ws_compression terms = {15, false, 0, 0};
+    tws_deflate_init(&k->z, k->memory, bits, 6, keeps);
+    tws_inflate_ring(&k->window, k->ring, 15);
+    tws_ws_init(&k->decoder, TWS_WS_CLIENT, 0, 0);
+    tws_ws_allow_compressed(&k->decoder, &terms);
+    k->takes_over = takes_over;
+    return k;
+}
+
+/* One more message to send, in frames of the given size; 0: one. */
+static void say(client *k, tws_ws_opcode opcode, const char *text, size_t len, size_t piece)
+{
+    static uint8_t packed[1 << 17];
+    size_t n;
+    CHECK_EQ(tws_deflate_encode(&k->z, &k->scratch, text, len, true, packed, sizeof packed, &n),
+             TWS_OK);
+    piece = piece == 0 ? n : piece;
+    for (size_t at = 0; at < n; at += piece) {
+        const size_t part = n - at < piece ? n - at : piece;
+        uint8_t *head = k->in + k->in_len;
+        k->in_len += frame(head, at + part == n, at == 0 ? opcode : TWS_WS_CONTINUATION,
+                           packed + at, part);
+        head[0] |= at == 0 ? TWS_WS_RSV1 : 0;
+    }
+}
+
+static void say_plainly(client *k, const char *text, size_t len)
+{
+    k->in_len += frame(k->in + k->in_len, true, TWS_WS_TEXT, text, len);
+}
+
+/* The next message of what the sink took. */
+static tws_str hear(client *k, world *w)
+{
+    static tws_inflater inflater;
+    tws_ws_event ev;
+    tws_inflate_event out;
+    size_t n = tws_ws_decode(&k->decoder, (uint8_t *)w->out + k->read, w->out_len - k->read, &ev);
+    CHECK(ev.type == TWS_WS_DATA && ev.first && ev.last);
+    k->read += n;
+    k->bytes += n;
+    if (ev.type != TWS_WS_DATA || !ev.compressed) {
+        k->plain += ev.type == TWS_WS_DATA;
+        return tws_str_of((const char *)ev.payload, ev.len);
+    }
+    k->compressed++;
+    if (!k->takes_over) {
+        tws_inflate_ring(&k->window, k->ring, 15);
+    }
+    size_t len = 0, left = ev.len;
+    tws_inflate_begin(&inflater, &k->window);
+    do {
+        const size_t used = tws_inflate_decode(&inflater, ev.payload + ev.len - left, left, &out);
+        left -= used;
+        for (size_t i = 0; i < out.len; i++) {
+            k->message[len++] = (char)out.data[i];
+        }
+    } while (out.type == TWS_INFLATE_FULL);
+    CHECK_EQ(out.type, TWS_INFLATE_MORE);
+    do {
+        tws_inflate_finish(&inflater, &out);
+        for (size_t i = 0; i < out.len; i++) {
+            k->message[len++] = (char)out.data[i];
+        }
+    } while (out.type == TWS_INFLATE_FULL);
+    CHECK_EQ(out.type, TWS_INFLATE_END);
+    return tws_str_of(k->message, len);
+}
+
+#define OFFERING(parameters)                                                                  \
+    "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"             \
+    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"            \
+    "Sec-WebSocket-Extensions: permessage-deflate" parameters "\r\n\r\n"
+
+static world *make_keeping(const tws_allocator *a, uint32_t bits, uint32_t bytes,
+                           const char *request)
+{
+    world *w = make_with(a);
+    w->desc.context_bits = bits;
+    w->desc.context_bytes = bytes;
+    w->desc.context_use = &w->context_use;
+    w->desc.compress_bytes = 16;
+    turn_c(w, request);
+    return w;
+}
+
+static void unmake_keeping(world *w)
+{
+    tws_conn_free(&w->c);
+    CHECK_EQ(w->context_use, 0); /* all is given back */
+    unmake(w);
+    CHECK_EQ(test_live_blocks(), 0);
+}
+
+/* What is said to an echo: events that are alike, and now and then what else there is. */
+static size_t event_text(char *out, size_t room, unsigned n)
+{
+    if (n % 7 == 3) {
+        return (size_t)snprintf(out, room, "short %u", n);
+    }
+    if (n % 7 == 5) {
+        uint32_t random = n;
+        for (size_t i = 0; i < 300; i++) {
+            random = random * 1664525 + 1013904223;
+            out[i] = (char)(32 + (random >> 24) % 94);
+        }
+        return 300;
+    }
+    const size_t len = (size_t)snprintf(
+        out, room, "{\"task_id\":\"%06x\",\"status\":\"running\",\"progress\":%u,\"message\":"
+        "\"transcoding segment %u of 500\"}", n * 7919u, n % 101, n * 31u % 500);
+    if (n % 7 != 6) {
+        return len;
+    }
+    for (size_t i = len; i < 6000; i++) { /* longer than the window of 12 bits */
+        out[i] = out[i - len];
+    }
+    return 6000;
+}
+
+TEST("contexts last over messages of every kind in both directions, however the bytes come")
+{
+    static const struct {
+        const char *name, *request;
+        unsigned bits, client_bits;
+        bool client_keeps, server_keeps;
+    } rows[] = {
+        {"both", OFFERING("; client_max_window_bits"), 12, 12, true, true},
+        {"both, full windows", OFFERING(""), 15, 15, true, true},
+        {"both, small windows", OFFERING("; client_max_window_bits"), 9, 9, true, true},
+        {"the smallest", OFFERING("; client_max_window_bits; server_max_window_bits=8"), 8, 8, true,
+         true},
+        {"the client", OFFERING("; server_no_context_takeover"), 15, 15, true, false},
+        {"the server", OFFERING("; client_no_context_takeover"), 12, 15, false, true},
+        {"a client that takes no limit", OFFERING(""), 12, 15, false, true},
+        {"neither", OFFERING("; server_no_context_takeover; client_no_context_takeover"), 12, 15,
+         false, false},
+    };
+    static const size_t steps[] = {SIZE_MAX, 1, 3, 1000};
+    tws_allocator a = test_allocator();
+    for (size_t i = 0; i < 4 * (sizeof rows / sizeof *rows); i++) {
+        const size_t row = i / 4, step = steps[i % 4];
+        char text[8192];
+        test_row(rows[row].name, row);
+        world *w = make_keeping(&a, rows[row].bits, 1 << 20, rows[row].request);
+        CHECK(tws_conn_open(&w->c));
+        CHECK_EQ(strstr(w->out, "client_no_context_takeover") == NULL, rows[row].client_keeps);
+        CHECK_EQ(strstr(w->out, "server_no_context_takeover") == NULL, rows[row].server_keeps);
+        forget(w);
+        client *k = make_client(rows[row].client_bits, rows[row].client_keeps,
+                                rows[row].server_keeps);
+        for (unsigned n = 0; n < 60; n++) {
+            const size_t len = event_text(text, sizeof text, n);
+            if (n % 5 == 4) {
+                say_plainly(k, text, len);
+            } else {
+                say(k, TWS_WS_TEXT, text, len, n % 4 == 1 ? 13 : 0);
+            }
+        }
+        for (size_t at = 0; at < k->in_len; at += step < k->in_len - at ? step : k->in_len - at) {
+            turn(w, k->in + at, step < k->in_len - at ? step : k->in_len - at);
+        }
+        for (unsigned n = 0; n < 60; n++) {
+            const tws_str got = hear(k, w);
+            const size_t len = event_text(text, sizeof text, n);
+            CHECK_MEM(got.ptr, got.len, text, len);
+        }
+        CHECK_EQ(k->read, w->out_len);
+        CHECK(k->plain >= 8); /* the short ones, if not the noise, too */
+        CHECK(k->compressed >= 42);
+        CHECK(owns_nothing(w));
+        free(k);
+        unmake_keeping(w);
+    }
+}
+
+TEST("contexts are worth it: events cost a third of what they cost without")
+{
+    size_t bytes[2];
+    tws_allocator a = test_allocator();
+    for (int keeps = 0; keeps < 2; keeps++) {
+        char text[8192];
+        world *w = make_keeping(&a, 12, keeps ? 1 << 20 : 0, OFFERING(""));
+        forget(w);
+        client *k = make_client(15, false, keeps);
+        for (unsigned n = 0; n < 70; n++) {
+            say(k, TWS_WS_TEXT, text, event_text(text, sizeof text, n / 3 * 7), 0);
+        }
+        turn(w, k->in, k->in_len);
+        while (k->read < w->out_len) {
+            hear(k, w);
+        }
+        CHECK_EQ(k->compressed, 70);
+        bytes[keeps] = k->bytes;
+        free(k);
+        unmake_keeping(w);
+    }
+    CHECK(bytes[1] * 3 < bytes[0]);
+}
+
+TEST("a context's memory is counted at the handshake, taken at need, and given back at the end")
+{
+    static const char *const ends[] = {"closed by us", "by the peer", "it breaks a rule",
+                                       "what it sends is no DEFLATE", "its end", "aborted",
+                                       "freed"};
+    tws_allocator a = test_allocator();
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        test_row(ends[i], i);
+        world *w = make_keeping(&a, 12, ONE_CONTEXT, OFFERING("; client_max_window_bits"));
+        client *k = make_client(12, true, true);
+        CHECK_EQ(w->context_use, ONE_CONTEXT);
+        CHECK_EQ(test_live_blocks(), 1); /* some 100 bytes, until there is a message */
+        say_plainly(k, "not compressed, short", 15);
+        turn(w, k->in, k->in_len);
+        CHECK_EQ(test_live_blocks(), 1);
+        k->in_len = 0;
+        say(k, TWS_WS_TEXT, "one and one and one and one and one", 35, 0);
+        turn(w, k->in, k->in_len);
+        CHECK_EQ(test_live_blocks(), 4); /* both ways, and the thread's */
+        switch (i) {
+        case 0:
+            tws_conn_begin(&w->c, w->t, w->now_ms);
+            tws_conn_close(&w->c, w->t, 1000, tws_str_of(NULL, 0));
+            finish(w);
+            break;
+        case 1: turn_frame(w, true, TWS_WS_CLOSE, "\x03\xe8"); break;
+        case 2: turn_frame(w, true, TWS_WS_TEXT, "\xff"); break;
+        case 3: turn(w, "\xc1\x81\0\0\0\0\x07", 7); break;
+        case 4: eof(w); break;
+        case 5: tws_conn_abort(&w->c); break;
+        default: tws_conn_free(&w->c); break;
+        }
+        CHECK_EQ(test_live_blocks(), 1);
+        CHECK_EQ(w->context_use, 0);
+        free(k);
+        unmake_keeping(w);
+    }
+}
+
+TEST("where the contexts of others leave no room, a connection is given none, and serves as well")
+{
+    tws_allocator a = test_allocator();
+    size_t use = 0;
+    world *w[4];
+    for (int i = 0; i < 4; i++) {
+        if (i == 3) {
+            unmake(w[0]);
+            CHECK_EQ(use, ONE_CONTEXT);
+        }
+        w[i] = make_with(&a);
+        w[i]->desc.context_bytes = 2 * ONE_CONTEXT;
+        w[i]->desc.context_use = &use;
+        w[i]->desc.compress_bytes = 16;
+        turn_c(w[i], OFFERING("; client_max_window_bits"));
+        const bool given = i != 2;
+        CHECK_EQ(strstr(w[i]->out, "no_context_takeover") == NULL, given);
+        CHECK_EQ(strstr(w[i]->out, "client_max_window_bits=12") != NULL, given);
+        CHECK_EQ(use, (i == 0 ? 1 : 2) * ONE_CONTEXT);
+        forget(w[i]);
+        client *k = make_client(12, given, given);
+        for (int n = 0; n < 3; n++) {
+            say(k, TWS_WS_TEXT, "what one says is what one hears, and hears again", 48, 0);
+        }
+        turn(w[i], k->in, k->in_len);
+        for (int n = 0; n < 3; n++) {
+            CHECK_STR(hear(k, w[i]), "what one says is what one hears, and hears again");
+        }
+        CHECK_EQ(k->read, w[i]->out_len);
+        CHECK_EQ(k->compressed, 3);
+        free(k);
+    }
+    for (int i = 1; i < 4; i++) {
+        unmake(w[i]);
+    }
+    CHECK_EQ(use, 0);
+    CHECK_EQ(test_live_blocks(), 0);
+}
+
+TEST("TWS_OFF, 0, and nowhere to count them: no contexts")
+{
+    tws_allocator a = test_allocator();
+    for (int i = 0; i < 3; i++) {
+        world *w = make_with(&a);
+        w->desc.context_bytes = i == 0 ? TWS_OFF : i == 1 ? 0 : 1 << 20;
+        w->desc.context_use = i == 2 ? NULL : &w->context_use;
+        turn_c(w, OFFERING("; client_max_window_bits"));
+        CHECK(out_ends(w, "; server_no_context_takeover; client_no_context_takeover\r\n\r\n"));
+        unmake_keeping(w);
+    }
+}
+
+TEST("a copy from before what was agreed on closes with 1007, from within it is a copy")
+{
+    static char text[3000];
+    tws_allocator a = test_allocator();
+    uint32_t random = 5;
+    for (size_t i = 0; i < sizeof text; i++) {
+        random = random * 1664525 + 1013904223;
+        text[i] = (char)(random >> 24);
+    }
+    for (int i = 0; i < 3; i++) {
+        /* 300 bytes, others, and the 300 again: by a client whose window is 15 bits. */
+        const size_t between = i == 1 ? 400 : 100;
+        world *w = make_keeping(&a, i == 2 ? 15 : 9, 1 << 20,
+                                OFFERING("; client_max_window_bits; server_no_context_takeover"));
+        w->desc.compress_bytes = TWS_OFF;
+        forget(w);
+        client *k = make_client(15, true, false);
+        say(k, TWS_WS_BINARY, text, 300, 0);
+        say(k, TWS_WS_BINARY, text + 300, between, 0);
+        say(k, TWS_WS_BINARY, text, 300, 0);
+        turn(w, k->in, k->in_len);
+        CHECK_STR(tws_str_c(w->log), i == 1 ? "m2:300;m2:400;closed 1007;"
+                                            : "m2:300;m2:100;m2:300;");
+        free(k);
+        unmake_keeping(w);
+    }
+}
+
+TEST("with a context a bomb costs no more than the limit either, and the limit is to the byte")
+{
+    static char zeros[1 << 17];
+    for (size_t i = 0; i < 4; i++) {
+        static const size_t sizes[] = {65535, 65536, 65537, sizeof zeros};
+        static const tws_allocator noting = {note_largest, NULL};
+        world *w = make_keeping(&noting, 15, 1 << 20, OFFERING("; server_no_context_takeover"));
+        client *k = make_client(15, true, false);
+        forget(w);
+        w->desc.compress_bytes = TWS_OFF;
+        largest_block = 0;
+        say(k, TWS_WS_BINARY, zeros, sizes[i], 0);
+        turn(w, k->in, k->in_len);
+        CHECK_EQ(strstr(w->log, "closed 1009") != NULL, i > 1);
+        CHECK(largest_block <= 65536);
+        free(k);
+        unmake_keeping(w);
+    }
+}
+
+TEST("what is offered to all between messages of a context does not disturb it")
+{
+    static uint8_t unit[256];
+    tws_allocator a = test_allocator();
+    char text[8192];
+    world *w = make_keeping(&a, 12, 1 << 20, OFFERING(""));
+    client *k = make_client(15, false, true);
+    forget(w);
+    /* A frame as the hub keeps them: compressed, without a past. */
+    client *hub = make_client(15, false, false);
+    size_t len;
+    CHECK_EQ(tws_deflate_encode(&hub->z, &hub->scratch, "offered, offered, offered", 25, true,
+                                unit + 2, sizeof unit - 2, &len), TWS_OK);
+    unit[0] = 0xc1;
+    unit[1] = (uint8_t)len;
+    for (unsigned n = 0; n < 40; n++) {
+        const size_t size = event_text(text, sizeof text, n % 4 * 7);
+        tws_str slice = tws_str_of((const char *)unit, len + 2);
+        const bool taken = n % 3 != 0; /* or the turn ends before the sink has it */
+        tws_conn_begin(&w->c, w->t, w->now_ms);
+        CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, text, size, false));
+        w->takes = taken ? SIZE_MAX : 5;
+        CHECK(tws_conn_offer(&w->c, w->t, &slice, 1));
+        if (n % 2 == 0) {
+            CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, text, size, false));
+        }
+        finish(w);
+        const bool went = w->units == 1;
+        CHECK(went || !taken);
+        for (w->takes = SIZE_MAX; tws_conn_wants_output(&w->c);) {
+            turn(w, NULL, 0);
+        }
+        CHECK_MEM(text, size, hear(k, w).ptr, size);
+        if (went) {
+            CHECK_STR(hear(k, w), "offered, offered, offered");
+        }
+        if (n % 2 == 0) {
+            CHECK_MEM(text, size, hear(k, w).ptr, size);
+        }
+        CHECK_EQ(k->read, w->out_len);
+    }
+    CHECK(k->plain == 0);
+    free(hub);
+    free(k);
+    unmake_keeping(w);
+}
+
+TEST("whichever allocation fails, contexts lose nothing but this connection")
+{
+    tws_allocator a = test_allocator();
+    bool met = true;
+    size_t closed = 0, plain = 0, none = 0;
+    for (size_t at = 1; met; at++) {
+        test_fail_at(at);
+        world *w = make_keeping(&a, 12, 1 << 20, OFFERING("; client_max_window_bits"));
+        const bool kept = strstr(w->out, "no_context_takeover") == NULL;
+        client *k = make_client(12, kept, kept);
+        CHECK(tws_conn_open(&w->c));
+        forget(w);
+        for (int n = 0; n < 3; n++) {
+            say(k, TWS_WS_TEXT, "what one says is what one hears, and hears again", 48,
+                n == 1 ? 5 : 0);
+        }
+        turn(w, k->in, k->in_len);
+        met = test_allocations() >= at;
+        test_fail_at(0);
+        if (strstr(w->log, "closed") == NULL) {
+            for (int n = 0; n < 3; n++) {
+                CHECK_STR(hear(k, w), "what one says is what one hears, and hears again");
+            }
+            CHECK_EQ(k->read, w->out_len);
+        }
+        closed += strstr(w->log, "closed") != NULL;
+        plain += k->plain > 0;
+        none += !kept;
+        CHECK(met || (kept && k->compressed == 3));
+        free(k);
+        unmake_keeping(w);
+        CHECK(at < 30);
+    }
+    CHECK(closed > 2 && plain > 0 && none == 1);
 }
 
 TEST("a peer that pings and does not read costs bounded memory, and its input is left waiting")

@@ -1859,7 +1859,7 @@ TEST("what a message inflates to is work, too")
     static uint8_t packed[1024], sent[COUNT * 128];
     static uint32_t memory[TWS_DEFLATE_MEMORY(15, false) / sizeof(uint32_t)];
     static tws_deflate_scratch scratch;
-    static const tws_ws_compression terms = {15, false};
+    static const tws_ws_compression terms = {15, false, 0, 0};
     tws_deflater z;
     size_t len, n = 0;
     site s;
