@@ -3,7 +3,9 @@
  * goes out once and in order, memory stays under its limits, time leads somewhere, nothing leaks.
  *
  * input    byte 0: bit 0 pieces instead of a program, bit 1 small limits, bit 2 upgraded already,
- *          bit 3 no heartbeats, bit 4 what comes in may be compressed
+ *          bit 3 no heartbeats, bit 4 what comes in may be compressed, bit 5 and refer to earlier
+ *          messages, bit 6 what goes out is compressed and refers to earlier ones; bit 7 there is
+ *          no room for either context
  *          a program: a byte whose low 4 bits are what to do, the high ones a number n; some are
  *          followed by bytes of their own (see run). Most are a turn
  *          pieces: a byte, low 4 bits how many lengths of pieces follow, used in turn, high 4 bits
@@ -18,6 +20,7 @@
 
 #define REQUIRE(condition) ((condition) ? (void)0 : fail(#condition, __LINE__))
 #define FEED_MAX 4096u
+#define CONTEXT_BITS 9
 #define BIG_BODY 70000u
 #define UPGRADE                                                                               \
     "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"             \
@@ -83,6 +86,7 @@ typedef struct world {
     const uint8_t *end;
     tws_conn_desc desc;
     tws_ws_compression terms;
+    size_t context_use;
     tws_conn c;
     uint64_t now_ms;
     size_t takes; /* bytes that the sink takes in one write */
@@ -111,6 +115,12 @@ typedef struct world {
     reading reading;
     tws_ws_decoder decoder;
     tws_buf message;
+    tws_inflate_window window;
+    uint8_t ring[32768];
+    bool takes_over; /* what it is sent refers to earlier messages */
+    bool keeps;      /* what it sends does */
+    tws_deflater deflater;
+    uint32_t deflating[TWS_DEFLATE_MEMORY(CONTEXT_BITS, true) / sizeof(uint32_t)];
     size_t put_at; /* within the PUT that is read */
     made made[MADE_MAX];
     size_t made_count;
@@ -200,6 +210,33 @@ static bool read_stream(world *w)
     return false;
 }
 
+/* A message of the connection's that says that it is compressed. */
+static void inflate_message(world *w)
+{
+    static tws_inflater z;
+    tws_inflate_event ev;
+    tws_buf out;
+    size_t at = 0;
+    tws_buf_init(&out, NULL, SIZE_MAX);
+    if (!w->takes_over) {
+        tws_inflate_ring(&w->window, w->ring, 15);
+    }
+    tws_inflate_begin(&z, &w->window);
+    do {
+        at += tws_inflate_decode(&z, (const uint8_t *)w->message.ptr + at, w->message.len - at, &ev);
+        tws_buf_put(&out, ev.data, ev.len);
+    } while (ev.type == TWS_INFLATE_FULL);
+    REQUIRE(ev.type == TWS_INFLATE_MORE);
+    do {
+        tws_inflate_finish(&z, &ev);
+        tws_buf_put(&out, ev.data, ev.len);
+    } while (ev.type == TWS_INFLATE_FULL);
+    REQUIRE(ev.type == TWS_INFLATE_END);
+    REQUIRE(w->message.len < out.len);
+    tws_buf_free(&w->message);
+    w->message = out;
+}
+
 static bool read_frame(world *w)
 {
     tws_ws_event ev;
@@ -210,6 +247,9 @@ static bool read_frame(world *w)
         tws_buf_put(&w->message, ev.payload, ev.len);
         if (ev.last) {
             const made *m = next_made(w, MADE_MESSAGE);
+            if (ev.compressed) {
+                inflate_message(w);
+            }
             REQUIRE(m->number == (int)ev.opcode);
             require_bytes(w, m, w->message.ptr, w->message.len);
             tws_buf_clear(&w->message);
@@ -298,6 +338,10 @@ static void on_request(world *w)
         make(w, MADE_ACCEPT, 101, NULL, 0);
         tws_conn_accept(&w->c, turn, key, tws_str_of(NULL, 0), &w->terms);
         w->opened = tws_conn_open(&w->c);
+        const tws__context *kept = w->c.context;
+        w->takes_over = kept != NULL && w->terms.server_context != 0;
+        w->keeps = kept != NULL && w->terms.client_context != 0;
+        REQUIRE(kept == NULL || w->desc.context_bytes > 1);
     } else if (tws_str_starts(r->path, "/later")) {
         return;
     } else if (tws_str_starts(r->path, "/stream")) {
@@ -442,7 +486,14 @@ static void check_memory(const world *w)
     REQUIRE(block_of(w->c.in) <= 2 * in);
     REQUIRE(w->c.message_cap <= message);
     REQUIRE(block_of(w->c.out) <= 2 * out);
-    REQUIRE(live_bytes == block_of(w->c.in) + w->c.message_cap + block_of(w->c.out) +
+    const tws__context *x = w->c.context;
+    size_t context = 0;
+    if (x != NULL) {
+        context = sizeof *x + (x->window.memory != NULL ? tws__context_inflates(x) : 0) +
+                  (x->deflater.head != NULL ? tws__context_deflates(x) : 0);
+    }
+    REQUIRE(w->context_use == (x != NULL ? tws__context_bytes(x) : 0));
+    REQUIRE(live_bytes == block_of(w->c.in) + w->c.message_cap + block_of(w->c.out) + context +
                               (turn->packer != NULL ? sizeof *turn->packer : 0));
 }
 
@@ -453,8 +504,9 @@ static void check_state(const world *w)
         REQUIRE(!tws_conn_wants_shut(&w->c) && !tws_conn_open(&w->c) && !tws_conn_idle(&w->c));
         REQUIRE(!w->opened || w->closed);
     }
-    /* Without memory to inflate with, it closes and says so. */
-    REQUIRE(!refused || tws_conn_done(&w->c) || (w->terms.window_bits != 0 && w->closed));
+    /* Without memory to inflate with, it closes and says so; to deflate with, it does not. */
+    REQUIRE(!refused || tws_conn_done(&w->c) || (w->terms.window_bits != 0 && w->closed) ||
+            w->terms.client_context != 0 || w->terms.server_context != 0);
     REQUIRE(!tws_conn_open(&w->c) || (w->opened && !w->closed));
     REQUIRE(!w->closed || !tws_conn_idle(&w->c));
 }
@@ -532,6 +584,7 @@ static void init(world *w, unsigned options)
     tws_buf_init(&w->message, NULL, SIZE_MAX);
     tws_buf_init(&w->made_bytes, NULL, SIZE_MAX);
     tws_ws_init(&w->decoder, TWS_WS_CLIENT, 0, 0);
+    w->decoder.window_bits = 15;
     live_bytes = fail_in = 0;
     refused = false;
     w->now_ms = 1000;
@@ -545,8 +598,14 @@ static void init(world *w, unsigned options)
         w->desc.max_output_bytes = 1000;
     }
     w->desc.heartbeat_ms = (options & 8) != 0 ? TWS_OFF : 0;
-    w->desc.compress_bytes = TWS_OFF; /* of what goes out: it is compared to what was made */
     w->terms.window_bits = (options & 16) != 0 ? 15 : 0;
+    w->terms.client_context = (options & 48) == 48 ? CONTEXT_BITS : 0;
+    w->terms.server_context = (options & 80) == 80 ? CONTEXT_BITS : 0;
+    w->desc.compress_bytes = w->terms.server_context != 0 ? 20 : TWS_OFF;
+    w->desc.context_bytes = (options & 128) != 0 ? 1 : 1u << 20;
+    w->desc.context_use = &w->context_use;
+    tws_deflate_init(&w->deflater, w->deflating, CONTEXT_BITS, 6, true);
+    tws_inflate_ring(&w->window, w->ring, 15);
     tws_conn_defaults(&w->desc);
     tws_conn_init(&w->c, &w->desc, w->now_ms);
     if ((options & 4) != 0) {
@@ -577,6 +636,7 @@ static void end(world *w)
     }
     REQUIRE(w->opened == w->closed);
     tws_conn_free(&w->c);
+    REQUIRE(w->context_use == 0);
     tws_turn_free(turn, &allocator);
     REQUIRE(live_bytes == 0);
     tws_buf_free(&w->message);
@@ -614,6 +674,42 @@ static void feed_frame(world *w, unsigned n)
     }
     tws_ws_mask(bytes + len, (size_t)(at - bytes) - len, mask, 0);
     feed(w, bytes, (size_t)(at - bytes));
+}
+
+/* A message that is compressed as the connection has agreed to it, n telling into which pieces. */
+static void feed_packed(world *w, unsigned n)
+{
+    static const uint8_t mask[4] = {0x37, 0xfa, 0x21, 0x3d};
+    static tws_deflate_scratch scratch;
+    uint8_t packed[1024];
+    uint8_t bytes[4096];
+    tws_str text = next_bytes(w, next_byte(w));
+    size_t len = 0;
+    size_t size;
+    if (w->fed) {
+        finish(w);
+        begin(w);
+    }
+    if (!tws_conn_wants_input(&w->c)) {
+        return; /* what is not sent is not to be referred to */
+    }
+    if (!w->keeps) {
+        tws_deflate_forget(&w->deflater);
+    }
+    REQUIRE(tws_deflate_encode(&w->deflater, &scratch, text.ptr, text.len, true, packed,
+                               sizeof packed, &size) == TWS_OK);
+    const size_t piece = n == 0 ? size : 32 + n;
+    for (size_t at = 0; at < size; at += piece) {
+        const size_t part = tws__min(piece, size - at);
+        uint8_t *head = bytes + len;
+        len += tws_ws_header(head, at + part == size, at == 0 ? TWS_WS_BINARY : TWS_WS_CONTINUATION,
+                             part, mask);
+        head[0] |= at == 0 ? TWS_WS_RSV1 : 0;
+        memcpy(bytes + len, packed + at, part);
+        tws_ws_mask(bytes + len, part, mask, 0);
+        len += part;
+    }
+    feed(w, bytes, len);
 }
 
 static void feed_word(world *w, unsigned n)
@@ -676,6 +772,22 @@ static void send_message(world *w, unsigned n)
     }
 }
 
+/* A message of len equal letters as a frame, compressed as one without a past. */
+static size_t packed_frame(uint8_t out[TWS_WS_MAX_HEADER + 16], uint8_t letter, size_t len)
+{
+    static uint32_t memory[TWS_DEFLATE_MEMORY(8, false) / sizeof(uint32_t)];
+    static tws_deflate_scratch scratch;
+    tws_deflater z;
+    uint8_t text[16];
+    size_t size;
+    memset(text, letter, len);
+    tws_deflate_init(&z, memory, 8, 6, false);
+    REQUIRE(tws_deflate_encode(&z, &scratch, text, len, true, out + 2, 14, &size) == TWS_OK);
+    (void)tws_ws_header(out, true, TWS_WS_TEXT, size, NULL);
+    out[0] |= TWS_WS_RSV1;
+    return 2 + size;
+}
+
 /* A unit is a whole frame, or a stretch of a stream, in up to three slices. */
 static void offer(world *w, unsigned n)
 {
@@ -688,13 +800,15 @@ static void offer(world *w, unsigned n)
         if (head + len == 0) {
             continue; /* of nothing, nobody could say that it was sent */
         }
-        uint8_t *at = lend(w, bytes, head + len);
-        size_t cut = (b >> 4) % (head + len);
+        make(w, w->stream ? MADE_PUT : MADE_MESSAGE, TWS_WS_TEXT, bytes + head, len);
+        bool packs = w->takes_over && len > 10;
+        size_t size = packs ? packed_frame(bytes, bytes[head], len) : head + len;
+        uint8_t *at = lend(w, bytes, size);
+        size_t cut = (b >> 4) % size;
         const tws_str slices[2] = {tws_str_of((const char *)at, cut),
-                                   tws_str_of((const char *)at + cut, head + len - cut)};
+                                   tws_str_of((const char *)at + cut, size - cut)};
         bool two = cut > 0;
         REQUIRE(tws_conn_offer(&w->c, turn, two ? slices : slices + 1, two ? 2 : 1));
-        make(w, w->stream ? MADE_PUT : MADE_MESSAGE, TWS_WS_TEXT, at + head, len);
         w->offered++;
     }
 }
@@ -724,8 +838,14 @@ static void step(world *w, unsigned what, unsigned n)
         feed(w, bytes.ptr, bytes.len);
         break;
     }
-    case 3:
-    case 4: feed_frame(w, n); break;
+    case 3: feed_frame(w, n); break;
+    case 4:
+        if (w->terms.client_context == 0) {
+            feed_frame(w, n);
+        } else {
+            feed_packed(w, n);
+        }
+        break;
     case 5: feed_word(w, n); break;
     case 6: w->takes = n == 15 ? SIZE_MAX : (size_t)n * n * 8; break;
     case 7: tick(w); break;

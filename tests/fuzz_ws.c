@@ -1,7 +1,10 @@
 /* Fuzz target: frames, both roles. Whole or in pieces, a stream gives the same messages, control
- * frames and error; and what it gives keeps the promises of tws_ws_decode.
+ * frames and error; and what it gives keeps the promises of tws_ws_decode. And offers of
+ * extensions: what is agreed on is within what both sides allow, and the answer says just that.
  *
- * input    byte 0: bit 0 the role, bit 1 a limit of 300 bytes, bit 2 one of 4 frames
+ * input    byte 0: bit 3 offers: bits 4 to 7 are the endpoint's window, 0 to 15, 8 at least or none;
+ *          then the field's value
+ *          frames: bit 0 the role, bit 1 a limit of 300 bytes, bit 2 one of 4 frames
  *          byte 1: how many lengths of pieces follow (0 to 15), used in turn; then the stream */
 #define TASKWS_IMPLEMENTATION
 #define TASKWS_NO_SERVER
@@ -116,10 +119,64 @@ static transcript run(unsigned options, const uint8_t *steps, size_t step_count,
     return t;
 }
 
+/* -- offers -- */
+
+static int check(tws_str offers, unsigned bits, tws_ws_compression *terms)
+{
+    static tws_http_request r;
+    const char *reason;
+    r.field_count = 1;
+    r.field[0].name = tws_str_c("Sec-WebSocket-Extensions");
+    r.field[0].value = offers;
+    memset(terms, 0xa5, sizeof *terms);
+    int status = tws_ws_check_extensions(&r, bits, terms, &reason);
+    REQUIRE(status == 101 || (status == 400 && terms->window_bits == 0));
+    REQUIRE((status == 101) == (reason == NULL));
+    return status;
+}
+
+static void try_offers(const uint8_t *value, size_t size, unsigned bits)
+{
+    char memory[256];
+    tws_buf b;
+    tws_ws_compression terms;
+    tws_ws_compression again;
+    uint8_t *exact = malloc(size > 0 ? size : 1);
+    memcpy(exact, value, size);
+    check(tws_str_of((const char *)exact, size), bits, &terms);
+    free(exact);
+    REQUIRE(terms.window_bits == 0 || (terms.window_bits >= 8 && terms.window_bits <= 15));
+    REQUIRE(terms.server_context <= bits && terms.server_context <= terms.window_bits);
+    REQUIRE(terms.client_context <= bits);
+    REQUIRE(terms.server_context == 0 || terms.server_context >= 8);
+    REQUIRE(terms.client_context == 0 || terms.client_context >= 8);
+    REQUIRE(terms.named || terms.window_bits == 0 || terms.window_bits == 15);
+    REQUIRE(terms.window_bits != 0 || (terms.client_context == 0 && !terms.named));
+    if (terms.window_bits == 0) {
+        return;
+    }
+    /* The answer's value has the grammar of an offer, whose terms are those that were agreed on. */
+    tws_buf_fixed(&b, memory, sizeof memory);
+    tws_ws_answer_extensions(&b, &terms);
+    tws_str answer = tws_buf_view(&b);
+    REQUIRE(b.status == TWS_OK && tws_str_starts(answer, "Sec-WebSocket-Extensions: "));
+    answer = tws_str_from(answer, strlen("Sec-WebSocket-Extensions: "));
+    answer.len -= 2;
+    REQUIRE(check(answer, 15, &again) == 101);
+    REQUIRE(again.window_bits == terms.window_bits && again.named == terms.named);
+    REQUIRE(again.client_context == terms.client_context);
+    REQUIRE((again.server_context == 0) == (terms.server_context == 0));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    if (size > 0 && (data[0] & 8u) != 0) {
+        const unsigned bits = data[0] >> 4;
+        try_offers(data + 1, size - 1, bits < 8 ? 0 : bits);
+        return 0;
+    }
     size_t step_count = size >= 2 ? data[1] & 15u : 0;
     if (size < 2 + step_count) {
         return 0;
