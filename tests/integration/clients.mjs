@@ -22,10 +22,10 @@ function token(sub, claims = {}) {
     return `${head}.${body}.${signature}`;
 }
 
-// -- a server of build/ on a free port ----------------------------------------------------
+// -- a program of build/ on a free port ---------------------------------------------------
 
-async function startServer(...options) {
-    const child = spawn(fileURLToPath(new URL('server', BUILD)), ['--port', '0', ...options], {
+async function start(program, ...options) {
+    const child = spawn(fileURLToPath(new URL(program, BUILD)), ['--port', '0', ...options], {
         env: { ...process.env, TASKWS_SECRET: SECRET },
         stdio: ['ignore', 'pipe', 'ignore'],
     });
@@ -38,10 +38,10 @@ async function startServer(...options) {
             return { child, host: `127.0.0.1:${match[1]}` };
         }
     }
-    throw new Error(`the server never listened: ${text}`);
+    throw new Error(`${program} never listened: ${text}`);
 }
 
-const { child, host } = await startServer();
+const { child, host } = await start('server');
 const http = (user) => `http://${host}/api/v1/ws/tasks/${user}`;
 const ws = (user, query = `token=${token(user)}`) => `ws://${host}/api/v1/ws/tasks/${user}?${query}`;
 
@@ -149,7 +149,8 @@ test('ws: the token in a header', async () => {
     client.socket.close();
 });
 
-const POLICY = 'permessage-deflate; server_no_context_takeover; client_no_context_takeover';
+const NEITHER = '; server_no_context_takeover; client_no_context_takeover';
+const POLICY = `permessage-deflate${NEITHER}`;
 for (const [sentence, perMessageDeflate, more = ''] of [
     ['its own offer', true],
     ['everything compressed', { threshold: 0 }],
@@ -186,6 +187,50 @@ for (const [sentence, perMessageDeflate, more = ''] of [
         client.socket.close(1000);
         assert.equal(await client.next(), 1000);
         plain.socket.close();
+    });
+}
+
+for (const [sentence, perMessageDeflate, narrow, wide] of [
+    ['its own offer', { threshold: 0 }, '; client_max_window_bits=12', ''],
+    ['no context of the server', { threshold: 0, serverNoContextTakeover: true },
+        '; server_no_context_takeover; client_max_window_bits=12', '; server_no_context_takeover'],
+    ['no context of its own', { threshold: 0, clientNoContextTakeover: true },
+        '; client_no_context_takeover', '; client_no_context_takeover'],
+    ['small windows', { threshold: 0, clientMaxWindowBits: 10, serverMaxWindowBits: 9 },
+        '; server_max_window_bits=9; client_max_window_bits=10',
+        '; server_max_window_bits=9; client_max_window_bits=10'],
+]) {
+    test(`ws: contexts with ${sentence} last over the messages of a connection to echo`, async () => {
+        const bytes = {};
+        for (const [bits, answer] of [['0', NEITHER], ['12', narrow], ['15', wide]]) {
+            const options = bits === '0' ? ['--context-bytes', '0'] : ['--context-bits', bits];
+            options.push('--compress-from', '1');
+            const echo = await start('echo', ...options);
+            const client = open(`ws://${echo.host}/`, { options: { perMessageDeflate } });
+            const [{ headers }] = await once(client.socket, 'upgrade');
+            const limit = bits === '0' && perMessageDeflate.serverMaxWindowBits
+                ? '; server_max_window_bits=9' : '';
+            assert.equal(headers['sec-websocket-extensions'], `permessage-deflate${answer}${limit}`);
+            const before = client.socket._socket.bytesRead;
+            for (let n = 0; n < 200; n++) {
+                const text = n % 50 === 49 ? 'many words, '.repeat(5000) : 'segment';
+                const event = { task_id: `import-${n % 7}`, status: 'running', progress: n, text };
+                client.socket.send(JSON.stringify(event), { compress: n % 9 !== 8 });
+                assert.deepEqual(await client.next(), event);
+            }
+            client.socket.send('{"half":', { fin: false });
+            client.socket.send('"ping"}', { fin: true });
+            assert.deepEqual(await client.next(), { half: 'ping' });
+            bytes[bits] = client.socket._socket.bytesRead - before;
+            client.socket.close(1000);
+            assert.equal(await client.next(), 1000);
+            const end = once(echo.child, 'exit');
+            echo.child.kill('SIGTERM');
+            assert.deepEqual(await end, [0, null]);
+        }
+        if (!perMessageDeflate.serverNoContextTakeover) {
+            assert.ok(bytes[12] * 2 < bytes[0] && bytes[15] * 2 < bytes[0], JSON.stringify(bytes));
+        }
     });
 }
 

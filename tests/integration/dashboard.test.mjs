@@ -232,6 +232,53 @@ test('the browser offers compression, the server agrees, and events arrive', asy
     assert.deepEqual(page.complaints, []);
 });
 
+test('the browser and echo keep contexts, and every message is what it was', async () => {
+    for (const [options, agreed] of [
+        [[], '; client_max_window_bits=12'],
+        [['--context-bits', '15'], ''],
+        [['--context-bytes', '0'], '; server_no_context_takeover; client_no_context_takeover'],
+    ]) {
+        const child = spawn(`${BUILD}/echo`, ['--port', '0', '--compress-from', '1', ...options], {
+            stdio: ['ignore', 'pipe', 'inherit'],
+        });
+        const [line] = await once(child.stdout, 'data');
+        const page = await newPage();
+        const network = await page.context().newCDPSession(page);
+        await network.send('Network.enable');
+        let answer;
+        network.on('Network.webSocketHandshakeResponseReceived', ({ response }) => {
+            const name = Object.keys(response.headers).find((n) => /^sec-websocket-ext/i.test(n));
+            answer = response.headers[name];
+        });
+        const same = await page.evaluate(
+            (url) =>
+                new Promise((resolve, reject) => {
+                    const socket = new WebSocket(url);
+                    const texts = Array.from({ length: 300 }, (_, n) =>
+                        n % 60 === 59
+                            ? 'many words, \u20ac, '.repeat(n * 100)
+                            : JSON.stringify({ task_id: `t${n % 7}`, progress: n, name: 'segment' }),
+                    );
+                    let came = 0;
+                    let right = 0;
+                    socket.onopen = () => texts.forEach((text) => socket.send(text));
+                    socket.onmessage = ({ data }) => {
+                        right += data === texts[came];
+                        came += 1;
+                        if (came === texts.length) resolve(right);
+                    };
+                    socket.onclose = ({ code }) => reject(new Error(`closed with ${code}`));
+                }),
+            /http:\/\/(\S+)/.exec(line)[0].replace('http', 'ws'),
+        );
+        assert.equal(same, 300);
+        assert.equal(answer, `permessage-deflate${agreed}`);
+        assert.deepEqual(page.complaints, []);
+        await page.context().close();
+        assert.equal(await stopServer({ child }), 0);
+    }
+});
+
 test('the server stops: the page says so; it starts again: the page is live again', async () => {
     const page = await openBoard('again');
     await publish('again', { task_id: 't', name: 'Before', status: 'running', progress: 5 });

@@ -4,8 +4,8 @@ zlib at the other end, and the package websockets agreeing by itself.
 The sizes and the offers are those that sections 12 and 13 of the Autobahn testsuite judge, with
 fewer messages of each. Whatever the row: what the server compresses is shorter than what it stands
 for, is inflated with a window of the size that was asked for and with nothing from the message
-before it, and ends as RFC 7692 7.2.1 says; its end of file comes first, and a reset is always a
-failure."""
+before it unless a context was agreed on, and ends as RFC 7692 7.2.1 says; its end of file comes
+first, and a reset is always a failure."""
 
 import functools
 import zlib
@@ -17,6 +17,7 @@ from frames import *
 
 PLAIN = 'permessage-deflate'
 POLICY = PLAIN + '; server_no_context_takeover; client_no_context_takeover'
+LIMITED = PLAIN + '; client_max_window_bits'  # as browsers offer it
 TAIL = b'\0\0\xff\xff'  # what is cut off behind a message, 7.2.1
 STOP = b'\1\0\0\xff\xff'  # a final block of nothing
 RSV1 = 4
@@ -105,11 +106,14 @@ def agreement(head):
 class Packer(Peer):
     """A peer that has agreed. bits: the window that it has asked for, 15 if none."""
 
-    def __init__(self, port, offers=PLAIN, bits=None, **where):
+    def __init__(self, port, offers=POLICY, bits=None, agreed=None, **where):
         super().__init__(port, fields=field(offers), **where)
-        self.bits, self.packed, self.plain = bits or 15, 0, 0
-        wanted = POLICY + (f'; server_max_window_bits={bits}' if bits else '')
+        self.bits, self.packed, self.plain, self.packed_bytes = bits or 15, 0, 0, 0
+        wanted = agreed or POLICY + (f'; server_max_window_bits={bits}' if bits else '')
         assert agreement(self.head) == [wanted], self.head
+
+    def unpack(self, packed):
+        return unpack(packed, self.bits)
 
     def next(self):
         got = self.frame(reserved=0x40)
@@ -121,27 +125,64 @@ class Packer(Peer):
             self.plain += opcode < CLOSE
             return opcode, payload
         assert opcode in (TEXT, BINARY), 'a compressed frame of control'
-        data = unpack(payload, self.bits)
+        data = self.unpack(payload)
         assert len(payload) < len(data), (len(payload), len(data))
         self.packed += 1
+        self.packed_bytes += len(payload)
         return opcode, data
+
+
+class Keeper(Packer):
+    """A peer that has agreed to contexts: of the server, and of its own with so many bits; None: it
+    has none, and what it says is packed as by anybody else."""
+
+    def __init__(self, port, offers=PLAIN, agreed=PLAIN, bits=None, own=15, **where):
+        super().__init__(port, offers, bits, agreed, **where)
+        self.past = zlib.decompressobj(-self.bits)
+        self.own = own and zlib.compressobj(6, zlib.DEFLATED, -own)
+
+    def unpack(self, packed):
+        assert not packed.endswith(TAIL), 'the tail is still there'
+        if self.bits == 15:
+            return self.past.decompress(packed + TAIL)
+        data = b''
+        for piece in pieces_of(packed + TAIL, 16):  # see unpack
+            while piece:
+                data += self.past.decompress(piece, 1)
+                piece = self.past.unconsumed_tail
+        while rest := self.past.decompress(b'', 1):
+            data += rest
+        return data
+
+    def pack(self, data):
+        if self.own is None:
+            return pack(data)
+        packed = self.own.compress(data) + self.own.flush(zlib.Z_SYNC_FLUSH)
+        assert packed.endswith(TAIL)
+        return packed[:-4]
+
+    def say(self, opcode, data, sizes=None):
+        packed = self.pack(data)
+        self.send(b''.join(frames_of(opcode, packed, sizes)))
+        return len(packed)
 
 
 # -- the rows -------------------------------------------------------------------------------
 
 
 def ways(sent):
-    """The same bytes in every way: the server, and what sends them."""
-    yield 'whole', echo, Peer.send
-    yield 'read octet by octet', octets, Peer.send
-    yield 'read in pieces', pieces, Peer.send
+    """The same bytes in every way: the server, who sends them, and how."""
+    yield 'whole', echo, Packer, Peer.send
+    yield 'read octet by octet', octets, Packer, Peer.send
+    yield 'read in pieces', pieces, Packer, Peer.send
+    yield 'with contexts', wide, Keeper, Peer.send
     if len(sent) < 3000:
-        yield 'octet by octet', echo, Peer.send_octets
+        yield 'octet by octet', echo, Packer, Peer.send_octets
 
 
 def run_good(sent, answers):
-    for how, server, send in ways(sent):
-        with Packer(server.port) as peer:
+    for how, server, peer_of, send in ways(sent):
+        with peer_of(server.port) as peer:
             try:
                 send(peer, sent)
                 peer.expect(answers)
@@ -155,9 +196,9 @@ def good(sentence, sent, answers):
 
 
 def run_bad(sent, answers, code, reason):
-    for how, server, send in ways(sent):
+    for how, server, peer_of, send in ways(sent):
         for behind in b'', ping(b'ignored') + packed_text(b'ignored') + LATE:
-            with Packer(server.port) as peer:
+            with peer_of(server.port) as peer:
                 try:
                     send(peer, sent + behind)
                     peer.expect(answers)
@@ -374,18 +415,23 @@ for name, packed in [
 
 def takes_over():
     """A client that keeps its context though it was told not to: its second message copies from
-    the first, of which the server knows nothing."""
+    the first, of which the server knows nothing. And one that was not told."""
     z = zlib.compressobj(6, zlib.DEFLATED, -15)
     first, second = ((z.compress(LONG) + z.flush(zlib.Z_SYNC_FLUSH))[:-4] for _ in range(2))
     assert verdict(second) is None
+    sent = b''.join(frames_of(TEXT, first) + frames_of(TEXT, second))
     with Packer(echo.port) as peer:
-        peer.send(b''.join(frames_of(TEXT, first) + frames_of(TEXT, second)))
+        peer.send(sent)
         peer.expect([(TEXT, LONG)])
         peer.expect_reason(1007, '')
         peer.expect_end()
+    with Keeper(wide.port) as peer:
+        peer.send(sent)
+        peer.expect([(TEXT, LONG), (TEXT, LONG)])
+        peer.leave()
 
 
-case('a copy out of the message before it closes with 1007', takes_over)
+case('a copy out of the message before it closes with 1007 where there is no context', takes_over)
 
 # -- UTF-8 behind the compression -----------------------------------------------------------
 
@@ -680,7 +726,7 @@ def in_words(size, fragment):
 for word, opcode, payload_of in PAYLOADS:
     for size, fragment in SIZES:
         case(f'compressed messages of {word} of {in_words(size, fragment)} are echoed (12)',
-             lambda *args: conversation(echo.port, *args), [ASKED], None, opcode, payload_of, size,
+             lambda *args: conversation(echo.port, *args), [POLICY], None, opcode, payload_of, size,
              fragment, FIRST_BYTES)
 for word, offers, bits in OFFERS:
     for n, (size, fragment) in enumerate(SIZES):
@@ -747,6 +793,203 @@ for bits in range(8, 16):
     case(f'with a window of {bits} bits nothing is copied from further back', window, bits)
 case('the same message is compressed to the same bytes, whatever came before it', as_before)
 case('connections of unlike windows are served in turn', abreast)
+
+# -- contexts, 7.1.1 and 7.2.3.2 --------------------------------------------------------------
+
+
+def agreed_on(server_of, offers, agreed):
+    with Peer(server_of().port, fields=field(offers)) as peer:
+        assert agreement(peer.head) == [PLAIN + agreed], peer.head
+        peer.leave()
+
+
+NEITHER = POLICY[len(PLAIN):]
+for offers, narrow, full in [
+        ('', '; client_no_context_takeover', ''),
+        ('; client_max_window_bits', '; client_max_window_bits=12', ''),
+        ('; client_max_window_bits=15', '; client_max_window_bits=12', ''),
+        *((f'; client_max_window_bits={n}', f'; client_max_window_bits={min(n, 12)}',
+           f'; client_max_window_bits={n}') for n in range(8, 15)),
+        *((f'; client_max_window_bits; server_max_window_bits={n}',
+           f'; server_max_window_bits={n}; client_max_window_bits=12',
+           f'; server_max_window_bits={n}') for n in range(8, 16)),
+        ('; server_no_context_takeover; client_max_window_bits',
+         '; server_no_context_takeover; client_max_window_bits=12',
+         '; server_no_context_takeover'),
+        ('; server_no_context_takeover', NEITHER, '; server_no_context_takeover'),
+        ('; client_no_context_takeover; client_max_window_bits', '; client_no_context_takeover',
+         '; client_no_context_takeover'),
+        (NEITHER + '; client_max_window_bits=9', NEITHER, NEITHER),
+        (f'; server_max_window_bits=16, {PLAIN}; server_no_context_takeover', NEITHER,
+         '; server_no_context_takeover')]:
+    for server_of, name, agreed in [(lambda: echo, 'echo', narrow), (lambda: wide, 'wide', full)]:
+        case(f'an offer of {PLAIN + offers!r} makes {PLAIN + agreed!r} where contexts of '
+             f'{"12" if name == "echo" else "15"} bits are kept', agreed_on, server_of,
+             PLAIN + offers, agreed)
+
+KEEPERS = [  # the server, the offer, the answer, the windows
+    ('contexts of 12 bits', lambda: echo, LIMITED, PLAIN + '; client_max_window_bits=12', 15, 12),
+    ('contexts of 15 bits', lambda: wide, PLAIN, PLAIN, 15, 15),
+    ('contexts of 9 bits', lambda: wide, LIMITED + '=9; server_max_window_bits=9',
+     PLAIN + '; server_max_window_bits=9; client_max_window_bits=9', 9, 9),
+    ('a context of the server', lambda: echo, PLAIN, PLAIN + '; client_no_context_takeover', 15,
+     None)]
+
+
+def keeps_talking(server_of, offers, agreed, bits, own, opcode, payload_of, size, fragment):
+    """Compressed, plain and cut messages in turn, each of which the next ones refer to, or not."""
+    count = max(6, min(60, 128 * KIB // size)) // (4 if bits == 9 and size > KIB else 1)
+    with Keeper(server_of().port, offers, agreed, bits, own) as peer:
+        sizes = [fragment] * 1000 if fragment else None
+        payloads = [payload_of(size, n % 3) for n in range(count)]
+
+        def talk():
+            for n, payload in enumerate(payloads):
+                if n % 5 == 3:
+                    peer.send(frame(opcode, payload))
+                else:
+                    packed = peer.pack(payload)
+                    peer.send(b''.join(frames_of(opcode, packed, sizes and
+                                                 sizes[:len(packed) // fragment])))
+
+        talking = threading.Thread(target=talk)
+        talking.start()
+        try:
+            peer.expect((opcode, payload) for payload in payloads)
+        finally:
+            talking.join()
+        peer.leave()
+        if payload_of is unlikely:
+            return
+        assert peer.plain == 0 or size < FIRST_BYTES, f'{peer.plain} of {count} are plain'
+        if FIRST_BYTES <= size <= 1 << min(bits, 12):
+            alone = sum(min(size, len(pack(payload))) for payload in payloads)
+            most = alone * (0.75 if payload_of is json_like else 1)
+            assert peer.packed_bytes < most, (peer.packed_bytes, alone)
+
+
+for word, server_of, *terms in KEEPERS:
+    for kind, opcode, payload_of in PAYLOADS:
+        for size, fragment in [(16, 0), (200, 0), (200, 7), (511, 0), (2 * KIB, 0), (5 * KIB, 256),
+                               (40 * KIB, 0), (128 * KIB, 4 * KIB)]:
+            if (word, payload_of) != ('contexts of 9 bits', unlikely) or size < 5 * KIB:
+                case(f'with {word}, messages of {kind} of {in_words(size, fragment)} are echoed',
+                     keeps_talking, server_of, *terms, opcode, payload_of, size, fragment)
+
+
+def zlib_gains():
+    """What a context gains is what zlib's gains, with as much memory for it."""
+    payloads = [json_like(250, n) for n in range(200)]
+    for server_of, bits in [(lambda: echo, 12), (lambda: wide, 15)]:
+        z = zlib.compressobj(6, zlib.DEFLATED, -bits)
+        by_zlib = sum(len(z.compress(p) + z.flush(zlib.Z_SYNC_FLUSH)) - 4 for p in payloads)
+        with Keeper(server_of().port, PLAIN + '; client_no_context_takeover',
+                    PLAIN + '; client_no_context_takeover', own=None) as peer:
+            for payload in payloads:
+                peer.say(TEXT, payload)
+            peer.expect((TEXT, payload) for payload in payloads)
+            assert peer.packed == len(payloads)
+            assert peer.packed_bytes <= by_zlib * 1.05, (peer.packed_bytes, by_zlib)
+            peer.leave()
+
+
+def too_far():
+    """Who was told 9 bits, and looks further back."""
+    noise = octets_of(3000)
+    for between, fine in [(100, True), (400, False)]:
+        with Keeper(wide.port, LIMITED + '=9', PLAIN + '; client_max_window_bits=9') as peer:
+            for payload in noise[:300], noise[300:300 + between]:
+                peer.say(BINARY, payload)
+                peer.expect([(BINARY, payload)])
+            assert peer.say(BINARY, noise[:300]) < 100  # it is a copy
+            if fine:
+                peer.expect([(BINARY, noise[:300])])
+                peer.leave()
+            else:
+                peer.expect_reason(1007, 'distance')
+                peer.expect_end()
+
+
+def none_left():
+    """Contexts of 12 bits take 28 KiB and some."""
+    own = f'{PLAIN}; client_max_window_bits=12'
+
+    def opened(server, given):
+        peer = Keeper(server.port, LIMITED, own, own=12) if given else Packer(server.port, LIMITED)
+        for _ in range(2):
+            if given:
+                peer.say(TEXT, LONG)
+            else:
+                peer.send(packed_text(LONG))
+            peer.expect([(TEXT, LONG)])
+        assert peer.packed == 2
+        return peer
+
+    with Echo('--context-bytes', '60000', '--threads', '2') as server:
+        for _ in range(3):
+            first, second = opened(server, True), opened(server, True)
+            third = opened(server, False)
+            second.leave()
+            second = None
+            for _ in range(100):  # the place is free as soon as the server has seen it end
+                try:
+                    second = opened(server, True)
+                    break
+                except AssertionError:
+                    time.sleep(0.02)
+            assert second is not None
+            fourth = opened(server, False)
+            for peer in first, second, third, fourth:
+                peer.send(text(LONG))
+                peer.expect([(TEXT, LONG)])
+                peer.leave()
+            time.sleep(0.1)
+
+
+def never_more():
+    """400 connections, of which 100 have a context: 3 MiB."""
+    with Echo('--context-bytes', str(100 * 29000)) as server:
+        peers = []
+        try:
+            for n in range(410):
+                if n == 10:
+                    begin = memory_of(server)
+                peer = Peer(server.port, fields=field(LIMITED))
+                peer.send(packed_text(LONG))
+                peer.frame(reserved=0x40)
+                peers.append(peer)
+            kept = sum('no_context' not in agreement(peer.head)[0] for peer in peers)
+            assert kept in (100, 101), kept
+            grown = memory_of(server) - begin
+            assert 1500 < grown < 4096, f'{grown} KiB'
+        finally:
+            for peer in peers:
+                peer.socket.close()
+
+
+def bomb_in_context():
+    """1 GiB of zeros, of which a context has seen some already."""
+    with Echo('--max-message', '65536', '--context-bits', '15') as server:
+        for _ in range(2):
+            with Keeper(server.port) as peer:
+                peer.say(BINARY, bytes(60000))
+                peer.expect([(BINARY, bytes(60000))])
+                begin = memory_of(server, 'VmHWM')
+                sending = threading.Thread(target=peer.send, args=(
+                    b''.join(frames_of(BINARY, zeros(1024))),))
+                sending.start()
+                peer.expect_reason(1009, 'limit')
+                sending.join()
+                peer.expect_end()
+                assert memory_of(server, 'VmHWM') - begin < 1024
+
+
+case('a context gains what that of zlib gains', zlib_gains)
+case('a copy from further back than was agreed on closes with 1007', too_far)
+case('beyond --context-bytes a connection is given no context, until another one ends', none_left)
+case('all contexts together take what --context-bytes allows', never_more)
+case('1 GiB of zeros in a context closes with 1009 and costs no more than the limit',
+     bomb_in_context)
 
 # -- the option -----------------------------------------------------------------------------
 
@@ -970,14 +1213,25 @@ def factory(**wishes):
     return {'compression': None, 'extensions': [ClientPerMessageDeflateFactory(**wishes)]}
 
 
-def by_itself(sentence, window_bits=15, **options):
-    @test(f'websockets with {sentence} agrees with echo, and every message is what it was')
+def by_itself(sentence, window_bits=15, keeps=(True, True), own_bits=15, **options):
+    """keeps: what the offer allows the server and the client."""
+    for name, of, most in [('an echo without contexts', lambda: eager, 0),
+                           ('echo', lambda: echo, 12),
+                           ('an echo of wide contexts', lambda: wide, 15)]:
+        agrees(f'websockets with {sentence} agrees with {name}, and every message is what it was',
+               of, window_bits, [most > 0 and kept for kept in keeps], min(most, own_bits), options)
+
+
+def agrees(sentence, server_of, window_bits, keeps, own_bits, options):
+    @test(sentence)
     async def _(_user):
-        url = f'ws://127.0.0.1:{echo.port}/'
+        url = f'ws://127.0.0.1:{server_of().port}/'
         async with websockets.connect(url, max_size=None, ping_interval=None, **options) as ws:
             agreed, = ws.extensions
-            assert agreed.local_no_context_takeover and agreed.remote_no_context_takeover
+            assert keeps == [not agreed.remote_no_context_takeover,
+                             not agreed.local_no_context_takeover], agreed
             assert agreed.remote_max_window_bits == window_bits, agreed
+            assert not keeps[1] or agreed.local_max_window_bits == own_bits, agreed
             for size in (0, 1, 100, 200, 5000, 100000):
                 for payload in (wordy(size, 1).decode(), tabular(size, 2), unlikely(size, 3)):
                     await ws.send(payload)
@@ -988,11 +1242,13 @@ def by_itself(sentence, window_bits=15, **options):
 
 
 by_itself('its own offer', compression='deflate')
-by_itself('no takeover at the server', **factory(server_no_context_takeover=True))
-by_itself('no takeover at the client', **factory(client_no_context_takeover=True))
-by_itself('no takeover at all',
+by_itself('no takeover at the server', keeps=(False, True),
+          **factory(server_no_context_takeover=True))
+by_itself('no takeover at the client', keeps=(True, False),
+          **factory(client_no_context_takeover=True))
+by_itself('no takeover at all', keeps=(False, False),
           **factory(server_no_context_takeover=True, client_no_context_takeover=True))
-by_itself('a window of its own', **factory(client_max_window_bits=9))
+by_itself('a window of its own', own_bits=9, **factory(client_max_window_bits=9))
 for bits in range(8, 16):
     by_itself(f'a window of {bits} bits for the server', bits,
               **factory(server_max_window_bits=bits, client_max_window_bits=True))
@@ -1015,12 +1271,14 @@ async def _(user):
 
 
 async def main():
-    global echo, octets, pieces, eager, task_server
+    global echo, octets, pieces, eager, wide, task_server
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(12))
     with Echo() as echo, Echo('--receive', '1') as octets, Echo('--receive', '97') as pieces, \
-            Echo('--compress-from', '1') as eager, Server('--drain', '0') as task_server:
+            Echo('--compress-from', '1', '--context-bytes', '0') as eager, \
+            Echo('--context-bits', '15', '--context-bytes', '100000000') as wide, \
+            Server('--drain', '0') as task_server:
         results = await run_all(abreast=12)
-        for server in echo, octets, pieces, eager, task_server:
+        for server in echo, octets, pieces, eager, wide, task_server:
             server.signal(signal.SIGTERM)
             if server.end() != 0:
                 print(f'not ok - the server ends cleanly\n{server.output()}')
