@@ -15737,7 +15737,7 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
  * moving and clearing one is O(1), and one that moved later costs nothing until its old time.
  *
  * Who is behind stands in a second epoll set, itself a member of the first. So a flood wakes the
- * loop as one event, however many are in it, and waits in the kernel's own list, which goes round. */
+ * loop as one event, however many are in it, and waits in the kernel's list, which goes round. */
 
 #if defined(__linux__) && !defined(TASKWS_POLL)
 #define TWS__EPOLL 1
