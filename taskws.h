@@ -16261,10 +16261,10 @@ enum {
 #define TWS__RESERVE 32u /* connections beyond the limit that are told so */
 #define TWS__ACCEPT_BATCH 2    /* while somebody goes first, */
 #define TWS__ACCEPT_ALONE 64   /* and while nobody does */
-#define TWS__SHARE_US 50u      /* of a turn, for those who do not go first; */
-#define TWS__SHARE_BATCH 2u    /* so many are served anyway */
+#define TWS__SHARE_US 25u      /* of a turn, for those who do not go first; */
+#define TWS__SHARE_BATCH 1u    /* so many are served anyway */
 #define TWS__FIRST_MS 10000u   /* after which there is nobody who goes first */
-#define TWS__SLICE_WORK 1024u  /* of one connection in a turn, about; some 30 us of frames */
+#define TWS__SLICE_WORK 512u   /* of one connection in a turn, about; some 15 us of frames */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
 #define TWS__EPOCH_MS 16u

@@ -303,6 +303,52 @@ TEST("whatever is added, changed and removed, each watch reports exactly its own
     unmake(w);
 }
 
+/* -- who stands behind -- */
+
+TEST("who is behind wakes the wait and is told by behind alone, each in its turn, until it is moved")
+{
+    enum { PAIRS = 5 };
+    world *w = make();
+    pair p[PAIRS];
+    for (size_t i = 0; i < PAIRS; i++) {
+        pair_open(&p[i]);
+        p[i].watch.behind = i != 0;
+        CHECK_EQ(tws_loop_add(w->l, &p[i].watch, p[i].fd[0], TWS_READ), TWS_OK);
+    }
+    CHECK_EQ(wait_for(w, 0, p, PAIRS), 0);
+    CHECK_EQ(tws_loop_crowded(w->l), false);
+    CHECK_EQ(tws_loop_behind(w->l, w->ready, 8), 0);
+    for (size_t i = 1; i < PAIRS; i++) {
+        pair_poke(&p[i]);
+    }
+    CHECK_EQ(wait_for(w, 5000, p, PAIRS), 0); /* not the five seconds */
+    CHECK_EQ(tws_loop_crowded(w->l), true);
+    unsigned told[PAIRS] = {0};
+    for (size_t i = 0; i < 3 * (PAIRS - 1); i++) { /* nobody reads: all stay ready */
+        wait_for(w, 0, p, PAIRS);
+        CHECK_EQ(tws_loop_behind(w->l, w->ready, 1), 1);
+        told[pair_of(&w->ready[0]) - p]++;
+    }
+    for (size_t i = 0; i < PAIRS; i++) {
+        CHECK_EQ(told[i], i == 0 ? 0 : 3);
+    }
+    tws_loop_move(w->l, &p[3].watch, false);
+    tws_loop_move(w->l, &p[3].watch, false); /* it stands there already */
+    CHECK_EQ(wait_for(w, 0, p, PAIRS), 1);
+    CHECK_EQ(p[3].seen, TWS_READ);
+    tws_loop_move(w->l, &p[3].watch, true);
+    CHECK_EQ(wait_for(w, 0, p, PAIRS), 0);
+    CHECK_EQ(tws_loop_behind(w->l, w->ready, 8), PAIRS - 1);
+    for (size_t i = 0; i < PAIRS; i++) {
+        tws_loop_remove(w->l, &p[i].watch);
+        tws_loop_move(w->l, &p[i].watch, true); /* nothing to move */
+        pair_close(&p[i]);
+    }
+    CHECK_EQ(wait_for(w, 0, p, PAIRS), 0);
+    CHECK_EQ(tws_loop_crowded(w->l), false);
+    unmake(w);
+}
+
 /* -- more than fit in one wait -- */
 
 enum { MANY = TWS_LOOP_READY + 200 };

@@ -538,6 +538,10 @@ static void begin(attacker *a)
     a->number = number;
     a->fd = open_socket(number);
     a->dripped_ms = now_ms();
+    /* Over loopback whoever reads lets the writer's kernel send on, there and then on the reader's
+     * core: megabytes, which of a network would come by and by and on no time of the server's. */
+    int some = 32 * 1024;
+    setsockopt(a->fd, SOL_SOCKET, SO_SNDBUF, &some, sizeof some);
     if (the_kind->deaf) {
         int few = 128 * 1024; /* with less than two segments of loopback the window stays shut */
         setsockopt(a->fd, SOL_SOCKET, SO_RCVBUF, &few, sizeof few);
