@@ -16262,7 +16262,7 @@ enum {
 #define TWS__ACCEPT_BATCH 2    /* while somebody goes first, */
 #define TWS__ACCEPT_ALONE 64   /* and while nobody does */
 #define TWS__SHARE_US 25u      /* of a turn, for those who do not go first; */
-#define TWS__SHARE_BATCH 1u    /* so many are served anyway */
+#define TWS__SHARE_BATCH 2u    /* so many are served anyway */
 #define TWS__FIRST_MS 10000u   /* after which there is nobody who goes first */
 #define TWS__SLICE_WORK 512u   /* of one connection in a turn, about; some 15 us of frames */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room */
