@@ -15733,11 +15733,10 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
 #endif
 
 /* == 20. loop: readiness backends, timers, wake-up from other threads ====================
- * A backend is eight functions of the same names; one #if chooses. Timers stand in a wheel: setting,
- * moving and clearing one is O(1), and one that moved later costs nothing until its old time.
- *
- * Who is behind stands in a second epoll set, itself a member of the first. So a flood wakes the
- * loop as one event, however many are in it, and waits in the kernel's list, which goes round. */
+ * A backend is eight functions of the same names; one #if chooses. Timers stand in a wheel:
+ * setting, moving and clearing one is O(1), and one that moved later costs nothing until its old
+ * time. Who is behind stands in a second epoll set, itself a member of the first: a flood wakes
+ * the loop as one event and waits in the kernel's own list, which goes round. */
 
 #if defined(__linux__) && !defined(TASKWS_POLL)
 #define TWS__EPOLL 1
