@@ -18196,6 +18196,21 @@ static void tws__task_log(tws_task_server *ts, const tws_peer *p, const char *me
     tws_log_end(&line);
 }
 
+/* One figure for Prometheus: a uint64_t that stands so far into a struct. */
+typedef struct tws__metric {
+    const char *name, *type, *help;
+    size_t at;
+} tws__metric;
+
+static void tws__metrics_of(tws_buf *b, const tws__metric *row, size_t count, const void *figures)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t value;
+        memcpy(&value, (const char *)figures + row[i].at, sizeof value);
+        tws_metrics_write(b, row[i].name, row[i].help, row[i].type, NULL, value);
+    }
+}
+
 /* -- the server's own messages -- */
 
 /* A text message, or the same JSON as a named SSE event. */
@@ -19523,27 +19538,29 @@ static void tws__upstream_write_status(tws__upstream *up, tws_buf *b)
 
 static void tws__upstream_write_metrics(tws__upstream *up, tws_buf *b)
 {
+#define TWS__FIGURE(name) offsetof(tws_redis_stats, name)
+    static const tws__metric row[] = {
+        {"taskws_redis_users", "gauge", "Users subscribed to, or about to be.", TWS__FIGURE(users)},
+        {"taskws_redis_round_trip_ms", "gauge", "Of the last probe.", TWS__FIGURE(round_trip_ms)},
+        {"taskws_redis_connects_total", "counter", "Connections to Redis.", TWS__FIGURE(connects)},
+        {"taskws_redis_failures_total", "counter", "Connections that failed or ended.",
+         TWS__FIGURE(failures)},
+        {"taskws_redis_events_total", "counter", "Events from Redis.", TWS__FIGURE(events)},
+        {"taskws_redis_dropped_total", "counter", "Events that were too big or empty.",
+         TWS__FIGURE(dropped)},
+        {"taskws_redis_not_json_total", "counter", "Events that were no JSON.",
+         TWS__FIGURE(not_json)},
+        {"taskws_redis_lost_total", "counter", "Times that a user's events were gone.",
+         TWS__FIGURE(lost)},
+        {"taskws_redis_stored_total", "counter", "Events stored in Redis.", TWS__FIGURE(stored)},
+        {"taskws_redis_failed_total", "counter", "Events that could not be stored.",
+         TWS__FIGURE(failed)},
+    };
+#undef TWS__FIGURE
     TWS__LOCK(&up->lock);
     tws_redis_stats n = up->stats;
     TWS__UNLOCK(&up->lock);
-    const struct {
-        const char *name, *help, *type;
-        uint64_t value;
-    } row[] = {
-        {"taskws_redis_users", "Users subscribed to, or about to be.", "gauge", n.users},
-        {"taskws_redis_round_trip_ms", "Of the last probe.", "gauge", n.round_trip_ms},
-        {"taskws_redis_connects_total", "Connections to Redis.", "counter", n.connects},
-        {"taskws_redis_failures_total", "Connections that failed or ended.", "counter", n.failures},
-        {"taskws_redis_events_total", "Events from Redis.", "counter", n.events},
-        {"taskws_redis_dropped_total", "Events that were too big or empty.", "counter", n.dropped},
-        {"taskws_redis_not_json_total", "Events that were no JSON.", "counter", n.not_json},
-        {"taskws_redis_lost_total", "Times that a user's events were gone.", "counter", n.lost},
-        {"taskws_redis_stored_total", "Events stored in Redis.", "counter", n.stored},
-        {"taskws_redis_failed_total", "Events that could not be stored.", "counter", n.failed},
-    };
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        tws_metrics_write(b, row[i].name, row[i].help, row[i].type, NULL, row[i].value);
-    }
+    tws__metrics_of(b, row, sizeof row / sizeof *row, &n);
 }
 
 #else
@@ -19683,53 +19700,72 @@ static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf 
     tws_buf_c(b, "}");
 }
 
+typedef struct tws__figures {
+    tws_server_stats server;
+    tws_hub_stats hub;
+    uint64_t refused, open_files, resident_bytes, log_dropped, ready;
+} tws__figures;
+
+static void tws__take_figures(tws_task_server *ts, tws__figures *f)
+{
+    memset(f, 0, sizeof *f);
+    tws_server_stat(ts->server, &f->server);
+    tws_hub_stat(ts->hub, &f->hub);
+    for (unsigned i = 0; i < ts->seats; i++) {
+        f->refused += tws_counted(&ts->seat[i].auth_refused);
+    }
+    f->open_files = tws_sys_open_files();
+    f->resident_bytes = tws_sys_resident_bytes();
+    f->log_dropped = tws_counted(&ts->log_dropped);
+    f->ready = tws__unready(ts) == NULL;
+}
+
 static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
 {
-    tws_server_stats n;
-    tws_hub_stats h;
-    uint64_t refused = 0;
-    tws_server_stat(ts->server, &n);
-    tws_hub_stat(ts->hub, &h);
-    for (unsigned i = 0; i < ts->seats; i++) {
-        refused += tws_counted(&ts->seat[i].auth_refused);
-    }
-    const struct {
-        const char *name, *help, *type;
-        uint64_t value;
-    } row[] = {
-        {"taskws_connections", "Connections open now.", "gauge", n.connections},
-        {"taskws_streams", "WebSockets and event streams open now.", "gauge", n.websockets_open},
-        {"taskws_connections_total", "Connections accepted.", "counter", n.accepted},
-        {"taskws_requests_total", "HTTP requests.", "counter", n.requests},
-        {"taskws_upgrades_total", "WebSocket handshakes completed.", "counter", n.upgrades},
-        {"taskws_requests_malformed_total", "Requests refused as malformed.", "counter", n.refused},
-        {"taskws_sessions_refused_total", "Sessions refused by token, right or limit.", "counter",
-         refused},
-        {"taskws_protocol_errors_total", "WebSockets closed for a protocol error.", "counter",
-         n.protocol_errors},
-        {"taskws_timeouts_total", "Heartbeats unanswered and stalled clients.", "counter",
-         n.timeouts},
-        {"taskws_messages_received_total", "WebSocket messages in.", "counter", n.messages_in},
-        {"taskws_messages_sent_total", "Messages and events out.", "counter", n.messages_out},
-        {"taskws_received_bytes_total", "Bytes in.", "counter", n.bytes_in},
-        {"taskws_sent_bytes_total", "Bytes out.", "counter", n.bytes_out},
-        {"taskws_events_published_total", "Events stored.", "counter", h.published},
-        {"taskws_events_evicted_total", "Events dropped by retention.", "counter", h.evicted},
-        {"taskws_resets_total", "Readers that had to start from a snapshot.", "counter", h.resets},
-        {"taskws_retained_events", "Events retained now.", "gauge", h.events},
-        {"taskws_retained_bytes", "Bytes retained now.", "gauge", h.bytes},
-        {"taskws_users", "Users with retained events or readers.", "gauge", h.topics},
-        {"taskws_readers", "Readers attached now.", "gauge", h.readers},
-        {"taskws_open_files", "Open descriptors.", "gauge", tws_sys_open_files()},
-        {"taskws_resident_bytes", "Resident memory.", "gauge", tws_sys_resident_bytes()},
-        {"taskws_log_dropped_total", "Log lines that standard error did not take.", "counter",
-         tws_counted(&ts->log_dropped)},
-        {"taskws_ready", "1 when events can be delivered.", "gauge",
-         tws__unready(ts) == NULL ? 1u : 0u},
+#define TWS__FIGURE(name) offsetof(tws__figures, name)
+    static const tws__metric row[] = {
+        {"taskws_connections", "gauge", "Connections open now.", TWS__FIGURE(server.connections)},
+        {"taskws_streams", "gauge", "WebSockets and event streams open now.",
+         TWS__FIGURE(server.websockets_open)},
+        {"taskws_connections_total", "counter", "Connections accepted.",
+         TWS__FIGURE(server.accepted)},
+        {"taskws_requests_total", "counter", "HTTP requests.", TWS__FIGURE(server.requests)},
+        {"taskws_upgrades_total", "counter", "WebSocket handshakes completed.",
+         TWS__FIGURE(server.upgrades)},
+        {"taskws_requests_malformed_total", "counter", "Requests refused as malformed.",
+         TWS__FIGURE(server.refused)},
+        {"taskws_sessions_refused_total", "counter",
+         "Sessions refused by token, right or limit.", TWS__FIGURE(refused)},
+        {"taskws_protocol_errors_total", "counter", "WebSockets closed for a protocol error.",
+         TWS__FIGURE(server.protocol_errors)},
+        {"taskws_timeouts_total", "counter", "Heartbeats unanswered and stalled clients.",
+         TWS__FIGURE(server.timeouts)},
+        {"taskws_messages_received_total", "counter", "WebSocket messages in.",
+         TWS__FIGURE(server.messages_in)},
+        {"taskws_messages_sent_total", "counter", "Messages and events out.",
+         TWS__FIGURE(server.messages_out)},
+        {"taskws_received_bytes_total", "counter", "Bytes in.", TWS__FIGURE(server.bytes_in)},
+        {"taskws_sent_bytes_total", "counter", "Bytes out.", TWS__FIGURE(server.bytes_out)},
+        {"taskws_events_published_total", "counter", "Events stored.", TWS__FIGURE(hub.published)},
+        {"taskws_events_evicted_total", "counter", "Events dropped by retention.",
+         TWS__FIGURE(hub.evicted)},
+        {"taskws_resets_total", "counter", "Readers that had to start from a snapshot.",
+         TWS__FIGURE(hub.resets)},
+        {"taskws_retained_events", "gauge", "Events retained now.", TWS__FIGURE(hub.events)},
+        {"taskws_retained_bytes", "gauge", "Bytes retained now.", TWS__FIGURE(hub.bytes)},
+        {"taskws_users", "gauge", "Users with retained events or readers.",
+         TWS__FIGURE(hub.topics)},
+        {"taskws_readers", "gauge", "Readers attached now.", TWS__FIGURE(hub.readers)},
+        {"taskws_open_files", "gauge", "Open descriptors.", TWS__FIGURE(open_files)},
+        {"taskws_resident_bytes", "gauge", "Resident memory.", TWS__FIGURE(resident_bytes)},
+        {"taskws_log_dropped_total", "counter", "Log lines that standard error did not take.",
+         TWS__FIGURE(log_dropped)},
+        {"taskws_ready", "gauge", "1 when events can be delivered.", TWS__FIGURE(ready)},
     };
-    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
-        tws_metrics_write(b, row[i].name, row[i].help, row[i].type, NULL, row[i].value);
-    }
+#undef TWS__FIGURE
+    tws__figures f;
+    tws__take_figures(ts, &f);
+    tws__metrics_of(b, row, sizeof row / sizeof *row, &f);
     tws_metrics_write(b, "taskws_build_info", "Version and readiness backend.", "gauge",
                       TWS__EPOLL ? "version=\"" TWS_VERSION "\",backend=\"epoll\""
                                  : "version=\"" TWS_VERSION "\",backend=\"poll\"", 1);
