@@ -20460,23 +20460,25 @@ static void tws__log_default(tws_task_server *ts)
 static tws_status tws__add_routes(tws_task_server *ts, tws_buf *error)
 {
     const char *prefix = ts->desc.prefix == NULL ? "/api/v1/ws" : ts->desc.prefix;
-    const struct {
-        const char *method, *prefix, *path;
+    static const struct {
+        const char *method, *path;
+        bool prefixed;
         void (*handler)(tws_peer *p, const tws_http_request *r, void *context);
     } row[] = {
-        {"GET", prefix, "/tasks/{user_id}", tws__on_tasks_get},
-        {"POST", prefix, "/tasks/{user_id}", tws__on_tasks_post},
-        {"OPTIONS", prefix, "/tasks/{user_id}", tws__on_preflight},
-        {"GET", prefix, "/status", tws__on_status},
-        {"OPTIONS", prefix, "/status", tws__on_preflight},
-        {"GET", "", "/health", tws__on_health},
-        {"GET", "", "/ready", tws__on_ready},
-        {"GET", "", "/metrics", tws__on_metrics},
+        {"GET", "/tasks/{user_id}", true, tws__on_tasks_get},
+        {"POST", "/tasks/{user_id}", true, tws__on_tasks_post},
+        {"OPTIONS", "/tasks/{user_id}", true, tws__on_preflight},
+        {"GET", "/status", true, tws__on_status},
+        {"OPTIONS", "/status", true, tws__on_preflight},
+        {"GET", "/health", false, tws__on_health},
+        {"GET", "/ready", false, tws__on_ready},
+        {"GET", "/metrics", false, tws__on_metrics},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char pattern[256];
         tws_route route;
-        int n = snprintf(pattern, sizeof pattern, "%s%s", row[i].prefix, row[i].path);
+        int n = snprintf(pattern, sizeof pattern, "%s%s", row[i].prefixed ? prefix : "",
+                         row[i].path);
         if (n < 0 || (size_t)n >= sizeof pattern) {
             tws_buf_c(error, "the prefix is too long");
             return TWS_ERR_ARGUMENT;
