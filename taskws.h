@@ -188,7 +188,7 @@
  * LIMITS AND NON-GOALS
  *
  *     In this version: no TLS (put a proxy in front). No context takeover in permessage-deflate for
- *     a user's events, which are compressed once for all who read them; only for endpoints of yours.
+ *     a user's events, which are compressed once for all who read them: only for your endpoints.
  *     Without Redis the store is the process's memory: a restart empties it, clients get a reset.
  *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; a
  *     server reads the newest retain_events of them when a user's first reader comes.
@@ -15426,8 +15426,8 @@ static void tws__sys_option(int fd, int level, int name)
 }
 
 /* How much the system takes for a peer's closed window, at a listener for all that it accepts. Else
- * it would be megabytes for a peer that reads nothing: memory that is nobody's limit, and old events,
- * where a slow reader should be given the latest. */
+ * it would be megabytes for a peer that reads nothing: memory that is nobody's limit, and old
+ * events, where a slow reader should be given the latest. */
 static void tws__sys_limit_unsent(int fd, uint32_t bytes)
 {
 #ifdef TCP_NOTSENT_LOWAT
