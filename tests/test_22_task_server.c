@@ -787,6 +787,64 @@ TEST("a position that retention has passed is a reset and a snapshot, never a si
     site_end(&s);
 }
 
+/* The n-th of the events below: with their heads they are more than is laid in one piece. */
+static const char *shared_event(int n)
+{
+    static char pad[2101];
+    memset(pad, 'p', sizeof pad - 1);
+    return text("{\"task_id\":\"t%d\",\"n\":%d,\"pad\":\"%s\"}", n % 3, n, pad);
+}
+
+TEST("readers who share a batch are given it whole and in order, each in its own format")
+{
+    static const char *const format[] = {"json", "json", "raw", "json", "raw", "raw"};
+    enum { READERS = sizeof format / sizeof *format, EVENTS = 30 };
+    site s;
+    peer reader[READERS], stream[2], worker;
+    static char body[EVENTS * 2200];
+    size_t len = 0;
+    site_init(&s);
+    site_start(&s, false);
+    for (int i = 0; i < READERS; i++) {
+        watch(&reader[i], &s, text("2?token=%s&format=%s", token("2", 100, ""), format[i]), NULL);
+        CHECK(format[i][0] == 'r' || peer_message(&reader[i]));
+    }
+    for (int i = 0; i < 2; i++) {
+        const char *fields = text("Accept: text/event-stream\r\n%s", bearer(token("2", 100, "")));
+        CHECK_EQ(ask(&stream[i], &s, "GET", TASKS "2", fields, NULL), 200);
+        CHECK_LINE(&stream[i], "event: connected");
+        line(&stream[i]);
+        line(&stream[i]);
+    }
+    PEER_UNTIL(tws_hub_readers(s.ts->hub, tws_str_c("2")) == READERS + 2);
+    for (int n = 0; n < EVENTS; n++) {
+        len += (size_t)sprintf(body + len, "%s\n", shared_event(n));
+    }
+    CHECK_EQ(ask(&worker, &s, "POST", TASKS "2",
+                 text("%sContent-Type: application/x-ndjson\r\n",
+                      bearer(token("w", 100, "publish"))), body), 202);
+    for (int n = 0; n < EVENTS; n++) {
+        test_row("event", (size_t)n);
+        for (int i = 0; i < READERS; i++) {
+            CHECK(peer_message(&reader[i]));
+            tws_str all = tws_buf_view(&reader[i].body);
+            CHECK_STR(format[i][0] == 'r' ? all : json(all, "data"), shared_event(n));
+        }
+        for (int i = 0; i < 2; i++) {
+            CHECK(strncmp(line(&stream[i]), "id: ", 4) == 0);
+            CHECK_LINE(&stream[i], text("data: %s", shared_event(n)));
+            CHECK_LINE(&stream[i], "");
+        }
+    }
+    for (int i = 0; i < READERS; i++) {
+        CHECK(peer_leave(&reader[i], 1000));
+    }
+    peer_close(&stream[0]);
+    peer_close(&stream[1]);
+    peer_close(&worker);
+    site_end(&s);
+}
+
 TEST("the raw format is the worker's JSON alone, by the query or by the server's default")
 {
     for (int by_default = 0; by_default < 2; by_default++) {
