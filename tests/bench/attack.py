@@ -14,8 +14,9 @@ attack.c says what each kind does.
 Why the users stand on the server's core: they take 5 % of it, and what they wait for there is the
 server. Beside the attackers they waited for those: a kernel that does not preempt (the usual one of
 a server) lets a system call of an attacker's end first, and packets on their way to the server
-stand in one queue of their core. So a flood of fragments against another server made it 3.3 ms at
-p99, against this one 2.5: that was not the server's time. And a niceness counts within a session
+stand in one queue of their core. What is left of that is measured, too: "beside" is the users' p99
+while another server on that core bears the same attack, as much as the machine makes of it whatever
+a server does. What the server adds stands above that. And a niceness counts within a session
 only, where the system groups processes by session (autogroup): the whole session goes first."""
 
 import atexit
@@ -188,6 +189,27 @@ def told_slow(server):
     return server.output().count('slow_consumer')
 
 
+def middle(windows, what):
+    values = sorted(w[what] for w in windows)
+    return values[len(values) // 2]
+
+
+def beside(kind, count, live):
+    """The users' p99 while another server on that core bears the attack: what comes of the machine,
+    whatever a server does about its attackers."""
+    with start_server() as other:
+        put_first(other.process.pid, 0, -15)
+        attack = Attack(kind.name, str(other.port), TOKEN, str(count), str(kind.seconds))
+        put_first(attack.process.pid, 1, -15)
+        attack.line()
+        until = time.monotonic() + kind.seconds - 2
+        windows = []
+        while time.monotonic() < until:
+            windows.append(live.window())
+        attack.outcomes()
+    return middle(windows, 'p99')
+
+
 def measure(kind, count):
     deaf = kind.name.startswith('deaf')
     with start_server('info' if deaf else 'error') as server:
@@ -198,6 +220,8 @@ def measure(kind, count):
         live.line()
         live.window()
         quiet = live.window()
+        control = 0 if deaf else beside(kind, count, live)
+        live.window()
         before = during = resident_kib(pid)
         seconds = 90 if deaf else kind.seconds
         attack = Attack(kind.name, str(server.port), TOKEN, str(count), str(seconds))
@@ -222,13 +246,10 @@ def measure(kind, count):
         after = resident_kib(pid)
         live_end(live)
 
-    def middle(what):
-        values = sorted(w[what] for w in windows)
-        return values[len(values) // 2]
-
-    print(f'{kind.name:13} {count:6} {quiet["p50"]:6} {middle("p50"):6} {quiet["p95"]:6} '
-          f'{middle("p95"):6} {quiet["p99"]:6} {middle("p99"):6} '
-          f'{middle("p99") / max(quiet["p99"], 1):6.1f} {100 * ran / took:4.0f} '
+    p50, p95, p99 = (middle(windows, what) for what in ('p50', 'p95', 'p99'))
+    print(f'{kind.name:13} {count:6} {quiet["p50"]:6} {p50:6} {quiet["p95"]:6} {p95:6} '
+          f'{quiet["p99"]:6} {control or "-":>6} {p99:6} '
+          f'{p99 / max(quiet["p99"], 1):6.1f} {100 * ran / took:4.0f} '
           f'{100 * waited / took:4.0f} {before:6} {during:6} {after:6}  {outcomes}', flush=True)
     return first
 
@@ -243,10 +264,10 @@ def main():
         sys.exit('attack.py: wants two cores')
     os.sched_setaffinity(0, {1})
     put_session_first()
-    print('                             delivery in microseconds                 p99   % of a core '
-          ' resident KiB\n'
-          'kind           count  p50 quiet att.  p95 quiet att.  p99 quiet att. ratio  ran wait '
-          'before during after  answers')
+    print('                             delivery in microseconds                        p99  '
+          '% of a core  resident KiB\n'
+          'kind           count  p50 quiet att.  p95 quiet att.  p99 quiet beside att. ratio '
+          'ran wait before during after  answers')
     firsts = [measure(k, min(k.count, most - 500)) for k in KINDS if word in k.name]
     if not all(firsts):
         print('without the right to go first: other programs are part of these figures')
