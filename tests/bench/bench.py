@@ -361,6 +361,13 @@ class Bench:
             self.results['wrong'] += not result['ok']
             print(f'{name:46} measured', flush=True)
 
+    def deflate(self):
+        """Its own table beside zlib's, as it stands."""
+        if self.only in 'deflate':
+            process = start(SERVER_CORE, program('deflate'), stdout=subprocess.PIPE)
+            self.results['deflate'] = process.communicate(timeout=180)[0]
+            self.results['wrong'] += process.returncode != 0
+
     def run(self):
         try:
             for row in rows():
@@ -372,6 +379,7 @@ class Bench:
             self.measure(catch_up_row())
             self.other('readers without sockets', 'million', program('million'))
             self.other('micro', 'micro', program('micro'))
+            self.deflate()
             if self.with_peers:
                 self.beside_others()
         finally:
@@ -502,6 +510,8 @@ def report(results):
     table(out, 'Codecs', ['operation', 'ns', 'MB/s'],
           [[k, f'{v["ns"]:,.1f}', f'{v["bytes"] / v["ns"] * 1000:,.0f}' if v['bytes'] else '']
            for k, v in results.get('micro', {}).items() if isinstance(v, dict)])
+    if 'deflate' in results:
+        out.append(f'\n## Deflate beside zlib\n\n```\n{results["deflate"]}```')
     return '\n'.join(out) + '\n'
 
 
