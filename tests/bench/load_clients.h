@@ -550,7 +550,7 @@ static void opened(conn *c, uint64_t now)
     count.open++;
     tws_ws_init(&c->decoder, TWS_WS_CLIENT, 0, 0);
     if (opt.deflate) {
-        const tws_ws_compression terms = {TWS_WS_MAX_WINDOW_BITS, false};
+        const tws_ws_compression terms = {TWS_WS_MAX_WINDOW_BITS, false, 0, 0};
         tws_ws_allow_compressed(&c->decoder, &terms);
     }
     count.last_ns = now;
