@@ -15826,13 +15826,12 @@ static void tws__backend_remove(tws_loop *l, tws_watch *w)
 
 static void tws__backend_move(tws_loop *l, tws_watch *w)
 {
+    tws_watch before = *w;
     w->behind = !w->behind;
     if (tws__backend_add(l, w)) {
-        w->behind = !w->behind;
-        tws__backend_remove(l, w);
-        w->behind = !w->behind;
+        tws__backend_remove(l, &before);
     } else {
-        w->behind = !w->behind;
+        w->behind = before.behind;
     }
 }
 
