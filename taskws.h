@@ -18051,6 +18051,7 @@ typedef struct tws__seat {
     bool behind; /* a reader took all that it was offered, and there is more */
     tws_hub_batch batch;
     tws_str copy[TWS_HUB_BATCH]; /* the batch's first frames in one piece, for who share it */
+    bool copy_packed[TWS_HUB_BATCH];
     uint32_t copied;
     uint8_t copy_format;
     char *copy_memory; /* TWS__COPY bytes, once a batch was shared */
@@ -20019,9 +20020,33 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
 
 #define TWS__COPY 65536u
 
-/* Lay a shared batch's frames behind one another: a reader's send is of one piece then, which the
- * kernel takes for less than as many pieces as there are events. */
-static void tws__seat_copy(tws__seat *seat, tws_event_format format)
+/* Whether the client takes the batch's n-th event compressed. */
+static bool tws__session_packs(const tws__session *s, const tws__seat *seat, size_t n)
+{
+    tws_event_format format = (tws_event_format)s->format;
+    return format != TWS_FORMAT_SSE &&
+           tws_peer_compresses(s->peer, tws_event_text(seat->batch.event[n], format).len);
+}
+
+/* The bytes of the batch's n-th event for a client. The first one that wants it compressed has it
+ * compressed for all. */
+static size_t tws__session_wire(tws__session *s, const tws__seat *seat, size_t n, bool packed,
+                                tws_str slices[TWS_EVENT_SLICES])
+{
+    tws_event *e = seat->batch.event[n];
+    tws_event_format format = (tws_event_format)s->format;
+    if (packed && !tws_event_compressed(e, format, &slices[0])) {
+        tws_str text = tws_peer_compress(s->peer, tws_event_text(e, format));
+        tws_hub_keep_compressed(&s->reader, e, format, text);
+        (void)tws_event_compressed(e, format, &slices[0]);
+    }
+    return packed && slices[0].len != 0 ? 1 : tws_event_wire(e, format, slices);
+}
+
+/* Lay a shared batch's frames behind one another as this client takes them: a send to it and to
+ * its like is of one piece then, which the kernel takes for less than as many pieces as there are
+ * events. */
+static void tws__seat_copy(tws__seat *seat, tws__session *s)
 {
     const tws_hub_batch *b = &seat->batch;
     const tws_allocator *a = seat->ts->desc.allocator;
@@ -20031,9 +20056,11 @@ static void tws__seat_copy(tws__seat *seat, tws_event_format format)
         seat->copy_memory = (char *)tws_resize(a, NULL, 0, TWS__COPY);
     }
     seat->copied = 0;
-    seat->copy_format = (uint8_t)format;
+    seat->copy_format = s->format;
     for (size_t n = 0; n < b->count && seat->copy_memory != NULL; n++) {
-        const size_t begin = at, count = tws_event_wire(b->event[n], format, slices);
+        const size_t begin = at;
+        const bool packed = tws__session_packs(s, seat, n);
+        const size_t count = tws__session_wire(s, seat, n, packed, slices);
         for (size_t i = 0; i < count; i++) {
             if (slices[i].len > TWS__COPY - at) {
                 return; /* the others as they lie */
@@ -20042,30 +20069,20 @@ static void tws__seat_copy(tws__seat *seat, tws_event_format format)
             at += slices[i].len;
         }
         seat->copy[n] = tws_str_of(seat->copy_memory + begin, at - begin);
+        seat->copy_packed[n] = packed;
         seat->copied++;
     }
 }
 
-/* The bytes of the batch's n-th event for this client. The first one that wants it compressed has
- * it compressed for all. */
-static size_t tws__session_wire(tws__session *s, const tws__seat *seat, size_t n,
-                                tws_str slices[TWS_EVENT_SLICES])
+/* Offer the batch's n-th event: from the copy, if it is as this client takes it. */
+static bool tws__session_offer(tws__session *s, const tws__seat *seat, size_t n)
 {
-    tws_event *e = seat->batch.event[n];
-    tws_event_format format = (tws_event_format)s->format;
-    if (format == TWS_FORMAT_SSE || !tws_peer_compresses(s->peer, tws_event_text(e, format).len)) {
-        if (n < seat->copied && seat->copy_format == s->format) {
-            slices[0] = seat->copy[n];
-            return 1;
-        }
-        return tws_event_wire(e, format, slices);
+    const bool packed = tws__session_packs(s, seat, n);
+    if (n < seat->copied && seat->copy_format == s->format && seat->copy_packed[n] == packed) {
+        return tws_peer_offer(s->peer, &seat->copy[n], 1);
     }
-    if (!tws_event_compressed(e, format, &slices[0])) {
-        tws_str text = tws_peer_compress(s->peer, tws_event_text(e, format));
-        tws_hub_keep_compressed(&s->reader, e, format, text);
-        (void)tws_event_compressed(e, format, &slices[0]);
-    }
-    return slices[0].len != 0 ? 1 : tws_event_wire(e, format, slices);
+    tws_str slices[TWS_EVENT_SLICES];
+    return tws_peer_offer(s->peer, slices, tws__session_wire(s, seat, n, packed, slices));
 }
 
 static void tws__on_stream_output(tws_peer *p)
@@ -20080,8 +20097,9 @@ static void tws__on_stream_output(tws_peer *p)
         tws_hub_batch_free(b);
         tws_hub_gather(&s->reader, b);
         seat->copied = 0;
-    } else if (b->count > 1 && (seat->copied == 0 || seat->copy_format != s->format)) {
-        tws__seat_copy(seat, (tws_event_format)s->format);
+    } else if (b->count > 1 && (seat->copied == 0 || seat->copy_format != s->format ||
+                                seat->copy_packed[0] != tws__session_packs(s, seat, 0))) {
+        tws__seat_copy(seat, s);
     }
     if (s->format != TWS_FORMAT_RAW && b->start) {
         tws__session_connected(s, b);
@@ -20091,9 +20109,8 @@ static void tws__on_stream_output(tws_peer *p)
     }
     b->start = false; /* said; the batch may serve others at the same position */
     b->reset = NULL;
-    tws_str slices[TWS_EVENT_SLICES];
     size_t n = 0;
-    while (n < b->count && tws_peer_offer(p, slices, tws__session_wire(s, seat, n, slices))) {
+    while (n < b->count && tws__session_offer(s, seat, n)) {
         n++;
     }
     seat->offered_by = s;

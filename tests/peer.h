@@ -69,6 +69,7 @@ typedef struct peer {
     tws_buf body; /* of the last answer, or the last message; a NUL follows */
     tws_ws_decoder decoder;
     tws_ws_opcode opcode;
+    bool packed; /* the last message is compressed, and body is as it came */
     size_t pings;
     bool silent; /* pings are not answered */
 } peer;
@@ -339,6 +340,7 @@ static bool peer_decode(peer *p)
             }
             tws_buf_put(&p->body, ev.payload, ev.len);
             p->opcode = ev.opcode;
+            p->packed = ev.compressed;
             if (ev.last) {
                 peer_terminate(&p->body);
                 return true;

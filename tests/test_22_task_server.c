@@ -787,27 +787,69 @@ TEST("a position that retention has passed is a reset and a snapshot, never a si
     site_end(&s);
 }
 
-/* The n-th of the events below: with their heads they are more than is laid in one piece. */
-static const char *shared_event(int n)
+/* The n-th of the events below: plain and with their heads they are more than is laid in one
+ * piece. */
+static const char *shared_event(int n, int size)
 {
-    static char pad[2101];
+    static char pad[6101];
     memset(pad, 'p', sizeof pad - 1);
-    return text("{\"task_id\":\"t%d\",\"n\":%d,\"pad\":\"%s\"}", n % 3, n, pad);
+    return text("{\"task_id\":\"t%d\",\"n\":%d,\"pad\":\"%.*s\"}", n % 3, n, size, pad);
 }
 
-TEST("readers who share a batch are given it whole and in order, each in its own format")
+/* The last message, inflated if it came compressed. */
+static tws_str unpacked(const peer *p)
 {
-    static const char *const format[] = {"json", "json", "raw", "json", "raw", "raw"};
-    enum { READERS = sizeof format / sizeof *format, EVENTS = 30 };
+    static uint8_t memory[8192];
+    static tws_inflater z;
+    tws_inflate_window window;
+    tws_inflate_event ev;
+    if (!p->packed) {
+        return tws_buf_view(&p->body);
+    }
+    tws_inflate_flat(&window, memory, sizeof memory, TWS_WS_MAX_WINDOW_BITS);
+    tws_inflate_begin(&z, &window);
+    CHECK_EQ(tws_inflate_decode(&z, (const uint8_t *)p->body.ptr, p->body.len, &ev), p->body.len);
+    tws_inflate_finish(&z, &ev);
+    CHECK_EQ(ev.type, TWS_INFLATE_END);
+    return tws_str_of((const char *)memory, window.at);
+}
+
+TEST("readers who share a batch are given it whole and in order, each in its own way")
+{
+    static const tws_ws_compression terms = {TWS_WS_MAX_WINDOW_BITS, false, 0, 0};
+    static const struct {
+        const char *format;
+        const char *offer; /* NULL: none */
+        bool packed[3];    /* whether what begins with so many letters comes compressed */
+    } row[] = {
+        {"json", NULL, {false, false, false}},
+        {"json", "permessage-deflate", {false, true, true}},
+        {"json", "permessage-deflate", {false, true, true}},
+        {"raw", NULL, {false, false, false}},
+        {"json", NULL, {false, false, false}},
+        {"json", "permessage-deflate; server_max_window_bits=9", {false, true, false}},
+        {"raw", "permessage-deflate", {false, true, true}},
+        {"raw", "permessage-deflate; server_max_window_bits=9", {false, true, false}},
+        {"raw", NULL, {false, false, false}},
+        {"json", "permessage-deflate", {false, true, true}},
+    };
+    static const int size[] = {20, 300, 6100};
+    enum { READERS = sizeof row / sizeof *row, EVENTS = 30 };
     site s;
     peer reader[READERS], stream[2], worker;
-    static char body[EVENTS * 2200];
+    static char body[EVENTS * 2400];
     size_t len = 0;
     site_init(&s);
     site_start(&s, false);
     for (int i = 0; i < READERS; i++) {
-        watch(&reader[i], &s, text("2?token=%s&format=%s", token("2", 100, ""), format[i]), NULL);
-        CHECK(format[i][0] == 'r' || peer_message(&reader[i]));
+        const char *offer = row[i].offer == NULL ? NULL
+                            : text("Sec-WebSocket-Extensions: %s\r\n", row[i].offer);
+        watch(&reader[i], &s, text("2?token=%s&format=%s", token("2", 100, ""), row[i].format),
+              offer);
+        if (offer != NULL) {
+            tws_ws_allow_compressed(&reader[i].decoder, &terms);
+        }
+        CHECK(row[i].format[0] == 'r' || peer_message(&reader[i]));
     }
     for (int i = 0; i < 2; i++) {
         const char *fields = text("Accept: text/event-stream\r\n%s", bearer(token("2", 100, "")));
@@ -818,7 +860,7 @@ TEST("readers who share a batch are given it whole and in order, each in its own
     }
     PEER_UNTIL(tws_hub_readers(s.ts->hub, tws_str_c("2")) == READERS + 2);
     for (int n = 0; n < EVENTS; n++) {
-        len += (size_t)sprintf(body + len, "%s\n", shared_event(n));
+        len += (size_t)sprintf(body + len, "%s\n", shared_event(n, size[n % 3]));
     }
     CHECK_EQ(ask(&worker, &s, "POST", TASKS "2",
                  text("%sContent-Type: application/x-ndjson\r\n",
@@ -827,12 +869,14 @@ TEST("readers who share a batch are given it whole and in order, each in its own
         test_row("event", (size_t)n);
         for (int i = 0; i < READERS; i++) {
             CHECK(peer_message(&reader[i]));
-            tws_str all = tws_buf_view(&reader[i].body);
-            CHECK_STR(format[i][0] == 'r' ? all : json(all, "data"), shared_event(n));
+            CHECK_EQ(reader[i].packed, row[i].packed[n % 3]);
+            tws_str all = unpacked(&reader[i]);
+            CHECK_STR(row[i].format[0] == 'r' ? all : json(all, "data"),
+                      shared_event(n, size[n % 3]));
         }
         for (int i = 0; i < 2; i++) {
             CHECK(strncmp(line(&stream[i]), "id: ", 4) == 0);
-            CHECK_LINE(&stream[i], text("data: %s", shared_event(n)));
+            CHECK_LINE(&stream[i], text("data: %s", shared_event(n, size[n % 3])));
             CHECK_LINE(&stream[i], "");
         }
     }

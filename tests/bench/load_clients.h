@@ -382,13 +382,18 @@ static void take_event(conn *c, const uint8_t *p, size_t n, uint64_t now)
  * All readers of an event are given the same bytes: they are inflated once, kept, and compared with
  * what the others are given, so that every delivery is checked and the server stays the slower. */
 
-#define TEXTS 1024u
+#define SETS 256u /* of texts: a new one takes the place of the oldest of its set */
+#define WAYS 8u
 
 typedef struct text {
     tws_buf packed, plain;
 } text;
-static text texts[TEXTS];
+static struct {
+    text text[WAYS];
+    unsigned next;
+} texts[SETS];
 
+/* Where these bytes are kept, or else are to be. */
 static text *text_place(const uint8_t *p, size_t n)
 {
     uint64_t h = n;
@@ -397,7 +402,14 @@ static text *text_place(const uint8_t *p, size_t n)
         memcpy(&word, p + (n - 8) * i / 3, sizeof word);
         h = (h ^ word) * 0x9e3779b97f4a7c15u;
     }
-    return &texts[h >> 54];
+    const unsigned set = (unsigned)(h >> 56);
+    for (unsigned i = 0; i < WAYS; i++) {
+        text *t = &texts[set].text[i];
+        if (t->packed.len == n && memcmp(t->packed.ptr, p, n) == 0) {
+            return t;
+        }
+    }
+    return &texts[set].text[texts[set].next++ % WAYS];
 }
 
 static bool inflate(text *t)
@@ -420,7 +432,7 @@ static bool inflate(text *t)
 static bool take_packed(conn *c, const uint8_t *p, size_t n, uint64_t now)
 {
     text *t = text_place(p, n);
-    if (t->packed.len != n || memcmp(t->packed.ptr, p, n) != 0) {
+    if (t->packed.len != n || memcmp(t->packed.ptr, p, n) != 0) { /* seen for the first time */
         tws_buf_free(&t->packed);
         tws_buf_free(&t->plain);
         tws_buf_init(&t->packed, NULL, 1u << 24);
