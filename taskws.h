@@ -1684,7 +1684,8 @@ typedef struct tws_conn_desc {
     uint32_t max_message_bytes; /* of a WebSocket message; 64 KiB */
     uint32_t max_frames;        /* in one message; 1,024 */
     uint32_t max_output_bytes;  /* waiting for the socket, or input for that; above it no input is
-                                   taken; 64 KiB. The system takes as much again, or 128 KiB */
+                                   taken, and above 16 times that no message; 16 KiB. The system
+                                   takes as much again, or 128 KiB */
     uint32_t compress_bytes;    /* where the client agrees to permessage-deflate, a message of as
                                    many bytes is sent compressed if that makes it shorter; 128;
                                    TWS_OFF: no client is asked */
@@ -1854,7 +1855,7 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
 /* Send a message. borrowed: payload lives until tws_conn_end (a received one does). False when it
- * was not taken: not open, or more than four times max_output_bytes are waiting already. */
+ * was not taken: not open, or more than 16 times max_output_bytes are waiting already. */
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed);
 /* Bytes as they are, into a stream. */
@@ -13902,7 +13903,7 @@ TWS_API void tws_conn_defaults(tws_conn_desc *d)
     d->max_body_bytes = tws__default(d->max_body_bytes, 64 * 1024);
     d->max_message_bytes = tws__default(d->max_message_bytes, 64 * 1024);
     d->max_frames = tws__default(d->max_frames, 1024);
-    d->max_output_bytes = tws__default(d->max_output_bytes, 64 * 1024);
+    d->max_output_bytes = tws__default(d->max_output_bytes, 16 * 1024);
     d->compress_bytes = tws__default(d->compress_bytes, 128);
     d->context_bits = tws__default(d->context_bits, 12);
     TWS_ASSERT(d->context_bits >= 8 && d->context_bits <= TWS_WS_MAX_WINDOW_BITS);
@@ -14886,7 +14887,7 @@ static bool tws__conn_frame(tws_conn *c, tws_turn *t, unsigned bits, tws_ws_opco
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed)
 {
-    if (c->state != TWS__OPEN || tws__conn_waiting(c) / 4 > c->desc->max_output_bytes) {
+    if (c->state != TWS__OPEN || tws__conn_waiting(c) / 16 > c->desc->max_output_bytes) {
         return false;
     }
     if (c->u.ws.window_bits != 0 && len >= c->desc->compress_bytes) {
@@ -14900,7 +14901,7 @@ TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const
 
 TWS_API bool tws_conn_put(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed)
 {
-    if (c->state != TWS__STREAM || tws__conn_waiting(c) / 4 > c->desc->max_output_bytes) {
+    if (c->state != TWS__STREAM || tws__conn_waiting(c) / 16 > c->desc->max_output_bytes) {
         return false;
     }
     return tws__conn_write(c, t, data, len, borrowed);
@@ -16241,7 +16242,7 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
  * lately, its coming included, and is steady (section 18). New ones, busy ones and the listener
  * share what a turn has left, in the order of their coming, for a while so short that who goes
  * first hardly notices; and what one of them is read at a time is cut to what it was work. Where
- * for ten seconds nobody went first, nobody waits. */
+ * for a second nobody went first, nobody waits. */
 
 enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2, TWS__WATCH_GUEST = 3 };
 
@@ -16257,16 +16258,17 @@ enum {
 };
 
 #define TWS__RESERVE 32u /* connections beyond the limit that are told so */
-#define TWS__ACCEPT_BATCH 2    /* while somebody goes first, */
+#define TWS__ACCEPT_BATCH 1    /* while somebody goes first, */
 #define TWS__ACCEPT_ALONE 64   /* and while nobody does */
-#define TWS__SHARE_US 25u      /* of a turn, for those who do not go first; */
-#define TWS__SHARE_BATCH 2u    /* so many are served anyway */
-#define TWS__FIRST_MS 10000u   /* after which there is nobody who goes first */
-#define TWS__SLICE_WORK 512u   /* of one connection in a turn, about; some 15 us of frames */
+#define TWS__SHARE_US 50u      /* of a turn, about, for those who do not go first */
+#define TWS__SHARE_MOST 64u    /* of them in a turn */
+#define TWS__FIRST_MS 1000u    /* after which there is nobody who goes first */
+#define TWS__SLICE_WORK 128u   /* of one connection in a turn, about: some 15 us of frames; */
+#define TWS__SLICE_ALONE 512u  /* and while nobody goes first */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
 #define TWS__EPOCH_MS 16u
-#define TWS__LITTLE 512u       /* units of tws_peer.spent in an epoch: 64 reads, or 32 KiB */
+#define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB */
 
 typedef struct tws__thread tws__thread;
 
@@ -16321,6 +16323,7 @@ struct tws__thread {
     uint32_t peers;
     tws_peer *later, **later_end;
     uint64_t first_ms; /* somebody went first */
+    uint32_t share_batch; /* of those who do not go first, in a turn */
     tws_peer *dead;
     tws_peer *served;
     tws_router_match match;
@@ -16812,11 +16815,12 @@ static void tws__peer_pace(tws_peer *p)
 {
     tws__thread *t = p->thread;
     uint64_t most = tws__min64((t->server->desc.receive_bytes - 1) / TWS__ROOM + 1, UINT16_MAX);
+    const uint32_t slice = tws__thread_shares(t) ? TWS__SLICE_WORK : TWS__SLICE_ALONE;
     uint64_t room = p->room;
-    if (t->turn.work > TWS__SLICE_WORK) {
-        room = (uint64_t)t->received * TWS__SLICE_WORK / t->turn.work / TWS__ROOM;
+    if (t->turn.work > slice) {
+        room = (uint64_t)t->received * slice / t->turn.work / TWS__ROOM;
         room = room > 32 ? room : 32;
-    } else if (t->received == room * TWS__ROOM && t->turn.work < TWS__SLICE_WORK / 2) {
+    } else if (t->received == room * TWS__ROOM && t->turn.work < slice / 2) {
         room *= 2;
     }
     p->room = (uint16_t)tws__min64(room, most);
@@ -17164,20 +17168,32 @@ static void tws__thread_run_posts(tws__thread *t)
 
 /* -- whoever does not go first -- */
 
-/* At least some, that it goes on. */
+/* How many take about the share, when so many took so long. */
+static uint32_t tws__share_batch(uint32_t batch, uint64_t took_us)
+{
+    if (took_us > TWS__SHARE_US) {
+        return (batch + 1) / 2;
+    }
+    return took_us < TWS__SHARE_US / 2 && batch < TWS__SHARE_MOST ? 2 * batch : batch;
+}
+
+/* As many as take about the share, but one at least, that it goes on. Whomever the loop tells of is
+ * served: who were not would have lost his place. */
 static void tws__thread_run_behind(tws__thread *t, uint64_t until_us)
 {
-    size_t batch = until_us == UINT64_MAX ? TWS_LOOP_READY : TWS__SHARE_BATCH;
-    size_t n;
-    do {
-        n = tws_loop_behind(t->loop, t->ready, batch);
-        for (size_t i = 0; i < n; i++) {
-            tws_watch *w = t->ready[i].watch;
-            if (w->fd >= 0) {
-                tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
-            }
+    const uint32_t batch = until_us == UINT64_MAX ? TWS_LOOP_READY : t->share_batch;
+    const size_t n = tws_loop_behind(t->loop, t->ready, batch);
+    const bool measures = until_us != UINT64_MAX && n == batch;
+    const uint64_t begin_us = measures ? tws_sys_now_us() : 0;
+    for (size_t i = 0; i < n; i++) {
+        tws_watch *w = t->ready[i].watch;
+        if (w->fd >= 0) {
+            tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
         }
-    } while (n == batch && until_us != UINT64_MAX && tws__in_time(until_us));
+    }
+    if (measures) {
+        t->share_batch = tws__share_batch(batch, tws_sys_now_us() - begin_us);
+    }
 }
 
 /* Who does not go first and comes too late stays for the next turn. */
@@ -17352,6 +17368,7 @@ static tws__thread *tws__thread_create(tws_server *s, unsigned index)
     t->listener.fd = -1;
     t->listener.kind = TWS__WATCH_LISTENER;
     t->later_end = &t->later;
+    t->share_batch = 1;
     t->posts_end = &t->posts;
     t->now_ms = tws_sys_now_ms();
     TWS__MUTEX_INIT(&t->post_lock);

@@ -481,7 +481,7 @@ static void check_memory(const world *w)
     size_t in = d->max_head_bytes + d->max_body_bytes + d->max_output_bytes + 2 * w->fed_most;
     size_t message = 2 * ((size_t)d->max_message_bytes + 4096);
     /* What one turn made may have to be kept: its scratch, what it borrowed, one big answer. */
-    size_t out = 5 * (size_t)d->max_output_bytes + TWS_TURN_SCRATCH + BIG_BODY + FEED_MAX +
+    size_t out = 17 * (size_t)d->max_output_bytes + TWS_TURN_SCRATCH + BIG_BODY + FEED_MAX +
                  (TWS_TURN_HELD + 1) * (size_t)d->max_message_bytes + 64 * 1024;
     REQUIRE(block_of(w->c.in) <= 2 * in);
     REQUIRE(w->c.message_cap <= message);

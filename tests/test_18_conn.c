@@ -1704,7 +1704,7 @@ TEST("into a peer that takes nothing only so much can be sent, messages as well 
                            : tws_conn_send(&w->c, w->t, TWS_WS_BINARY, payload, sizeof payload, true);
             finish(w);
         }
-        CHECK(sent >= 26 && sent <= 28); /* four times 64 KiB, and the one that passed it */
+        CHECK(sent >= 26 && sent <= 28); /* 16 times 16 KiB, and the one that passed it */
         CHECK(tws_conn_open(&w->c)); /* refused, not closed: what to do is the policy's */
         w->takes = SIZE_MAX;
         turn(w, NULL, 0);
