@@ -18068,7 +18068,7 @@ typedef struct tws__seat {
     bool behind; /* a reader took all that it was offered, and there is more */
     tws_hub_batch batch;
     tws_str copy[TWS_HUB_BATCH]; /* the batch's first frames in one piece, for who share it */
-    bool copy_packed[TWS_HUB_BATCH];
+    bool copy_packed[TWS_HUB_BATCH]; /* it lies there as for who takes it compressed */
     uint32_t copied;
     uint8_t copy_format;
     char *copy_memory; /* TWS__COPY bytes, once a batch was shared */
