@@ -59,7 +59,8 @@ help:
 # -- the tests' own programs: build/test/KIND/NAME from tests/NAME.c ------------------------
 
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all
-TEST_FLAGS = -std=c99 -g -O1 $(WARNINGS) -Werror -I. -Itests
+# Static: of the header, each test compiles what it reaches.
+TEST_FLAGS = -std=c99 -g -O1 $(WARNINGS) -Werror -DTASKWS_STATIC= -I. -Itests
 # Below Part IV nothing knows a socket, and neither do its tests.
 NO_SERVER = $(if $(filter test_0% test_10% test_11% test_12% test_13% test_14% test_15% test_16% \
         test_17% test_18% fuzz_% oracle,$(1)),-DTASKWS_NO_SERVER=)

@@ -16265,7 +16265,8 @@ enum {
 #define TWS__FIRST_MS 1000u    /* after which there is nobody who goes first */
 #define TWS__SLICE_WORK 128u   /* of one connection in a turn, about: some 15 us of frames; */
 #define TWS__SLICE_ALONE 512u  /* and while nobody goes first */
-#define TWS__ROOM 64u          /* the unit of tws_peer.room */
+#define TWS__ROOM 64u          /* the unit of tws_peer.room, */
+#define TWS__ROOM_LEAST 8u     /* and the least: no more than 85 pings, the smallest frames */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
 #define TWS__EPOCH_MS 16u
 #define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB */
@@ -16819,7 +16820,7 @@ static void tws__peer_pace(tws_peer *p)
     uint64_t room = p->room;
     if (t->turn.work > slice) {
         room = (uint64_t)t->received * slice / t->turn.work / TWS__ROOM;
-        room = room > 32 ? room : 32;
+        room = room > TWS__ROOM_LEAST ? room : TWS__ROOM_LEAST;
     } else if (t->received == room * TWS__ROOM && t->turn.work < slice / 2) {
         room *= 2;
     }
