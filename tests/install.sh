@@ -12,6 +12,8 @@ has() {
         clang -fsanitize=address -x c -o build/test/has - 2> /dev/null ;;
     python-modules) /usr/bin/python3 -c 'import websockets, jwt, redis' 2> /dev/null ;;
     celery) /usr/bin/python3 -c 'import celery' 2> /dev/null ;;
+    wycheproof) ls /usr/share/cargo/registry/hmac-*/tests/data/wycheproof-sha256.blb \
+        > /dev/null 2>&1 ;;
     openssl) echo '#include <openssl/ssl.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
     zlib) echo '#include <zlib.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
     node-modules) [ -d build/node/node_modules/ws ] && [ -d build/node/node_modules/ioredis ] &&
@@ -25,6 +27,7 @@ packages() {
     python-modules) echo python3-websockets python3-jwt python3-redis ;;
     redis-cli) echo redis-tools ;;
     celery) echo python3-celery ;;
+    wycheproof) echo librust-hmac-dev ;; # whose tests have its vectors
     openssl) echo libssl-dev ;;
     zlib) echo zlib1g-dev ;;
     node) echo nodejs ;;
@@ -35,7 +38,7 @@ packages() {
 install_missing() {
     wanted=
     for tool in gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx node \
-        npm chromium curl openssl zlib; do
+        npm chromium curl openssl zlib wycheproof; do
         has $tool || wanted="$wanted $(packages $tool)"
     done
     if [ -n "$wanted" ] && command -v apt-get > /dev/null; then
