@@ -53,6 +53,7 @@ help:
 	@echo 'make attack [KIND=pings]  what floods and slow peers cost live users (Linux, two cores)'
 	@echo 'make bench [ONLY=word] [ROUNDS=5]   speed and memory; to build/bench/results.md'
 	@echo '           [PEERS=1]      also of other servers that are installed; ONLY=peers: of them alone'
+	@echo '           [PEER=NAME=PROGRAM]  and one of yours, as tests/bench/bench.py says'
 	@echo 'make size                 bytes of code, whole and by flags and uses; seconds to compile'
 	@echo 'make clean'
 
@@ -107,7 +108,7 @@ bench-programs: $(BENCH_PROGRAMS) build/bench/server_poll build/echo build/serve
 ROUNDS = 5
 bench: bench-programs
 	PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/bench/bench.py --rounds $(ROUNDS) \
-		--only '$(ONLY)' $(if $(PEERS),--peers)
+		--only '$(ONLY)' $(if $(PEERS),--peers) --peer '$(PEER)'
 
 size:
 	@sh tests/bench/size.sh

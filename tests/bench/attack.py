@@ -150,8 +150,8 @@ async def _(_user):
                 assert outcomes[kind.answer] >= kind.small
             after = resident_kib(pid)
             print(f'# {live_end(live)} events; resident KiB {before} {during} {after}')
-            # 64 KiB at most wait for each who reads nothing, with one copy; others have next to nothing.
-            assert during < before + 32 * 1024 and after < before + 24 * 1024
+            # A rest of an event or 16 KiB wait for each who reads nothing; others have next to nothing.
+            assert during < before + 16 * 1024 and after < before + 12 * 1024
             server.signal(signal.SIGTERM)
             assert server.end() == 0 and 'reset' not in server.output()
     await asyncio.wait_for(asyncio.to_thread(story), 200)

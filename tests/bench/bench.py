@@ -1,11 +1,12 @@
 """make bench: measures the programs of this project beside a yardstick that checks nothing.
 
-    bench.py [--rounds N] [--only WORD] [--peers] [--seconds S] [--out DIRECTORY]
+    bench.py [--rounds N] [--only WORD] [--peers] [--peer NAME=PROGRAM] [--seconds S] [--out DIRECTORY]
 
 The server runs on one core, the generator and Redis on another. Each row alternates between our
 program and the yardstick, round by round; what is printed is the median, and of ratios the median
 of each round's own. With --peers, or --only peers, other servers that this machine has do the same
-work in the same rounds. Writes results.md, results.json and plot.svg."""
+work in the same rounds, and one of your own: PROGRAM echoes messages, and prints first that it is
+`listening on http://127.0.0.1:PORT`. Writes results.md, results.json and plot.svg."""
 
 import argparse
 import json
@@ -246,7 +247,7 @@ def resubscribe_row():
 PEERS = os.path.join(ROOT, 'tests', 'bench', 'peers')
 
 
-def peers():
+def peers(own):
     """(name, its echo's command or None where it is not there, what brings it)"""
     node = shutil.which('node')
     ws = os.path.isdir(os.path.join(ROOT, 'build', 'node', 'node_modules', 'ws'))
@@ -259,6 +260,9 @@ def peers():
     built = subprocess.run(['cc', '-O2', '-o', lws, os.path.join(PEERS, 'lws.c'), '-lwebsockets'],
                            capture_output=True)
     yield 'libwebsockets', [lws] if built.returncode == 0 else None, 'libwebsockets-dev'
+    if own:
+        name, path = own.split('=', 1)
+        yield name, [path], 'make bench PEER=NAME=PROGRAM'
 
 
 def peer_rows():
@@ -277,9 +281,9 @@ def peer_rows():
 
 
 class Bench:
-    def __init__(self, rounds, only, seconds, with_peers):
+    def __init__(self, rounds, only, seconds, with_peers, own_peer):
         self.rounds, self.only, self.seconds = rounds, only, seconds
-        self.with_peers = with_peers or only == 'peers'
+        self.with_peers, self.own_peer = with_peers or only == 'peers', own_peer
         self.redis = Redis()
         self.results = {'machine': machine(), 'rounds': rounds, 'rows': [], 'wrong': 0}
 
@@ -336,7 +340,7 @@ class Bench:
 
     def beside_others(self):
         """Ours, the yardstick and every peer in each round, one after the other."""
-        there = list(peers())
+        there = list(peers(self.own_peer))
         programs = {'taskws.h': [program(ECHO[0]), *ECHO[1:]], 'yardstick': [program('yardstick')]}
         programs.update({name: command for name, command, _ in there if command})
         rows = []
@@ -535,7 +539,7 @@ def peers_report(out, results):
           ['work', 'program', 'rate /s', 'cost', "of taskws.h's", 'server', 'generator'], lines)
     out.append('')
     out += [f'- not here: {name} ({by})' for name, by in results['peers']['missing'].items()]
-    out.append('- not compared: uWebSockets and mongoose, which Debian does not have')
+    out.append('- uWebSockets and mongoose, which Debian does not have, take part as PEER=NAME=PROGRAM')
 
 
 def outage_report(out, results):
@@ -584,11 +588,14 @@ def main():
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--only', default='')
     parser.add_argument('--peers', action='store_true')
+    parser.add_argument('--peer', default='', metavar='NAME=PROGRAM')
     parser.add_argument('--seconds', type=float, default=1.5)
     parser.add_argument('--out', default=BENCH)
     chosen = parser.parse_args()
     begun = time.monotonic()
-    results = Bench(chosen.rounds, chosen.only, chosen.seconds, chosen.peers).run()
+    if chosen.peer and '=' not in chosen.peer:
+        parser.error(f'--peer wants NAME=PROGRAM, not {chosen.peer!r}')
+    results = Bench(chosen.rounds, chosen.only, chosen.seconds, chosen.peers, chosen.peer).run()
     results['seconds'] = time.monotonic() - begun
     text = report(results)
     for name, content in (('results.md', text), ('plot.svg', plot(results)),
