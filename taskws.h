@@ -16258,10 +16258,10 @@ enum {
 };
 
 #define TWS__RESERVE 32u /* connections beyond the limit that are told so */
-#define TWS__ACCEPT_BATCH 1    /* while somebody goes first, */
-#define TWS__ACCEPT_ALONE 64   /* and while nobody does */
+#define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody goes first; */
+#define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long */
 #define TWS__SHARE_US 50u      /* of a turn, about, for those who do not go first */
-#define TWS__SHARE_MOST 64u    /* of them in a turn */
+#define TWS__SHARE_FEW 2u      /* of them between two looks at the clock */
 #define TWS__FIRST_MS 1000u    /* after which there is nobody who goes first */
 #define TWS__SLICE_WORK 128u   /* of one connection in a turn, about: some 15 us of frames; */
 #define TWS__SLICE_ALONE 512u  /* and while nobody goes first */
@@ -16323,8 +16323,8 @@ struct tws__thread {
     uint32_t slot_count, slot_cap, free_slot;
     uint32_t peers;
     tws_peer *later, **later_end;
-    uint64_t first_ms; /* somebody went first */
-    uint32_t share_batch; /* of those who do not go first, in a turn */
+    uint64_t first_ms;  /* somebody went first */
+    uint64_t accept_us; /* while somebody does: none is accepted before a share that ends then */
     tws_peer *dead;
     tws_peer *served;
     tws_router_match match;
@@ -17169,32 +17169,33 @@ static void tws__thread_run_posts(tws__thread *t)
 
 /* -- whoever does not go first -- */
 
-/* How many take about the share, when so many took so long. */
-static uint32_t tws__share_batch(uint32_t batch, uint64_t took_us)
+/* Each one costs a handshake, memory, and as much again in the system when it goes: ten thousand a
+ * second are let in beside who goes first, the others wait in the listener's queue. */
+static void tws__thread_accept_some(tws__thread *t, uint64_t until_us)
 {
-    if (took_us > TWS__SHARE_US) {
-        return (batch + 1) / 2;
+    if (until_us == UINT64_MAX) {
+        tws__thread_accept(t, TWS__ACCEPT_ALONE);
+    } else if (until_us >= t->accept_us) {
+        t->accept_us = until_us + TWS__ACCEPT_US;
+        tws__thread_accept(t, 1);
     }
-    return took_us < TWS__SHARE_US / 2 && batch < TWS__SHARE_MOST ? 2 * batch : batch;
 }
 
-/* As many as take about the share, but one at least, that it goes on. Whomever the loop tells of is
- * served: who were not would have lost his place. */
+/* A few at a time until the share is over, that no turn is much longer than that, whatever they are
+ * up to. Whomever the loop tells of is served: who were not would have lost his place. */
 static void tws__thread_run_behind(tws__thread *t, uint64_t until_us)
 {
-    const uint32_t batch = until_us == UINT64_MAX ? TWS_LOOP_READY : t->share_batch;
-    const size_t n = tws_loop_behind(t->loop, t->ready, batch);
-    const bool measures = until_us != UINT64_MAX && n == batch;
-    const uint64_t begin_us = measures ? tws_sys_now_us() : 0;
-    for (size_t i = 0; i < n; i++) {
-        tws_watch *w = t->ready[i].watch;
-        if (w->fd >= 0) {
-            tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
+    const uint32_t few = until_us == UINT64_MAX ? TWS_LOOP_READY : TWS__SHARE_FEW;
+    size_t n;
+    do {
+        n = tws_loop_behind(t->loop, t->ready, few);
+        for (size_t i = 0; i < n; i++) {
+            tws_watch *w = t->ready[i].watch;
+            if (w->fd >= 0) {
+                tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
+            }
         }
-    }
-    if (measures) {
-        t->share_batch = tws__share_batch(batch, tws_sys_now_us() - begin_us);
-    }
+    } while (n == few && until_us != UINT64_MAX && tws__in_time(until_us));
 }
 
 /* Who does not go first and comes too late stays for the next turn. */
@@ -17323,7 +17324,7 @@ static bool tws__thread_turn(tws__thread *t, int timeout_ms)
                             ? tws__thread_share(t)
                             : UINT64_MAX; /* no reason to look at the clock in every turn */
     if (accept) {
-        tws__thread_accept(t, until_us == UINT64_MAX ? TWS__ACCEPT_ALONE : TWS__ACCEPT_BATCH);
+        tws__thread_accept_some(t, until_us);
     }
     tws__thread_run_later(t, until_us);
     tws__thread_run_behind(t, until_us);
@@ -17369,7 +17370,6 @@ static tws__thread *tws__thread_create(tws_server *s, unsigned index)
     t->listener.fd = -1;
     t->listener.kind = TWS__WATCH_LISTENER;
     t->later_end = &t->later;
-    t->share_batch = 1;
     t->posts_end = &t->posts;
     t->now_ms = tws_sys_now_ms();
     TWS__MUTEX_INIT(&t->post_lock);
