@@ -1822,6 +1822,47 @@ TEST("who floods waits behind who does not, and is served all the same")
     site_end(&s);
 }
 
+static uint64_t accepted_by(const site *s)
+{
+    tws_server_stats n;
+    tws_server_stat(s->server, &n);
+    return n.accepted;
+}
+
+TEST("beside who goes first newcomers are let in one by one, and as they come where nobody does")
+{
+    enum { NEW = 20 };
+    static peer newcomer[2 * NEW];
+    site s;
+    peer quiet;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&quiet, port_of(&s));
+    CHECK_EQ(peer_upgrade(&quiet, "/ws", NULL), 101);
+    s.server->thread[0]->slot[0].peer->spent = 0; /* it has been there for a while */
+    peer_server = NULL;
+    for (size_t i = 0; i < NEW; i++) {
+        CHECK(peer_open(&newcomer[i], port_of(&s)));
+    }
+    peer_say(&quiet, "hello");
+    CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
+    CHECK_EQ(accepted_by(&s), 2);
+    CHECK_TEXT(&quiet, "hello");
+    peer_server = s.server;
+    PEER_UNTIL(accepted_by(&s) == 1 + NEW);
+    s.server->thread[0]->first_ms = 0; /* as if that had been long ago */
+    for (size_t i = NEW; i < 2 * NEW; i++) {
+        CHECK(peer_open(&newcomer[i], port_of(&s)));
+    }
+    CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
+    CHECK_EQ(accepted_by(&s), 1 + 2 * NEW);
+    for (size_t i = 0; i < 2 * NEW; i++) {
+        peer_close(&newcomer[i]);
+    }
+    CHECK(peer_leave(&quiet, 1000));
+    site_end(&s);
+}
+
 TEST("what is read at a time fits the work that it was")
 {
     static char big[60000];
