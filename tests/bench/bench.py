@@ -1,6 +1,7 @@
 """make bench: measures the programs of this project beside a yardstick that checks nothing.
 
-    bench.py [--rounds N] [--only WORD] [--peers] [--peer NAME=PROGRAM] [--seconds S] [--out DIRECTORY]
+    bench.py [--rounds N] [--only WORD] [--peers] [--peer NAME=PROGRAM] [--seconds S]
+             [--out DIRECTORY]
 
 The server runs on one core, the generator and Redis on another. Each row alternates between our
 program and the yardstick, round by round; what is printed is the median, and of ratios the median

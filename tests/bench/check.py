@@ -78,9 +78,11 @@ def _():
             assert got['units'] > 0 and not faults(got), (more, got)
 
 
-@check('every peer that is there echoes the same, and what brings another is known')
+@check('every peer that is there, yours too, echoes the same, and what brings another is known')
 def _():
-    for name, command, brought_by in bench.peers():
+    there = list(bench.peers('one of your own=' + bench.program('yardstick')))
+    assert there[-1][0] == 'one of your own' and there[-1][1], there
+    for name, command, brought_by in there:
         assert brought_by, name
         if command is None:
             continue
