@@ -16263,7 +16263,7 @@ enum {
 #define TWS__SHARE_US 50u      /* of a turn, about, for those who do not go first */
 #define TWS__SHARE_FEW 2u      /* of them between two looks at the clock */
 #define TWS__FIRST_MS 1000u    /* after which there is nobody who goes first */
-#define TWS__SLICE_WORK 128u   /* of one connection in a turn, about: some 15 us of frames; */
+#define TWS__SLICE_WORK 128u   /* of one connection in a turn, about, */
 #define TWS__SLICE_ALONE 512u  /* and while nobody goes first */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room, */
 #define TWS__ROOM_LEAST 8u     /* and the least: no more than 85 pings, the smallest frames */
@@ -17169,8 +17169,8 @@ static void tws__thread_run_posts(tws__thread *t)
 
 /* -- whoever does not go first -- */
 
-/* Each one costs a handshake, memory, and as much again in the system when it goes: ten thousand a
- * second are let in beside who goes first, the others wait in the listener's queue. */
+/* At most ten thousand a second are let in beside who goes first; the others wait in the listener's
+ * queue, and until the next one may come in, turns follow each other without a pause. */
 static void tws__thread_accept_some(tws__thread *t, uint64_t until_us)
 {
     if (until_us == UINT64_MAX) {

@@ -6,7 +6,7 @@
 The server runs on one core, the generator and Redis on another. Each row alternates between our
 program and the yardstick, round by round; what is printed is the median, and of ratios the median
 of each round's own. With --peers, or --only peers, other servers that this machine has do the same
-work in the same rounds, and one of your own: PROGRAM echoes messages, and prints first that it is
+work in the same rounds; with --peer one of your own, too: PROGRAM echoes messages, and prints first that it is
 `listening on http://127.0.0.1:PORT`. Writes results.md, results.json and plot.svg."""
 
 import argparse
@@ -284,7 +284,7 @@ def peer_rows():
 class Bench:
     def __init__(self, rounds, only, seconds, with_peers, own_peer):
         self.rounds, self.only, self.seconds = rounds, only, seconds
-        self.with_peers, self.own_peer = with_peers or only == 'peers', own_peer
+        self.with_peers, self.own_peer = with_peers or own_peer or only == 'peers', own_peer
         self.redis = Redis()
         self.results = {'machine': machine(), 'rounds': rounds, 'rows': [], 'wrong': 0}
 
