@@ -16266,7 +16266,9 @@ enum {
 #define TWS__SLICE_WORK 128u   /* of one connection in a turn, about, */
 #define TWS__SLICE_ALONE 512u  /* and while nobody goes first */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room, */
-#define TWS__ROOM_LEAST 8u     /* and the least: no more than 85 pings, the smallest frames */
+#define TWS__ROOM_LEAST 8u     /* the least: no more than 85 pings, the smallest frames; */
+#define TWS__ROOM_NEW 16u      /* a newcomer's beside who goes first: a head, or 170 pings, */
+#define TWS__ROOM_ALONE 64u    /* and while nobody does */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
 #define TWS__EPOCH_MS 16u
 #define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB */
@@ -16989,7 +16991,7 @@ static bool tws__peer_create(tws__thread *t, int fd)
     p->user_ms = UINT64_MAX;
     p->epoch = tws__thread_epoch(t);
     p->spent = UINT16_MAX;
-    p->room = 64;
+    p->room = tws__thread_shares(t) ? TWS__ROOM_NEW : TWS__ROOM_ALONE;
     p->watch.kind = TWS__WATCH_PEER;
     p->watch.behind = tws__thread_shares(t);
     tws_conn_init(&p->conn, &s->desc.limits, t->now_ms);

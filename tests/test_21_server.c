@@ -1847,6 +1847,7 @@ TEST("beside who goes first newcomers are let in one by one, and as they come wh
     peer_say(&quiet, "hello");
     CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
     CHECK_EQ(accepted_by(&s), 2);
+    CHECK_EQ(s.server->thread[0]->slot[1].peer->room * TWS__ROOM, 1024);
     CHECK_TEXT(&quiet, "hello");
     peer_server = s.server;
     PEER_UNTIL(accepted_by(&s) == 1 + NEW);
@@ -1856,6 +1857,7 @@ TEST("beside who goes first newcomers are let in one by one, and as they come wh
     }
     CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
     CHECK_EQ(accepted_by(&s), 1 + 2 * NEW);
+    CHECK_EQ(s.server->thread[0]->slot[1 + NEW].peer->room * TWS__ROOM, 4096);
     for (size_t i = 0; i < 2 * NEW; i++) {
         peer_close(&newcomer[i]);
     }
@@ -1889,6 +1891,11 @@ TEST("what is read at a time fits the work that it was")
     peer_say(&p, "behind");
     CHECK_TEXT(&p, "behind");
     CHECK(served->room * TWS__ROOM <= 8192);
+    s.server->thread[0]->first_ms = s.server->thread[0]->now_ms; /* as if somebody went first */
+    CHECK(peer_send(&p, small, sizeof small));
+    peer_say(&p, "behind");
+    CHECK_TEXT(&p, "behind");
+    CHECK(served->room * TWS__ROOM <= 1024);
     CHECK(peer_leave(&p, 1000));
     site_end(&s);
 }
