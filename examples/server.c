@@ -265,12 +265,23 @@ static bool read_key_file(key_file *f, const char *path)
     f->text[n] = '\0';
     f->count = 0;
     bool bad = false;
-    for (char *line = f->text; line != NULL && f->count < MAX_KEYS;) {
+    if (n == sizeof f->text - 1) {
+        fprintf(stderr, "server: %s: longer than %zu bytes\n", path, n - 1);
+        return false;
+    }
+    for (char *line = f->text; line != NULL;) {
+        tws_auth_key key;
         char *end = strchr(line, '\n');
         if (end != NULL) {
             *end = '\0';
         }
-        f->count += read_key(line, &f->key[f->count], &bad);
+        if (read_key(line, &key, &bad)) {
+            if (f->count == MAX_KEYS) {
+                fprintf(stderr, "server: %s: more than %d keys\n", path, MAX_KEYS);
+                return false;
+            }
+            f->key[f->count++] = key;
+        }
         line = end == NULL ? NULL : end + 1;
     }
     if (bad) {
@@ -406,6 +417,7 @@ typedef struct control {
     tws_task_server *ts;
     const options *o;
     sigset_t signals;
+    bool ended; /* the server has */
 } control;
 
 /* On standard error, unless that takes nothing: SIGTERM must not wait behind it. */
@@ -435,12 +447,10 @@ static void *control_main(void *arg)
 {
     const control *c = (const control *)arg;
     int number = 0;
-    while (sigwait(&c->signals, &number) == 0) {
+    while (sigwait(&c->signals, &number) == 0 && !__atomic_load_n(&c->ended, __ATOMIC_ACQUIRE)) {
         if (number == SIGHUP) {
             reload_keys(c);
-        } else if (number == SIGUSR1) {
-            break; /* the server has ended */
-        } else {
+        } else if (number != SIGUSR1) {
             tws_server_stop(tws_task_server_base(c->ts));
         }
     }
@@ -453,7 +463,7 @@ static int serve(options *o, tws_task_server *ts)
 {
     tws_server *server = tws_task_server_base(ts);
     char base[320];
-    control c = {ts, o, {{0}}};
+    control c = {ts, o, {{0}}, false};
     pthread_t control_thread, demo_thread;
     const char *host = o->desc.host == NULL ? "127.0.0.1" : o->desc.host;
     bool v6 = strchr(host, ':') != NULL;
@@ -484,7 +494,8 @@ static int serve(options *o, tws_task_server *ts)
     if (demo) {
         pthread_join(demo_thread, NULL);
     }
-    pthread_kill(control_thread, SIGUSR1);
+    __atomic_store_n(&c.ended, true, __ATOMIC_RELEASE);
+    pthread_kill(control_thread, SIGUSR1); /* only to wake it */
     pthread_join(control_thread, NULL);
     return status == TWS_OK ? 0 : 1;
 }

@@ -375,7 +375,7 @@ static void on_connected(watch *w, tws_str message)
     (void)tws_str_u64(json_part(message, "heartbeat_s"), &heartbeat_s);
     w->connected = true;
     w->failures = 0;
-    w->silence_ms = heartbeat_s * 1000 + 10000;
+    w->silence_ms = heartbeat_s == 0 ? UINT64_MAX : heartbeat_s * 1000 + 10000;
     const bool resumed = tws_str_eq_c(json_part(message, "resumed"), "true");
     notice(w, "connected%s", resumed ? ", resumed" : "");
 }
