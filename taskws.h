@@ -2079,6 +2079,9 @@ TWS_API tws_server *tws_peer_server(const tws_peer *p);
 TWS_API tws_peer_id tws_peer_id_of(const tws_peer *p);
 TWS_API unsigned tws_peer_thread(const tws_peer *p);
 TWS_API void *tws_peer_data(const tws_peer *p); /* NULL behind on_close */
+/* The same if these are its ops, else NULL, as for no p: by the time that a posted call comes, the
+ * connection may have gone on to another request, and its data be somebody else's. */
+TWS_API void *tws_peer_data_of(const tws_peer *p, const tws_peer_ops *ops);
 /* Who hears of it from now on. */
 TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data);
 /* In on_request: the n-th {parameter} of the route, not decoded. */
@@ -16257,7 +16260,9 @@ enum {
     TWS__PEER_ASKING = 128  /* the turn's request is its own; at other times it is anybody's */
 };
 
-#define TWS__RESERVE 32u /* connections beyond the limit that are told so */
+#define TWS__RESERVE 32u /* connections beyond the limit that are told so; of these */
+#define TWS__FILES 64u   /* descriptors that are left for other things, */
+#define TWS__THREAD_FILES 4u /* besides each thread's: its loop's three and its listener */
 #define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody goes first; */
 #define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long */
 #define TWS__SHARE_US 50u      /* of a turn, about, for those who do not go first */
@@ -16366,7 +16371,7 @@ struct tws_server {
     tws__mutex tally_lock;
     tws__tally *tally;
     uint32_t tally_cap, tally_used;
-    bool listening;
+    uint32_t listeners;
 };
 
 static uint64_t tws__mix(uint64_t a, uint64_t b)
@@ -16902,6 +16907,9 @@ static void tws__peer_settle(tws_peer *p)
     unsigned want = (tws_conn_wants_input(&p->conn) ? TWS_READ : 0u) |
                     (tws_conn_wants_output(&p->conn) ? TWS_WRITE : 0u);
     tws_loop_want(t->loop, &p->watch, want);
+    if (t->server->desc.trust_proxy && tws_conn_idle(&p->conn)) {
+        tws__peer_uncount_address(p); /* the next request may be another client's */
+    }
     if (p->watch.behind && (!tws__thread_shares(t) || tws__peer_goes_first(p))) {
         tws_loop_move(t->loop, &p->watch, false);
     }
@@ -17053,12 +17061,22 @@ static bool tws__thread_accept(tws__thread *t, int batch)
 
 /* -- drain -- */
 
+/* A path goes with its last listener, before that: behind it, it may be another server's. */
+static void tws__thread_unlink(tws__thread *t)
+{
+    tws_server *s = t->server;
+    if (t->listener.fd >= 0 && TWS__UNREF(&s->listeners) && s->desc.unix_path != NULL) {
+        unlink(s->desc.unix_path);
+    }
+}
+
 static void tws__thread_close_listener(tws__thread *t)
 {
     int fd = t->listener.fd;
     if (fd < 0) {
         return;
     }
+    tws__thread_unlink(t);
     while (tws__thread_accept(t, TWS__ACCEPT_ALONE)) { /* who has come already is told, not reset */
     }
     tws_loop_remove(t->loop, &t->listener);
@@ -17142,7 +17160,8 @@ static bool tws__thread_drained(tws__thread *t)
     if (stopping >= 2 || passed > limit) {
         tws__thread_end_all(t);
     }
-    return t->peers == 0;
+    /* The first has the guests and on_turn, which the others' connections may wait for. */
+    return t->index == 0 ? TWS__LOAD(&t->server->connections) == 0 : t->peers == 0;
 }
 
 /* -- what a thread has to do besides -- */
@@ -17347,6 +17366,7 @@ static void tws__thread_free(tws__thread *t)
         tws__thread_end_all(t);
         tws__thread_run_later(t, UINT64_MAX); /* nobody of whom is there any more */
         tws__thread_free_dead(t);
+        tws__thread_unlink(t);
         if (t->listener.fd >= 0) {
             close(t->listener.fd);
         }
@@ -17407,7 +17427,8 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
     s->desc.limits.context_use = &s->context_use;
     tws_conn_defaults(&s->desc.limits);
     uint64_t files = tws__min64(tws_sys_max_files(), 0x7fffffffu);
-    uint32_t most = files > 128 ? (uint32_t)files - 64 : 64; /* the reserve is of these 64 */
+    uint32_t other = TWS__FILES + TWS__THREAD_FILES * s->threads;
+    uint32_t most = files > 2 * other ? (uint32_t)files - other : other;
     if (s->desc.max_connections == 0 || s->desc.max_connections > most) {
         s->desc.max_connections = most;
     }
@@ -17448,9 +17469,6 @@ TWS_API void tws_server_free(tws_server *s)
     }
     for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
         tws__thread_free(s->thread[i]);
-    }
-    if (s->listening && s->desc.unix_path != NULL) {
-        unlink(s->desc.unix_path);
     }
     tws_release(a, s->thread, s->threads * sizeof *s->thread);
     tws_release(a, s->route, s->route_cap * sizeof *s->route);
@@ -17528,8 +17546,10 @@ static tws_status tws__server_listen_one(tws_server *s, tws__thread *t, const ch
     if (status != TWS_OK) {
         *why = "no memory";
         close(fd);
+        return status;
     }
-    return status;
+    s->listeners++;
+    return TWS_OK;
 }
 
 static void tws__server_cannot_listen(const tws_server *s, const char *why, tws_buf *error)
@@ -17551,7 +17571,8 @@ TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
 {
     const char *why = "";
     s->port = s->desc.port == 0 ? 8000 : s->desc.port == TWS_PORT_ANY ? 0 : s->desc.port;
-    tws__sys_grow_files((uint64_t)s->desc.max_connections + 64);
+    tws__sys_grow_files((uint64_t)s->desc.max_connections + TWS__FILES +
+                        TWS__THREAD_FILES * s->threads);
     for (unsigned i = 0; i < s->threads; i++) {
         tws_status status = tws__server_listen_one(s, s->thread[i], &why);
         if (status == TWS_OK) {
@@ -17562,7 +17583,6 @@ TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
         }
         return status;
     }
-    s->listening = true;
     return TWS_OK;
 }
 
@@ -17758,6 +17778,11 @@ TWS_API void *tws_peer_data(const tws_peer *p)
     return p->data;
 }
 
+TWS_API void *tws_peer_data_of(const tws_peer *p, const tws_peer_ops *ops)
+{
+    return p != NULL && p->ops == ops ? p->data : NULL;
+}
+
 TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data)
 {
     p->ops = ops;
@@ -17835,7 +17860,9 @@ TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const c
     tws_buf_c(&b, head == NULL ? "" : head);
     lines[b.len] = '\0';
     TWS_ASSERT(b.status == TWS_OK);
-    bool last = (p->flags & TWS__PEER_EXCESS) != 0 || tws_server_draining(p->thread->server);
+    const tws_server *s = p->thread->server;
+    bool crowded = (p->flags & TWS__PEER_CROWDED) != 0 && !s->desc.trust_proxy;
+    bool last = crowded || (p->flags & TWS__PEER_EXCESS) != 0 || tws_server_draining(s);
     tws_conn_respond(&p->conn, tws__peer_turn(p), status, lines, content_type, body, last);
 }
 
@@ -18452,6 +18479,13 @@ static const tws_peer_ops tws__waiting_ops = {
     NULL, tws__on_stream_close, NULL, NULL, tws__on_stream_timer, NULL,
 };
 
+/* For a posted call: NULL when the session has gone, whatever its connection does now. */
+static tws__session *tws__session_of(const tws_peer *p)
+{
+    void *waiting = tws_peer_data_of(p, &tws__waiting_ops);
+    return (tws__session *)(waiting != NULL ? waiting : tws_peer_data_of(p, &tws__stream_ops));
+}
+
 static void tws__session_read(tws__session *s)
 {
     tws_task_server *ts = tws__session_server(s);
@@ -18549,7 +18583,7 @@ static void tws__session_snapshot(tws__session *s)
 /* On a session's connection, when its topic has news. */
 static void tws__snapshot_posted(tws_peer *p, void *arg)
 {
-    tws__session *s = p == NULL ? NULL : (tws__session *)tws_peer_data(p);
+    tws__session *s = tws__session_of(p);
     (void)arg;
     if (s != NULL && s->phase == TWS__LOADING && tws__session_is_loaded(s)) {
         tws_peer_set_timer(p, UINT64_MAX);
@@ -18907,7 +18941,7 @@ static void tws__waiting_free(tws__waiting *w)
 static void tws__waiting_posted(tws_peer *p, void *arg)
 {
     tws__waiting *w = (tws__waiting *)arg;
-    tws__session *s = p == NULL ? NULL : (tws__session *)tws_peer_data(p);
+    tws__session *s = tws__session_of(p);
     if (s != NULL && s->phase == TWS__STORING) {
         tws__respond_stored(s, &w->ids, w->fault);
     }
@@ -19221,7 +19255,7 @@ static void *tws__lookup_main(void *arg)
 
 static void tws__upstream_abandon_lookup(tws__upstream *up)
 {
-    if (up->lookup != NULL) {
+    if (up != NULL && up->lookup != NULL) {
         TWS__LOCK(&up->lookup->lock);
         up->lookup->server = NULL;
         TWS__UNLOCK(&up->lookup->lock);
@@ -19600,6 +19634,7 @@ static void tws__upstream_start(tws__upstream *up) { (void)up; }
 static void tws__upstream_run(tws__upstream *up) { (void)up; }
 static void tws__upstream_release(tws__upstream *up) { (void)up; }
 static void tws__upstream_free(tws__upstream *up) { (void)up; }
+static void tws__upstream_abandon_lookup(tws__upstream *up) { (void)up; }
 static const char *tws__upstream_fault(const tws__upstream *up) { return up == NULL ? NULL : ""; }
 static void tws__upstream_write_status(tws__upstream *up, tws_buf *b) { (void)up; (void)b; }
 static void tws__upstream_write_metrics(tws__upstream *up, tws_buf *b) { (void)up; (void)b; }
@@ -19667,7 +19702,7 @@ static void tws__write_limits(const tws_task_server *ts, tws_buf *b)
     tws_buf_c(b, "{");
     tws_json_write_member_u64(b, "max_connections", d->max_connections);
     tws_json_write_member_u64(b, "max_per_user", d->max_per_user == TWS_OFF ? 0 : d->max_per_user);
-    tws_json_write_member_u64(b, "max_per_ip", d->max_per_ip);
+    tws_json_write_member_u64(b, "max_per_ip", d->max_per_ip == TWS_OFF ? 0 : d->max_per_ip);
     tws_json_write_member_u64(b, "max_event_bytes", d->max_event_bytes);
     tws_json_write_member_u64(b, "max_message_bytes", d->limits.max_message_bytes);
     tws_json_write_member_u64(
@@ -19955,7 +19990,7 @@ static void tws__session_authenticate(tws__session *s, tws_str token, tws_str bo
 static void tws__answer_posted(tws_peer *p, void *arg)
 {
     bool allowed = arg != NULL;
-    tws__session *s = p == NULL ? NULL : (tws__session *)tws_peer_data(p);
+    tws__session *s = tws__session_of(p);
     if (s == NULL || s->phase != TWS__AWAIT_VERDICT || s->pending == NULL) {
         return; /* the client has gone meanwhile */
     }
@@ -20388,11 +20423,28 @@ static void tws__open_user_session(tws_task_server *ts, tws_peer *p, const tws_h
     }
 }
 
+/* Whatever weight it is given: nobody names it who does not want it. */
+static bool tws__accepts_stream(const tws_http_request *r)
+{
+    tws_str item, type;
+    for (uint32_t i = 0; i < r->field_count; i++) {
+        tws_str list = r->field[i].value;
+        bool accept = tws_str_eq_nocase(r->field[i].name, tws_str_c("Accept"));
+        while (accept && tws_str_split(&list, ',', &item)) {
+            if (tws_str_split(&item, ';', &type) &&
+                tws_str_eq_nocase(type, tws_str_c("text/event-stream"))) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static void tws__on_tasks_get(tws_peer *p, const tws_http_request *r, void *context)
 {
     bool websocket = tws_http_lists(r, "Upgrade", "websocket") ||
                      tws_http_find(r, "Sec-WebSocket-Key") != NULL;
-    bool sse = tws_http_lists(r, "Accept", "text/event-stream");
+    bool sse = tws__accepts_stream(r);
     tws__open_user_session((tws_task_server *)context, p, r,
                            websocket ? (uint8_t)TWS__WEBSOCKET : sse ? (uint8_t)TWS__SSE
                                                                      : (uint8_t)TWS__SNAPSHOT);
@@ -20701,6 +20753,7 @@ TWS_API void tws_task_server_free(tws_task_server *ts)
     if (ts == NULL) {
         return;
     }
+    tws__upstream_abandon_lookup(ts->up); /* it would wake the server */
     tws_server_free(ts->server); /* ends the sessions, which read from the hub */
     for (unsigned i = 0; i < ts->seats; i++) {
         tws_hub_batch_free(&ts->seat[i].batch);

@@ -1163,7 +1163,7 @@ static void check_address(const site *s, const char *source, const char *fields,
     PEER_UNTIL(connections(s) == 2); /* those who stay */
 }
 
-/* Two of 127.0.0.1 stay; then each asks who it is. */
+/* Two of 127.0.0.1, or of 1.2.3.4, stay; then each asks who it is. */
 static void run_addresses(bool trust, const char *const row[][3], size_t rows)
 {
     site s;
@@ -1174,7 +1174,7 @@ static void run_addresses(bool trust, const char *const row[][3], size_t rows)
     site_start(&s, false);
     for (size_t i = 0; i < 2; i++) {
         peer_open(&stay[i], port_of(&s));
-        CHECK_EQ(peer_get(&stay[i], "/hello", "X-Forwarded-For: 6.6.6.6, 1.2.3.4\r\n"), 200);
+        CHECK_EQ(peer_upgrade(&stay[i], "/ws", "X-Forwarded-For: 6.6.6.6, 1.2.3.4\r\n"), 101);
     }
     for (size_t i = 0; i < rows; i++) {
         test_row(row[i][1], i);
@@ -1227,27 +1227,26 @@ TEST("behind a trusted proxy the address is the one that the proxy saw, the last
     run_addresses(true, row, sizeof row / sizeof *row);
 }
 
-TEST("over one connection of a trusted proxy each request counts for its own client")
+TEST("over one connection of a trusted proxy each request counts for its own client, while it lasts")
 {
     static const struct {
         int connection;
         const char *client, *want;
     } row[] = {
-        {0, "1.1.1.1", "fits"},
+        {0, "1.1.1.1", "too_many_connections"}, {0, "2.2.2.2", "fits"}, {0, "2.2.2.2", "fits"},
+        {1, "2.2.2.2", "fits"},                 {0, "1.1.1.1", "too_many_connections"},
         {1, "1.1.1.1", "too_many_connections"},
-        {1, "2.2.2.2", "fits"},
-        {0, "2.2.2.2", "too_many_connections"},
-        {0, "3.3.3.3", "fits"},
-        {1, "1.1.1.1", "fits"},
     };
     site s;
-    peer p[2];
+    peer p[2], stays;
     site_init(&s);
     s.desc.max_per_ip = 1;
     s.desc.trust_proxy = true;
     site_start(&s, false);
     peer_open(&p[0], port_of(&s));
     peer_open(&p[1], port_of(&s));
+    peer_open(&stays, port_of(&s));
+    CHECK_EQ(peer_upgrade(&stays, "/ws", "X-Forwarded-For: 1.1.1.1\r\n"), 101);
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char field[64], want[64];
         test_row(row[i].client, i);
@@ -1256,8 +1255,31 @@ TEST("over one connection of a trusted proxy each request counts for its own cli
         CHECK_EQ(peer_get(&p[row[i].connection], "/address", field), 200);
         CHECK_STR(tws_buf_view(&p[row[i].connection].body), want);
     }
+    CHECK(peer_leave(&stays, 1000));
+    PEER_UNTIL(connections(&s) == 2);
+    CHECK_EQ(peer_get(&p[0], "/address", "X-Forwarded-For: 1.1.1.1\r\n"), 200);
+    CHECK_STR(tws_buf_view(&p[0].body), "1.1.1.1 remote fits");
     peer_close(&p[0]);
     peer_close(&p[1]);
+    site_end(&s);
+}
+
+TEST("of an address with too many connections one that asks is answered, and ends")
+{
+    site s;
+    peer stays, p;
+    site_init(&s);
+    s.desc.max_per_ip = 1;
+    site_start(&s, false);
+    peer_open(&stays, port_of(&s));
+    CHECK_EQ(peer_get(&stays, "/hello", NULL), 200);
+    CHECK_STR(peer_field(&stays, "Connection"), "");
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_get(&p, "/hello", NULL), 200);
+    CHECK_STR(peer_field(&p, "Connection"), "close");
+    CHECK(peer_end(&p));
+    CHECK_EQ(peer_get(&stays, "/hello", NULL), 200);
+    peer_close(&stays);
     site_end(&s);
 }
 
@@ -1485,6 +1507,34 @@ TEST("a Unix socket serves, with several threads too, and is gone afterwards")
     }
 }
 
+TEST("a server that ends leaves the path alone when it is another's already")
+{
+    char path[64];
+    site old, new;
+    peer p, q;
+    snprintf(path, sizeof path, "/tmp/taskws-21-%ld", (long)getpid());
+    site_init(&old);
+    old.desc.unix_path = path;
+    old.desc.drain_ms = 1;
+    site_start(&old, false);
+    CHECK(peer_open_unix(&p, path));
+    peer_ask(&p, "GET", "/later", NULL, NULL);
+    PEER_UNTIL(met.later != UINT64_MAX);
+    tws_server_stop(old.server);
+    PEER_UNTIL(access(path, F_OK) != 0); /* while that request is still under way */
+    site_init(&new);
+    new.desc.unix_path = path;
+    site_start(&new, false);
+    site_end(&old);
+    peer_server = new.server;
+    CHECK(peer_open_unix(&q, path));
+    CHECK_EQ(peer_get(&q, "/hello", NULL), 200);
+    peer_close(&p);
+    peer_close(&q);
+    site_end(&new);
+    CHECK(access(path, F_OK) != 0);
+}
+
 TEST("a foreign loop drives the server by its one descriptor and its timeout")
 {
     site s;
@@ -1617,6 +1667,46 @@ TEST("requests under way complete in a drain, and their connections end behind t
     CHECK_TEXT(&p[5], "closed 1001 draining");
     CHECK(peer_end(&p[5]));
     PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+    site_end(&s);
+}
+
+static size_t first_turns;
+
+static void count_first_turn(void *context, unsigned thread)
+{
+    (void)context;
+    __atomic_add_fetch(&first_turns, thread == 0, __ATOMIC_SEQ_CST);
+}
+
+TEST("in a drain the first thread stays until the last connection of any has gone")
+{
+    static peer p;
+    site s;
+    site_init(&s);
+    s.desc.threads = 2;
+    s.desc.drain_ms = 20;
+    s.desc.on_turn = count_first_turn;
+    site_start(&s, true);
+    for (unsigned thread = 0; thread == 0;) {
+        uint64_t id = 0;
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_get(&p, "/id", NULL), 200);
+        CHECK(tws_str_u64(tws_buf_view(&p.body), &id));
+        thread = (unsigned)(id >> 56);
+        if (thread == 0) {
+            peer_close(&p);
+        }
+    }
+    peer_ask(&p, "GET", "/later", NULL, NULL);
+    PEER_UNTIL(__atomic_load_n(&met.later, __ATOMIC_SEQ_CST) != UINT64_MAX);
+    tws_server_stop(s.server);
+    poll(NULL, 0, 200);
+    size_t turns = __atomic_load_n(&first_turns, __ATOMIC_SEQ_CST);
+    tws_server_wake(s.server, 0);
+    PEER_UNTIL(__atomic_load_n(&first_turns, __ATOMIC_SEQ_CST) > turns);
+    tws_server_post(s.server, met.later, answer_now, (void *)(uintptr_t) "now");
+    CHECK_EQ(peer_answer(&p), 200);
+    CHECK(peer_end(&p));
     site_end(&s);
 }
 

@@ -958,7 +958,8 @@ TEST("an event stream carries the same events by id, and the server's words as n
     CHECK_EQ(comments, 2);
     peer_close(&p);
     CHECK_EQ(ask(&p, &s, "GET", text("%s2?since=5-0", TASKS),
-                 text("Accept: text/event-stream\r\n%s", bearer(token("2", 100, ""))), NULL), 200);
+                 text("Accept: text/plain;q=0.5, Text/Event-Stream;q=0.9\r\n%s",
+                      bearer(token("2", 100, ""))), NULL), 200);
     for (int i = 0; i < 3; i++) {
         line(&p);
     }
@@ -1579,6 +1580,7 @@ TEST("health, ready, status and metrics say what there is")
     site s;
     peer p, reader;
     site_init(&s);
+    s.desc.max_per_ip = TWS_OFF;
     site_start(&s, false);
     CHECK_EQ(ask(&p, &s, "GET", "/health", NULL, NULL), 200);
     CHECK_STR(tws_buf_view(&p.body), "{\"status\":\"healthy\",\"version\":\"" TWS_VERSION "\"}");
@@ -1597,6 +1599,7 @@ TEST("health, ready, status and metrics say what there is")
     CHECK_EQ(json_u64(b, "connections.total"), 2);
     CHECK_EQ(json_u64(b, "connections.streams"), 1);
     CHECK_EQ(json_u64(b, "connections.yours"), 1);
+    CHECK_EQ(json_u64(b, "limits.max_per_ip"), 0);
     CHECK_STR(json(b, "store"), "memory");
     CHECK_STR(json(b, "redis"), "null");
     CHECK(json_u64(b, "resources.open_files") >= 5);
@@ -2167,6 +2170,31 @@ TEST("a host's routes stand in the same table, where a second one of a kind is r
     CHECK_STR(tws_buf_view(&p.body), "mine");
     peer_close(&p);
     s.threaded = false;
+    site_end(&s);
+}
+
+TEST("a call that comes for a session that has gone leaves alone whoever has its connection now")
+{
+    static const tws_peer_ops ops = {NULL, NULL, NULL, NULL, NULL, NULL};
+    tws_route route = {"GET", "/mine", NULL, &ops, NULL};
+    site s;
+    peer p;
+    site_init(&s);
+    CHECK_EQ(tws_task_server_create(&s.ts, &s.desc, NULL), TWS_OK);
+    s.server = tws_task_server_base(s.ts);
+    static const char before[offsetof(tws__session, phase)];
+    route.context = test_exact(before, sizeof before); /* who took it for a session would be seen */
+    CHECK_EQ(tws_server_route(s.server, &route, NULL), TWS_OK);
+    CHECK_EQ(tws_server_listen(s.server, NULL), TWS_OK);
+    peer_server = s.server;
+    s.threaded = false;
+    peer_open(&p, tws_server_port(s.server));
+    CHECK_EQ(peer_upgrade(&p, "/mine", NULL), 101);
+    tws_peer_id id = tws_peer_id_of(s.server->thread[0]->slot[0].peer);
+    CHECK_EQ(tws_server_post(s.server, id, tws__snapshot_posted, NULL), TWS_OK);
+    CHECK_EQ(tws_task_server_answer(s.ts, id, true), TWS_OK);
+    CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK); /* they are called */
+    CHECK(peer_leave(&p, 1000));
     site_end(&s);
 }
 
