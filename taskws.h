@@ -1322,14 +1322,20 @@ TWS_API void tws_event_unref(tws_event *e);
  * that does not rise is a repeat. From leave on, publish for that user does nothing
  * (TWS_ERR_NOT_FOUND), and nothing is kept: at the next join all of the past is fed again.
  *
- * Joined again without having left: a reader's `since` is beyond the newest id here, for it comes
- * from another server. Feed what is new, then say tws_hub_loaded: until then that reader waits.
+ * Each joining has its number: give it back by tws_hub_joined once all that you still had for the
+ * readers before is out. Until then it would pass for these readers' past, so publish, loaded and
+ * forget do nothing for that user.
+ *
+ * Joined again without having left, with number 0, which is not given back: a reader's `since` is
+ * beyond the newest id here, for it comes from another server. Feed what is new, then say
+ * tws_hub_loaded: until then that reader waits.
  *
  * Reload: the total budget took the past from a user who has readers, and one of them wants it. Say
  * tws_hub_forget, feed all of it again, then say tws_hub_loaded: until then all of them wait. */
 typedef struct tws_hub_upstream {
     void *context;
-    void (*join)(void *context, tws_str user_id);  /* the first reader has come; or see above */
+    /* The first reader has come; or see above. */
+    void (*join)(void *context, tws_str user_id, uint32_t number);
     void (*leave)(void *context, tws_str user_id); /* the last one has gone */
     void (*reload)(void *context, tws_str user_id);
 } tws_hub_upstream;
@@ -1376,6 +1382,8 @@ TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, 
 TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str json,
                                         const tws_json_token *task, uint64_t now_ms,
                                         const tws_event_id *id, tws_event_id *out);
+/* From upstream: join of that number has been heard, and what was fed before is over. */
+TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number);
 /* From upstream: this user's past has been read; waiting readers may start. complete_from: events
  * after this id are all here (an older `since` gets a reset).
  * Once loaded, say it again when events were lost between the newest one fed and what comes next,
@@ -9975,6 +9983,7 @@ typedef struct tws__topic {
     uint32_t hash;
     uint32_t readers;
     uint32_t loads;       /* how often it was said to be loaded, modulo 2^32 */
+    uint32_t joining;     /* the number that joined is waited for with; 0: none is */
     bool has_ids;         /* an event has had one */
     bool loading;         /* an upstream has joined it and not said that it is loaded */
     bool thin;            /* the total budget took what an upstream had loaded */
@@ -9991,6 +10000,7 @@ typedef struct tws__shard {
     tws__history *newest;
     uint64_t turn;       /* of the oldest, UINT64_MAX without; read by others without the lock */
     tws_event_id floor;  /* the highest of the topics that went */
+    uint32_t joinings;   /* numbers given, modulo 2^32 */
     tws_hub_stats stats; /* but for bytes and refused */
 } tws__shard;
 
@@ -10661,7 +10671,7 @@ static tws_status tws__shard_publish(tws__shard *s, tws_str user_id, uint32_t ha
                                      uint64_t now_ms, tws_event_id *id, bool assign, tws__chores *c)
 {
     tws__topic *t = tws__shard_find(s, user_id, hash);
-    if (s->hub->desc.upstream != NULL && (t == NULL || t->readers == 0)) {
+    if (s->hub->desc.upstream != NULL && (t == NULL || t->readers == 0 || t->joining != 0)) {
         return TWS_ERR_NOT_FOUND;
     }
     t = t != NULL ? t : tws__shard_add(s, user_id, hash);
@@ -10838,8 +10848,10 @@ static tws_status tws__shard_attach(tws__shard *s, tws_hub_inbox *in, tws_hub_re
     t->readers++;
     s->stats.readers++;
     if (desc->upstream != NULL && t->readers == 1) {
+        s->joinings += s->joinings == UINT32_MAX ? 2 : 1; /* never 0 */
+        t->joining = s->joinings;
         t->loading = true;
-        desc->upstream->join(desc->upstream->context, user_id);
+        desc->upstream->join(desc->upstream->context, user_id, t->joining);
     }
     return TWS_OK;
 }
@@ -10955,7 +10967,7 @@ static bool tws__reader_waits(tws_hub_reader *r, const tws__topic *t)
     if (r->state == TWS__READER_SINCE) {
         r->state = TWS__READER_AHEAD;
         r->position = t->loads;
-        up->join(up->context, tws__topic_user(t));
+        up->join(up->context, tws__topic_user(t), 0);
     }
     return r->position == t->loads;
 }
@@ -11183,6 +11195,21 @@ TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_
 
 /* -- upstream -- */
 
+TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number)
+{
+    tws__chores c;
+    uint32_t hash;
+    if (!tws__user_id_fits(user_id)) {
+        return;
+    }
+    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
+    tws__topic *t = tws__shard_find(s, user_id, hash);
+    if (t != NULL && t->joining == number) {
+        t->joining = 0;
+    }
+    tws__shard_leave(s, &c);
+}
+
 TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from)
 {
     tws__chores c;
@@ -11192,7 +11219,7 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
     }
     tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
     tws__topic *t = tws__shard_find(s, user_id, hash);
-    if (t != NULL && t->readers > 0) {
+    if (t != NULL && t->readers > 0 && t->joining == 0) {
         if (!t->loading && tws_event_id_compare(complete_from, t->last_id) > 0) {
             tws__topic_break(t, &c);
         }
@@ -11215,7 +11242,7 @@ TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete
     }
     tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
     tws__topic *t = tws__shard_find(s, user_id, hash);
-    if (t != NULL) {
+    if (t != NULL && t->joining == 0) {
         tws__topic_forget(t, complete_from, &c);
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
@@ -12935,7 +12962,8 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
     tws__redis_user *u = r->past_user;
     tws_event_id id;
     uint32_t len;
-    if (r->past_len > 0) {
+    bool wanted = (u->flags & (TWS__REDIS_FRESH | TWS__REDIS_WANTED)) == TWS__REDIS_WANTED;
+    if (wanted && r->past_len > 0) {
         memcpy(&len, r->past + r->past_len - sizeof len, sizeof len);
         memcpy(&id, r->past + r->past_len - sizeof len - sizeof id, sizeof id);
         r->past_len -= len + sizeof id + sizeof len;
@@ -12943,8 +12971,9 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
         return;
     }
     r->past_user = NULL;
+    r->past_len = 0; /* of who has been dropped meanwhile: another read begins anew */
     u->reads--;
-    if ((u->flags & (TWS__REDIS_FRESH | TWS__REDIS_WANTED)) == TWS__REDIS_WANTED) {
+    if (wanted) {
         u->last = r->past_newest;
         tws__redis_tell(ev, TWS_REDIS_LOADED, u, r->past_from);
     }
@@ -18887,10 +18916,11 @@ static bool tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str user, t
 }
 
 /* Under a shard's lock. Without memory the user's readers wait until they connect anew. */
-static void tws__upstream_join(void *context, tws_str user)
+static void tws__upstream_join(void *context, tws_str user, uint32_t number)
 {
     tws__upstream *up = (tws__upstream *)context;
-    tws__upstream_order(up, TWS__ORDER_JOIN, user, tws_str_of(NULL, 0), tws_str_of(NULL, 0), 0);
+    tws_str none = tws_str_of(NULL, 0);
+    tws__upstream_order(up, TWS__ORDER_JOIN, user, none, none, number);
 }
 
 static void tws__upstream_leave(void *context, tws_str user)
@@ -19075,6 +19105,17 @@ static void tws__upstream_hear(tws__upstream *up)
 
 /* -- orders, on thread 0 -- */
 
+static void tws__upstream_want(tws__upstream *up, tws_str user, uint32_t number)
+{
+    if (number != 0) {
+        tws_redis_drop(up->session, user); /* unless that order came; it may have found no memory */
+    }
+    tws_redis_want(up->session, user);
+    if (number != 0) {
+        tws_hub_joined(up->ts->hub, user, number);
+    }
+}
+
 static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
 {
     const char *text = (const char *)(o + 1);
@@ -19084,7 +19125,7 @@ static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
     if (o->kind == TWS__ORDER_LEAVE) {
         tws_redis_drop(up->session, user);
     } else if (o->kind == TWS__ORDER_JOIN) {
-        tws_redis_want(up->session, user);
+        tws__upstream_want(up, user, (uint32_t)o->ticket);
     } else if (o->kind == TWS__ORDER_RELOAD) {
         tws_redis_reload(up->session, user);
         tws_redis_want(up->session, user); /* again: to be told LOADED */

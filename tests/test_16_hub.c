@@ -1349,9 +1349,12 @@ static void script_note(void *context, char sign, tws_str user_id)
              user_id.ptr);
 }
 
-static void script_join(void *context, tws_str user_id)
+static uint32_t join_number;
+
+static void script_join(void *context, tws_str user_id, uint32_t number)
 {
     script_note(context, '+', user_id);
+    join_number = number;
 }
 
 static void script_leave(void *context, tws_str user_id)
@@ -1375,6 +1378,18 @@ static tws_hub *hub_upstream_of(script *s, uint64_t max_total_bytes)
     return hub_make(&d);
 }
 
+/* Attach, and say at once that it was heard. */
+static tws_status attach_joined(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
+                                const tws_event_id *since)
+{
+    join_number = 0;
+    tws_status status = tws_hub_attach(in, r, user_id, since);
+    if (join_number != 0) {
+        tws_hub_joined(in->hub, user_id, join_number);
+    }
+    return status;
+}
+
 static tws_hub *hub_upstream(script *s)
 {
     return hub_upstream_of(s, 0);
@@ -1394,15 +1409,15 @@ TEST("an upstream hears of a user's first reader and of the last that goes")
     tws_hub_inbox *a = tws_hub_inbox_create(hub, count_wake, NULL);
     tws_hub_inbox *b = tws_hub_inbox_create(hub, count_wake, NULL);
     tws_hub_reader r[3];
-    CHECK_EQ(tws_hub_attach(a, &r[0], tws_str_c("1"), NULL), TWS_OK);
-    CHECK_EQ(tws_hub_attach(b, &r[1], tws_str_c("1"), NULL), TWS_OK);
-    CHECK_EQ(tws_hub_attach(b, &r[2], tws_str_c("22"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(a, &r[0], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(b, &r[1], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(b, &r[2], tws_str_c("22"), NULL), TWS_OK);
     tws_hub_detach(&r[0]);
     CHECK_TEXT(s.text, "+1 +22");
     tws_hub_detach(&r[1]);
     tws_hub_detach(&r[2]);
     CHECK_TEXT(s.text, "+1 +22 -1 -22");
-    CHECK_EQ(tws_hub_attach(a, &r[0], tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(a, &r[0], tws_str_c("1"), NULL), TWS_OK);
     tws_hub_detach(&r[0]);
     CHECK_TEXT(s.text, "+1 +22 -1 -22 +1 -1");
     tws_hub_inbox_free(a);
@@ -1418,7 +1433,7 @@ TEST("readers wait while a topic loads, and start when it has")
     tws_hub_reader r, second, since;
     tws_hub_batch b;
     tws_event_id three = id_of(3, 0);
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
     wakes = 0;
     tws_hub_gather(&r, &b);
     CHECK(b.count == 0 && !b.start && !b.more && b.group == NULL);
@@ -1432,8 +1447,8 @@ TEST("readers wait while a topic loads, and start when it has")
     CHECK_EQ(feed(hub, 4, "a", 4), TWS_OK);
     CHECK(tws_hub_news(in) == r.group);
     CHECK_TEXT(drain(&r), "");
-    CHECK_EQ(tws_hub_attach(in, &second, tws_str_c("1"), NULL), TWS_OK);
-    CHECK_EQ(tws_hub_attach(in, &since, tws_str_c("1"), &three), TWS_OK);
+    CHECK_EQ(attach_joined(in, &second, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &since, tws_str_c("1"), &three), TWS_OK);
     CHECK_TEXT(drain(&second), "");
     CHECK_TEXT(s.text, "+1");
     tws_hub_loaded(hub, tws_str_c("1"), id_of(1, 5));
@@ -1448,6 +1463,40 @@ TEST("readers wait while a topic loads, and start when it has")
     tws_hub_detach(&r);
     tws_hub_detach(&second);
     tws_hub_detach(&since);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("what is fed before the joining was heard is not for its readers")
+{
+    script s;
+    tws_hub *hub = hub_upstream(&s);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r, second;
+    tws_str user = tws_str_c("1");
+    tws_event_id one = id_of(1, 0);
+    CHECK_EQ(attach_joined(in, &r, user, NULL), TWS_OK);
+    CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
+    tws_hub_detach(&r);
+    CHECK_EQ(tws_hub_attach(in, &r, user, &one), TWS_OK);
+    uint32_t number = join_number;
+    CHECK_EQ(feed(hub, 3, "c", 3), TWS_ERR_NOT_FOUND); /* it would hide the 2 to come */
+    tws_hub_loaded(hub, user, id_of(3, 0));
+    tws_hub_forget(hub, user, id_of(3, 0));
+    CHECK_TEXT(drain(&r), "");
+    tws_hub_joined(hub, user, number - 1); /* of another one */
+    CHECK_EQ(feed(hub, 3, "c", 3), TWS_ERR_NOT_FOUND);
+    tws_hub_joined(hub, user, number);
+    CHECK_EQ(tws_hub_attach(in, &second, user, NULL), TWS_OK); /* not the first: nothing is joined */
+    CHECK_EQ(join_number, number);
+    for (uint64_t id = 1; id <= 3; id++) {
+        CHECK_EQ(feed(hub, id, "t", (int)id), TWS_OK);
+    }
+    tws_hub_loaded(hub, user, id_of(0, 0));
+    CHECK_TEXT(drain(&r), "start resumed 2 3");
+    CHECK_TEXT(drain(&second), "start 3");
+    tws_hub_detach(&r);
+    tws_hub_detach(&second);
     tws_hub_inbox_free(in);
     tws_hub_free(hub);
 }
@@ -1479,7 +1528,7 @@ TEST("what an upstream has complete decides who may resume")
         tws_hub_reader r;
         tws_event_id since = id_of(rows[i].since, 0);
         test_row(rows[i].gets, i);
-        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &since), TWS_OK);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), &since), TWS_OK);
         for (int k = 0; k < rows[i].events; k++) {
             CHECK_EQ(feed(hub, 11 + (uint64_t)k, k == 0 ? "a" : "b", 11 + k), TWS_OK);
         }
@@ -1519,10 +1568,10 @@ TEST("who has seen more elsewhere waits until it has come here, or upstream says
         tws_event_id since = id_of(14, 0);
         uint64_t id = 12;
         test_row(rows[i].steps, i);
-        CHECK_EQ(tws_hub_attach(in, &first, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(in, &first, tws_str_c("1"), NULL), TWS_OK);
         CHECK_EQ(feed(hub, 11, "a", 11), TWS_OK);
         tws_hub_loaded(hub, tws_str_c("1"), id_of(10, 0));
-        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &since), TWS_OK);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), &since), TWS_OK);
         CHECK_TEXT(s.text, "+1");
         CHECK_TEXT(drain(&r), "");
         CHECK_TEXT(drain(&r), "");
@@ -1561,7 +1610,7 @@ TEST("with an upstream, nothing is stored or shown for a user whom nobody reads"
     tws_hub_loaded(hub, tws_str_c(""), id_of(0, 0));
     CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last),
              TWS_ERR_UNAVAILABLE);
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
     CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
     CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last),
              TWS_ERR_UNAVAILABLE);
@@ -1584,7 +1633,7 @@ TEST("who comes back is given what upstream has now, and nothing that is left fr
     tws_hub_reader r;
     tws_hub_stats stats;
     tws_event_id two = id_of(2, 0);
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
     feed(hub, 1, "a", 1);
     feed(hub, 2, "a", 2);
     feed(hub, 3, "b", 3);
@@ -1594,7 +1643,7 @@ TEST("who comes back is given what upstream has now, and nothing that is left fr
     tws_hub_stat(hub, &stats);
     CHECK_EQ(stats.events, 0);
     CHECK_EQ(stats.topics, 0);
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &two), TWS_OK);
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), &two), TWS_OK);
     CHECK_TEXT(drain(&r), "");
     for (int n = 2; n <= 4; n++) { /* the past is read again */
         CHECK_EQ(feed(hub, (uint64_t)n, "a", n), TWS_OK);
@@ -1602,12 +1651,12 @@ TEST("who comes back is given what upstream has now, and nothing that is left fr
     tws_hub_loaded(hub, tws_str_c("1"), id_of(1, 0));
     CHECK_TEXT(drain(&r), "start resumed 3 4");
     tws_hub_detach(&r);
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
     CHECK_EQ(feed(hub, 9, "c", 9), TWS_OK); /* what upstream still has: "a" and "b" are out of it */
     tws_hub_loaded(hub, tws_str_c("1"), id_of(8, 0));
     CHECK_TEXT(drain(&r), "start 9");
     tws_hub_detach(&r);
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &two), TWS_OK);
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), &two), TWS_OK);
     tws_hub_loaded(hub, tws_str_c("1"), id_of(8, 0)); /* trimmed beyond what was seen */
     CHECK_TEXT(drain(&r), "start position_gone");
     tws_hub_detach(&r);
@@ -1622,7 +1671,7 @@ TEST("events lost upstream are a reset to who waits for a user's first event, to
     tws_hub *hub = hub_upstream(&s);
     tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
     tws_hub_reader r;
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
     tws_hub_loaded(hub, tws_str_c("1"), id_of(3, 0));
     CHECK_TEXT(drain(&r), "start");
     tws_hub_loaded(hub, tws_str_c("1"), id_of(3, 0));
@@ -1644,8 +1693,8 @@ TEST("what an upstream takes back is forgotten with its ids, and every reader is
         tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
         tws_hub_reader r, behind;
         test_row(loaded ? "loaded" : "loading", (size_t)loaded);
-        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
-        CHECK_EQ(tws_hub_attach(in, &behind, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(in, &behind, tws_str_c("1"), NULL), TWS_OK);
         feed(hub, 7, "a", 7);
         feed(hub, 8, "b", 8);
         if (loaded) {
@@ -1697,8 +1746,8 @@ TEST("events lost upstream are a reset to every reader, caught up or not")
         tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
         tws_hub_reader r, behind, late;
         tws_event_id two = id_of(2, 0);
-        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
-        CHECK_EQ(tws_hub_attach(in, &behind, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(in, &behind, tws_str_c("1"), NULL), TWS_OK);
         if (with_events == 1) {
             feed(hub, 1, "a", 1);
             feed(hub, 2, "b", 2);
@@ -1721,7 +1770,7 @@ TEST("events lost upstream are a reset to every reader, caught up or not")
         check_hub(hub);
         CHECK_TEXT(drain(&r), "10");
         CHECK_TEXT(drain(&behind), with_events == 1 ? "position_gone 2 10" : "position_gone 10");
-        CHECK_EQ(tws_hub_attach(in, &late, tws_str_c("1"), &two), TWS_OK);
+        CHECK_EQ(attach_joined(in, &late, tws_str_c("1"), &two), TWS_OK);
         CHECK_TEXT(drain(&late), with_events == 1 ? "start position_gone 2 10"
                                                   : "start position_gone 10");
         tws_hub_detach(&r);
@@ -1741,13 +1790,13 @@ TEST("what the total budget took from a user with readers is read again for who 
     tws_event **events;
     tws_event_id last, three = id_of(3, 0);
     size_t count;
-    CHECK_EQ(tws_hub_attach(in, &live, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &live, tws_str_c("1"), NULL), TWS_OK);
     feed(hub, 1, "a", 1);
     feed(hub, 2, "b", 2);
     feed(hub, 3, "a", 3);
     tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
     CHECK_TEXT(drain(&live), "start 2 3");
-    CHECK_EQ(tws_hub_attach(in, &other, tws_str_c("2"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &other, tws_str_c("2"), NULL), TWS_OK);
     tws_hub_loaded(hub, tws_str_c("2"), id_of(0, 0));
     for (uint64_t n = 1; n < 100; n++) {
         CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
@@ -1755,12 +1804,12 @@ TEST("what the total budget took from a user with readers is read again for who 
     CHECK_TEXT(s.text, "+1 +2");
     CHECK_EQ(feed(hub, 4, "c", 4), TWS_OK); /* who was given the past misses nothing */
     CHECK_TEXT(drain(&live), "4");
-    CHECK_EQ(tws_hub_attach(in, &resumed, tws_str_c("1"), &three), TWS_OK);
+    CHECK_EQ(attach_joined(in, &resumed, tws_str_c("1"), &three), TWS_OK);
     CHECK_TEXT(drain(&resumed), "start resumed 4");
     CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last),
              TWS_ERR_UNAVAILABLE);
     CHECK_TEXT(s.text, "+1 +2");
-    CHECK_EQ(tws_hub_attach(in, &snapshot, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &snapshot, tws_str_c("1"), NULL), TWS_OK);
     CHECK_TEXT(drain(&snapshot), ""); /* not "4" alone */
     CHECK_TEXT(drain(&snapshot), "");
     CHECK_TEXT(s.text, "+1 +2 *1");
@@ -1837,10 +1886,10 @@ static size_t exhaust(size_t n)
     for (size_t i = 0; i < 3; i++) {
         const char *users[] = {"0", "new", "1003"};
         tws_hub_stat(hub, &before);
-        if (tws_hub_attach(in, &r[i], tws_str_c(users[i]), NULL) != TWS_OK) {
+        if (attach_joined(in, &r[i], tws_str_c(users[i]), NULL) != TWS_OK) {
             CHECK(r[i].group == NULL);
             check_unchanged(hub, &before);
-            CHECK_EQ(tws_hub_attach(in, &r[i], tws_str_c(users[i]), NULL), TWS_OK);
+            CHECK_EQ(attach_joined(in, &r[i], tws_str_c(users[i]), NULL), TWS_OK);
             lost++;
         }
     }
@@ -1995,7 +2044,7 @@ static void model_attach(model *m, model_reader *r)
     case 4: r->since = id_of(u->last_id.ms - rnd(m, 20), rnd(m, 3)); break;
     default: r->since = u->fact[u->count < 20 ? 0 : u->count - (int)rnd(m, 20)].after; break;
     }
-    CHECK_EQ(tws_hub_attach(m->in[r->inbox], &r->r, tws_str_c(u->id), none ? NULL : &r->since),
+    CHECK_EQ(attach_joined(m->in[r->inbox], &r->r, tws_str_c(u->id), none ? NULL : &r->since),
              TWS_OK);
     r->drops = u->drops;
 }
@@ -2239,7 +2288,7 @@ TEST("a compressed frame is kept with its event, for each format once, and count
     tws_str frame;
     char text[900];
     memset(text, 'x', sizeof text);
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
     put(hub, "1", "{\"task_id\":\"a\"}", NOW);
     put(hub, "1", "{\"task_id\":\"b\"}", NOW);
     tws_hub_gather(&r, &b);
@@ -2391,7 +2440,7 @@ static void *loop_run(void *context)
     memset(f, 0, sizeof f);
     for (size_t i = 0; i < 2 * FOLLOWED; i++) {
         f[i].user[0] = (char)('1' + i % FOLLOWED);
-        CHECK_EQ(tws_hub_attach(l->in, &f[i].r, tws_str_c(f[i].user), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(l->in, &f[i].r, tws_str_c(f[i].user), NULL), TWS_OK);
         follow(&f[i]);
     }
     for (size_t done = 0; done < 2 * FOLLOWED;) {
@@ -2406,7 +2455,7 @@ static void *loop_run(void *context)
         if (l->random >> 30 == 0) {
             bool since = leaves->exact && leaves->last_id.ms > 0;
             tws_hub_detach(&leaves->r);
-            CHECK_EQ(tws_hub_attach(l->in, &leaves->r, tws_str_c(leaves->user),
+            CHECK_EQ(attach_joined(l->in, &leaves->r, tws_str_c(leaves->user),
                                     since ? &leaves->last_id : NULL), TWS_OK);
             follow(leaves);
         }
