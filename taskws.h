@@ -14238,6 +14238,9 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
         }
         if (tws__conn_waiting(c) == 0) {
             tws__conn_drop(c, &c->out);
+            if (c->state == TWS__OPEN || c->state == TWS__STREAM) {
+                c->since_ms = t->now_ms; /* a pong that came meanwhile may be unread still */
+            }
         }
         return;
     }
@@ -14375,7 +14378,7 @@ static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_e
     ev->type = TWS_CONN_BAD_REQUEST;
     ev->status = status;
     ev->reason = reason;
-    c->flags &= (uint8_t) ~(TWS__KEEP_ALIVE | TWS__NO_BODY);
+    c->flags &= (uint8_t)~TWS__KEEP_ALIVE;
     tws__conn_enter(c, TWS__WAIT, t->now_ms);
     tws__turn_take(t, t->input_len);
     return ev->type;
@@ -14384,13 +14387,10 @@ static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_e
 static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     const tws_http_request *r = &t->request;
-    c->flags &= (uint8_t) ~(TWS__KEEP_ALIVE | TWS__NO_BODY | TWS__MINOR_0 | TWS__BEGUN);
+    c->flags &= (uint8_t) ~(TWS__KEEP_ALIVE | TWS__MINOR_0 | TWS__BEGUN);
     c->flags |= TWS__SERVED;
     if (r->keep_alive) {
         c->flags |= TWS__KEEP_ALIVE;
-    }
-    if (tws_str_eq_c(r->method, "HEAD")) {
-        c->flags |= TWS__NO_BODY;
     }
     if (r->minor == 0) {
         c->flags |= TWS__MINOR_0;
@@ -14414,6 +14414,9 @@ static void tws__conn_continue(tws_conn *c, tws_turn *t)
 static tws_conn_event_type tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     const tws_http_request *r = &t->request;
+    if (tws_str_eq_c(r->method, "HEAD")) {
+        c->flags |= TWS__NO_BODY; /* however it is answered */
+    }
     if (r->content_length > c->desc->max_body_bytes) {
         return tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
     }
@@ -14501,6 +14504,7 @@ static tws_conn_event_type tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_
         c->flags |= TWS__BEGUN;
         c->since_ms = t->now_ms;
     }
+    c->flags &= (uint8_t)~TWS__NO_BODY;
     tws_http_limits limits;
     limits.max_head_bytes = c->desc->max_head_bytes;
     tws_http_result result = tws_http_parse(&t->request, (const char *)t->input, t->input_len,
@@ -14521,7 +14525,7 @@ static tws_conn_event_type tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_
 
 static void tws__conn_answered(tws_conn *c, tws_turn *t, bool close)
 {
-    bool keep = (c->flags & TWS__KEEP_ALIVE) != 0 && (c->flags & TWS__EOF) == 0 && !close;
+    bool keep = (c->flags & TWS__KEEP_ALIVE) != 0 && !close;
     tws__conn_enter(c, keep ? (uint8_t)TWS__HEAD : (uint8_t)TWS__FLUSH, t->now_ms);
     memset(&c->u, 0, sizeof c->u);
 }
@@ -14555,7 +14559,8 @@ TWS_API void tws_conn_respond(tws_conn *c, tws_turn *t, int status, const char *
     if (c->state != TWS__WAIT) {
         return;
     }
-    bool ends = close || (c->flags & TWS__KEEP_ALIVE) == 0 || (c->flags & TWS__EOF) != 0;
+    bool last = (c->flags & TWS__EOF) != 0 && t->input_len == 0; /* else there may be another */
+    bool ends = close || last || (c->flags & TWS__KEEP_ALIVE) == 0;
     int64_t length = status == 204 || status == 304 ? -1 : (int64_t)body.len;
     tws__conn_head_out(c, t, status, head, content_type, length, ends);
     if (length > 0 && (c->flags & TWS__NO_BODY) == 0) {

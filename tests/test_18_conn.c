@@ -438,6 +438,22 @@ TEST("a refusal behind a HEAD request has its body")
     unmake(w);
 }
 
+TEST("a HEAD request that is refused is answered without a body")
+{
+    static const char *const row[] = {
+        "HEAD / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999\r\n\r\n",
+        "HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n",
+    };
+    for (size_t i = 0; i < 2; i++) {
+        world *w = make();
+        test_row("refused", i);
+        turn_c(w, row[i]);
+        CHECK_EQ(strncmp(w->log, "bad 4", 5), 0);
+        CHECK(out_ends(w, "Content-Length: 2\r\n\r\n"));
+        unmake(w);
+    }
+}
+
 TEST("an answer whose status has no body has none, whatever was given")
 {
     static const int status[] = {204, 304};
@@ -501,6 +517,21 @@ TEST("a peer that has ended its side still gets its answer, and then the end")
     tws_conn_respond(&w->c, w->t, 200, NULL, NULL, tws_str_c("now"), false);
     finish(w);
     CHECK(out_ends(w, "\r\n\r\nnow"));
+    CHECK(w->shut);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
+TEST("what a peer asked before it ended its side is all answered")
+{
+    world *w = make();
+    turn_c(w, "GET /later HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nGET");
+    eof(w);
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_respond(&w->c, w->t, 200, NULL, NULL, tws_str_c("now"), false);
+    finish(w);
+    CHECK_STR(tws_str_c(w->log), "GET /later [];GET /2 [];");
+    CHECK(out_ends(w, "\r\n\r\n/2"));
     CHECK(w->shut);
     CHECK(tws_conn_done(&w->c));
     unmake(w);
@@ -1869,6 +1900,28 @@ TEST("silence of 25 seconds is pinged, and 10 more without a byte end it")
     CHECK_EQ(w->out_len, 0);
     pass(w, 1);
     CHECK_EQ(w->out_len, 2);
+    pass(w, 9999);
+    CHECK_STR(tws_str_c(w->log), "");
+    pass(w, 1);
+    CHECK_STR(tws_str_c(w->log), "silent;closed 4408;");
+    unmake(w);
+}
+
+TEST("a pong that could not be read while output waited is waited for anew")
+{
+    static char big[20000];
+    world *w = make_open();
+    pass(w, 25000);
+    CHECK_MEM(w->out, w->out_len, "\x89\x00", 2);
+    w->takes = 0;
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_send(&w->c, w->t, TWS_WS_BINARY, big, sizeof big, false);
+    finish(w);
+    CHECK(!tws_conn_wants_input(&w->c));
+    pass(w, 11000);
+    w->takes = SIZE_MAX;
+    turn(w, NULL, 0);
+    CHECK(tws_conn_wants_input(&w->c));
     pass(w, 9999);
     CHECK_STR(tws_str_c(w->log), "");
     pass(w, 1);
