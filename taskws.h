@@ -12727,8 +12727,9 @@ static void tws__redis_give(tws_redis *r, const tws__redis_user *u, tws_event_id
 {
     tws_json_token task;
     memset(&task, 0, sizeof task);
-    if (json.len > 0 && json.len <= r->desc.max_event_bytes &&
-        tws_json_member(json, tws_str_c(r->desc.task_key), &task) == TWS_ERR_SYNTAX) {
+    bool is_json = json.len == 0 || json.len > r->desc.max_event_bytes ||
+                   tws_json_member(json, tws_str_c(r->desc.task_key), &task) != TWS_ERR_SYNTAX;
+    if (!is_json) {
         tws_buf_clear(&r->text);
         tws_json_write_str(&r->text, json);
         json = tws_buf_view(&r->text);
@@ -12743,6 +12744,7 @@ static void tws__redis_give(tws_redis *r, const tws__redis_user *u, tws_event_id
     tws__redis_tell(ev, TWS_REDIS_EVENT, u, id);
     ev->json = json;
     ev->task = task;
+    ev->reason = tws_str_c(is_json ? "" : "it is not JSON");
     r->stats.events++;
 }
 
@@ -12949,9 +12951,12 @@ static void tws__redis_on_load_error(tws_redis *r, tws_str text, tws_redis_event
     memset(&r->answer, 0, sizeof r->answer);
     r->past_len = 0;
     r->answer.skip = tws__redis_stale(c);
-    if (!r->answer.skip) {
-        const tws__redis_user *u = (const tws__redis_user *)c->what;
+    tws__redis_user *u = (tws__redis_user *)c->what;
+    if (!r->answer.skip && c->kind == TWS__REDIS_FIRST) {
         tws__redis_tell_dropped(r, ev, u, tws__event_id(0, 0), tws__redis_said(r, text));
+    } else if (!r->answer.skip) { /* what came since the last event will not be known */
+        tws__redis_tell_lost(r, u, tws__event_id_max(u->heard, tws__redis_empty_from(r)), ev);
+        ev->reason = tws__redis_said(r, text);
     }
     tws__redis_end_load(r, ev);
 }
@@ -18761,11 +18766,12 @@ static tws__memo *tws__memo_of(tws_task_server *ts, tws_str user, tws_str key, u
     return &ts->memo[h % TWS__MEMOS];
 }
 
-/* Into memory; the same key again within a day is the same event. */
+/* Into memory; the same key again within a day, whatever the clock on the wall says, is the same
+ * event. */
 static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tws_str key,
                              tws_event_id *id)
 {
-    uint64_t name = 0, now_ms = tws_sys_wall_ms();
+    uint64_t name = 0, now_ms = tws_sys_wall_ms(), passed_ms = tws_sys_now_ms();
     if (key.len == 0) {
         return tws_hub_publish(ts->hub, user, json, now_ms, NULL, id);
     }
@@ -18779,13 +18785,13 @@ static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tw
         return TWS_ERR_MEMORY;
     }
     tws__memo *m = tws__memo_of(ts, user, key, &name);
-    if (m->name == name && now_ms - m->at_ms < TWS__MEMO_MS) {
+    if (m->name == name && passed_ms - m->at_ms < TWS__MEMO_MS) {
         *id = m->id;
     } else {
         status = tws_hub_publish(ts->hub, user, json, now_ms, NULL, id);
         if (status == TWS_OK) {
             m->name = name;
-            m->at_ms = now_ms;
+            m->at_ms = passed_ms;
             m->id = *id;
         }
     }
@@ -18865,6 +18871,7 @@ struct tws__upstream {
 };
 
 #define TWS__MAX_ORDER_BYTES (8u << 20)
+#define TWS__LEAST_USERS 131072u /* that Redis may be asked about */
 
 /* What an HTTP request waits for: the events of its body. Counted by those who still have a hand in
  * it; kept in a list, so that none is left over at the end. */
@@ -19047,7 +19054,12 @@ static void tws__upstream_event(tws__upstream *up, const tws_redis_event *ev)
     tws_status status =
         tws_hub_publish_task(hub, ev->user_id, ev->json, &ev->task, tws_sys_wall_ms(), &ev->id,
                              NULL);
-    if (status == TWS_ERR_MEMORY && user_len <= sizeof user) {
+    if (ev->reason.len > 0) {
+        tws__upstream_log(up, TWS_LOG_WARN, "a message delivered as a string", ev);
+    }
+    /* No repeat, which the session passes over: the store's clock was set back. */
+    bool again = status == TWS_ERR_MEMORY || status == TWS_ERR_EXISTS;
+    if (again && user_len <= sizeof user) {
         memcpy(user, ev->user_id.ptr, user_len); /* the slice ends with the next call */
         tws_redis_reload(up->session, tws_str_of(user, user_len));
     }
@@ -19115,7 +19127,14 @@ static void tws__upstream_want(tws__upstream *up, tws_str user, uint32_t number)
     if (number != 0) {
         tws_redis_drop(up->session, user); /* unless that order came; it may have found no memory */
     }
-    tws_redis_want(up->session, user);
+    tws_status status = tws_redis_want(up->session, user);
+    if (status != TWS_OK) {
+        tws_redis_event ev;
+        memset(&ev, 0, sizeof ev);
+        ev.user_id = user;
+        ev.reason = tws_str_c(tws_status_text(status));
+        tws__upstream_log(up, TWS_LOG_ERROR, "a user's readers wait until they connect anew", &ev);
+    }
     if (number != 0) {
         tws_hub_joined(up->ts->hub, user, number);
     }
@@ -19520,6 +19539,8 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
     rd.task_key = d->task_key;
     rd.load_events = d->retain_events;
     rd.load_bytes = d->retain_bytes;
+    rd.max_users = (uint32_t)tws__min64(2 * tws_sys_max_files(), 1u << 30); /* a reader each, twice */
+    rd.max_users = rd.max_users > TWS__LEAST_USERS ? rd.max_users : TWS__LEAST_USERS;
     if (!tws_sys_random(rd.seed, sizeof rd.seed)) {
         return TWS_ERR_SYSTEM;
     }

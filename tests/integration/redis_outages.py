@@ -393,6 +393,7 @@ async def _(user):
         assert client.tasks[1]['data'] == '\ufffd\0'
         assert client.tasks[2] == {'type': 'task', 'id': id, 'data': 'half {"of'}
         assert (await status(server))['not_json'] == 3
+        assert server.output().count('a message delivered as a string') == 3
 
 
 @test('an event that is too big is dropped, logged and counted, and the connection goes on')
@@ -633,6 +634,43 @@ async def _(user):
                     assert n == list(range(n[0], n[0] + len(n))), n
                     last = client.tasks[-1]['id']
             assert not published.done()
+
+
+@test('who comes as the last reader leaves is given all, and not what that one had left to read')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server:
+        for n in range(1000):
+            redis.publish(user, {'task_id': f't{n}', 'n': n, 'x': 'x' * 700})
+        first = redis.stored(user)[0][0]
+        for n in range(60):
+            since = first if n % 2 else None
+            leaves = await Client(server, user).__aenter__()
+            await asyncio.sleep(random.random() * 0.006)
+            comes = Client(server, user, since)
+            opened = asyncio.create_task(comes.__aenter__())
+            await asyncio.sleep(0)
+            leaves.ws.transport.abort()
+            await opened
+            await comes.told(999 if since else 1000)
+            assert comes.numbers == list(range(1 if since else 0, 1000)) and not comes.of('reset')
+            await comes.__aexit__(None)
+            with contextlib.suppress(Exception):
+                await leaves.reading
+
+
+@test('events whose ids begin lower, since the clock of Redis was set back, arrive behind a reset')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server, Client(server, user) as client:
+        await client.connected()
+        for n in 1, 2:
+            text = json.dumps({'task_id': 'a', 'n': n})
+            redis.client.xadd('task_status:' + user, {'d': text}, id=f'{n}-0')
+            redis.client.publish('task_status:' + user, f'{n}-0 {text}')
+        await until(lambda: client.numbers[-1:] == [2])
+        assert len(client.of('reset')) == 1 and sorted(set(client.numbers)) == client.numbers
+        id = redis.publish(user, {'task_id': 'a', 'n': 3})
+        await until(lambda: client.numbers[-1:] == [3])
+        assert client.tasks[-1]['id'] == id and len(client.of('reset')) == 1
 
 
 @test('who was away resumes without a reset from any event that Redis still has')
