@@ -19539,7 +19539,8 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
     rd.task_key = d->task_key;
     rd.load_events = d->retain_events;
     rd.load_bytes = d->retain_bytes;
-    rd.max_users = (uint32_t)tws__min64(2 * tws_sys_max_files(), 1u << 30); /* a reader each, twice */
+    /* A reader each, and as many who have left a moment ago. */
+    rd.max_users = (uint32_t)tws__min64(2 * tws_sys_max_files(), 1u << 30);
     rd.max_users = rd.max_users > TWS__LEAST_USERS ? rd.max_users : TWS__LEAST_USERS;
     if (!tws_sys_random(rd.seed, sizeof rd.seed)) {
         return TWS_ERR_SYSTEM;
