@@ -1886,10 +1886,10 @@ static size_t exhaust(size_t n)
     for (size_t i = 0; i < 3; i++) {
         const char *users[] = {"0", "new", "1003"};
         tws_hub_stat(hub, &before);
-        if (attach_joined(in, &r[i], tws_str_c(users[i]), NULL) != TWS_OK) {
+        if (tws_hub_attach(in, &r[i], tws_str_c(users[i]), NULL) != TWS_OK) {
             CHECK(r[i].group == NULL);
             check_unchanged(hub, &before);
-            CHECK_EQ(attach_joined(in, &r[i], tws_str_c(users[i]), NULL), TWS_OK);
+            CHECK_EQ(tws_hub_attach(in, &r[i], tws_str_c(users[i]), NULL), TWS_OK);
             lost++;
         }
     }
@@ -2044,7 +2044,7 @@ static void model_attach(model *m, model_reader *r)
     case 4: r->since = id_of(u->last_id.ms - rnd(m, 20), rnd(m, 3)); break;
     default: r->since = u->fact[u->count < 20 ? 0 : u->count - (int)rnd(m, 20)].after; break;
     }
-    CHECK_EQ(attach_joined(m->in[r->inbox], &r->r, tws_str_c(u->id), none ? NULL : &r->since),
+    CHECK_EQ(tws_hub_attach(m->in[r->inbox], &r->r, tws_str_c(u->id), none ? NULL : &r->since),
              TWS_OK);
     r->drops = u->drops;
 }
@@ -2288,7 +2288,7 @@ TEST("a compressed frame is kept with its event, for each format once, and count
     tws_str frame;
     char text[900];
     memset(text, 'x', sizeof text);
-    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
     put(hub, "1", "{\"task_id\":\"a\"}", NOW);
     put(hub, "1", "{\"task_id\":\"b\"}", NOW);
     tws_hub_gather(&r, &b);
@@ -2440,7 +2440,7 @@ static void *loop_run(void *context)
     memset(f, 0, sizeof f);
     for (size_t i = 0; i < 2 * FOLLOWED; i++) {
         f[i].user[0] = (char)('1' + i % FOLLOWED);
-        CHECK_EQ(attach_joined(l->in, &f[i].r, tws_str_c(f[i].user), NULL), TWS_OK);
+        CHECK_EQ(tws_hub_attach(l->in, &f[i].r, tws_str_c(f[i].user), NULL), TWS_OK);
         follow(&f[i]);
     }
     for (size_t done = 0; done < 2 * FOLLOWED;) {
@@ -2455,7 +2455,7 @@ static void *loop_run(void *context)
         if (l->random >> 30 == 0) {
             bool since = leaves->exact && leaves->last_id.ms > 0;
             tws_hub_detach(&leaves->r);
-            CHECK_EQ(attach_joined(l->in, &leaves->r, tws_str_c(leaves->user),
+            CHECK_EQ(tws_hub_attach(l->in, &leaves->r, tws_str_c(leaves->user),
                                     since ? &leaves->last_id : NULL), TWS_OK);
             follow(leaves);
         }
