@@ -122,7 +122,7 @@
  *     authorize                    own user_id                 a rule of yours, now or later
  *     redis_url                    none: in memory             redis://user:password@host:port/db,
  *                                                              unix://path
- *     max_connections              open files less 64          beyond: error overloaded, 1013
+ *     max_connections              open files less 64 or more  beyond: error overloaded, 1013
  *     max_per_user, max_per_ip     64, off                     beyond: 4429
  *     max_event_bytes              64 KiB                      413
  *     max_body_bytes               64 KiB                      413
@@ -2006,8 +2006,8 @@ typedef struct tws_server_desc {
     int port;                 /* 0: 8000; TWS_PORT_ANY: a free one */
     const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
     uint32_t threads;         /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
-    uint32_t max_connections; /* 0: as open files allow, less 64 */
-    uint32_t max_per_ip;      /* 0: off */
+    uint32_t max_connections; /* 0: as open files allow, less 64 and 4 a thread */
+    uint32_t max_per_ip;      /* 0: off; behind a trusted proxy idle connections are nobody's */
     uint32_t receive_bytes;   /* one read; 0: 64 KiB */
     uint32_t drain_ms;        /* 0: 10 s; TWS_OFF: at once */
     bool trust_proxy;         /* the client's address is the last of X-Forwarded-For */
@@ -16299,9 +16299,9 @@ enum {
     TWS__PEER_ASKING = 128  /* the turn's request is its own; at other times it is anybody's */
 };
 
-#define TWS__RESERVE 32u /* connections beyond the limit that are told so; of these */
-#define TWS__FILES 64u   /* descriptors that are left for other things, */
-#define TWS__THREAD_FILES 4u /* besides each thread's: its loop's three and its listener */
+#define TWS__RESERVE 32u     /* connections beyond the limit that are told so, of the next line */
+#define TWS__FILES 64u       /* descriptors left for all but connections in the limit, besides */
+#define TWS__THREAD_FILES 4u /* each thread's: its loop's three and its listener */
 #define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody goes first; */
 #define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long */
 #define TWS__SHARE_US 50u      /* of a turn, about, for those who do not go first */

@@ -26,7 +26,7 @@ static const char usage[] =
     "                         and other servers publish too (a store in this process's memory);\n"
     "                         better in the environment if it has a password\n"
     "limits\n"
-    "  --max-connections N    in all (as open files allow, less 64)\n"
+    "  --max-connections N    in all (as open files allow, less 64 and 4 a thread)\n"
     "  --max-per-user N       readers of one user; 0 off (64)\n"
     "  --max-per-ip N         connections of one address; 0 off (0)\n"
     "  --heartbeat SECONDS    ping after that much silence; 0 off (25)\n"
