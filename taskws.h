@@ -1692,8 +1692,8 @@ typedef struct tws_conn_desc {
     uint32_t max_message_bytes; /* of a WebSocket message; 64 KiB */
     uint32_t max_frames;        /* in one message; 1,024 */
     uint32_t max_output_bytes;  /* waiting for the socket, or input for that; above it no input is
-                                   taken, and above 16 times that no message; 16 KiB. The system
-                                   takes as much again, or 128 KiB */
+                                   taken, and above 16 times that, or 256 KiB, no message; 1 KiB.
+                                   The system takes as much again, or 128 KiB */
     uint32_t compress_bytes;    /* where the client agrees to permessage-deflate, a message of as
                                    many bytes is sent compressed if that makes it shorter; 128;
                                    TWS_OFF: no client is asked */
@@ -1724,6 +1724,12 @@ TWS_API void tws_conn_defaults(tws_conn_desc *desc);
 #define TWS_TURN_UNITS 32
 #define TWS_TURN_SCRATCH 65536
 #define TWS_TURN_HELD 8
+/* Who lends what is offered: see tws_conn_lend. */
+typedef struct tws_lender {
+    void (*hold)(void *object);
+    void (*release)(void *object);
+} tws_lender;
+
 typedef struct tws_turn {
     uint64_t now_ms;
     uint8_t *input; /* not yet taken */
@@ -1733,6 +1739,8 @@ typedef struct tws_turn {
     size_t out_bytes;
     size_t sent_bytes;
     size_t unit_start[TWS_TURN_UNITS]; /* offsets in the output of what was offered */
+    const tws_lender *unit_lender[TWS_TURN_UNITS];
+    void *unit_object[TWS_TURN_UNITS];
     size_t unit_count;
     size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
     size_t unit_done;
@@ -1786,6 +1794,10 @@ typedef struct tws_conn_event {
 /* Bytes that wait, behind these counts: a connection at rest pays for a pointer. */
 typedef struct tws_conn_kept {
     uint32_t pos, len, cap; /* bytes [pos, len) wait; there is room for cap */
+    uint32_t lent_at;       /* where what is lent stands among them, and counts as they do */
+    tws_str lent;
+    const tws_lender *lender;
+    void *object;
 } tws_conn_kept;
 
 typedef struct tws_conn {
@@ -1863,7 +1875,7 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
 /* Send a message. borrowed: payload lives until tws_conn_end (a received one does). False when it
- * was not taken: not open, or more than 16 times max_output_bytes are waiting already. */
+ * was not taken: not open, or too much is waiting already: see max_output_bytes. */
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed);
 /* Bytes as they are, into a stream. */
@@ -1873,6 +1885,9 @@ TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t);
 /* Offer a unit of wire bytes that stays the caller's as long as none of it is sent: see end. False
  * when the turn is full. */
 TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, size_t count);
+/* The bytes of the last offer live as long as the object is held. When the socket takes a part of
+ * them, the rest is not copied: it is held, and released on this thread once it has gone. */
+TWS_API void tws_conn_lend(tws_turn *t, const tws_lender *lender, void *object);
 /* Begin the closing handshake, or end a stream, or a connection whose request gets no answer;
  * anything waiting is sent first. */
 TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason);
@@ -2117,6 +2132,8 @@ TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const voi
                                     size_t len);
 TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len); /* into a stream */
 TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count);
+/* Its bytes live as long as the object is held: see tws_conn_lend. */
+TWS_API void tws_peer_lend(tws_peer *p, const tws_lender *lender, void *object);
 /* Is a message of that length to be offered compressed? No distance in it can be beyond the
  * client's window, and it is as long as limits.compress_bytes. */
 TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len);
@@ -13835,6 +13852,9 @@ enum {
 
 /* Payloads from here on are written from where they are; shorter ones are cheaper to copy. */
 #define TWS__BORROW 512u
+#define TWS__LEND 1024u /* what is shorter is copied */
+
+#define TWS__OUTPUT_BYTES (256 * 1024u) /* or 16 times max_output_bytes: then no message is taken */
 
 /* A request takes as much time as so many small frames, about. */
 #define TWS__REQUEST_WORK 32u
@@ -13940,7 +13960,7 @@ TWS_API void tws_conn_defaults(tws_conn_desc *d)
     d->max_body_bytes = tws__default(d->max_body_bytes, 64 * 1024);
     d->max_message_bytes = tws__default(d->max_message_bytes, 64 * 1024);
     d->max_frames = tws__default(d->max_frames, 1024);
-    d->max_output_bytes = tws__default(d->max_output_bytes, 16 * 1024);
+    d->max_output_bytes = tws__default(d->max_output_bytes, 1024);
     d->compress_bytes = tws__default(d->compress_bytes, 128);
     d->context_bits = tws__default(d->context_bits, 12);
     TWS_ASSERT(d->context_bits >= 8 && d->context_bits <= TWS_WS_MAX_WINDOW_BITS);
@@ -13967,12 +13987,52 @@ static uint8_t *tws__kept_bytes(tws_conn_kept *k)
 
 static size_t tws__kept_waiting(const tws_conn_kept *k)
 {
-    return k == NULL ? 0 : (size_t)k->len - k->pos;
+    return k == NULL ? 0 : k->len + k->lent.len - k->pos;
+}
+
+/* What is lent has gone, or is not wanted any more. */
+static void tws__kept_return(tws_conn_kept *k)
+{
+    if (k->lent.len != 0) {
+        k->lender->release(k->object);
+        k->lent.len = 0;
+    }
+}
+
+/* The bytes that wait: own ones, what is lent, own ones behind that. */
+static size_t tws__kept_slices(tws_conn_kept *k, tws_str *slices, size_t max)
+{
+    const char *own = (const char *)tws__kept_bytes(k);
+    const size_t lent = k->lent.len;
+    const size_t cut = lent != 0 ? k->lent_at : k->len;
+    size_t pos = k->pos;
+    size_t n = 0;
+    if (pos < cut) {
+        slices[n++] = tws_str_of(own + pos, cut - pos);
+        pos = cut;
+    }
+    if (n < max && lent != 0) {
+        slices[n++] = tws_str_of(k->lent.ptr + (pos - cut), lent - (pos - cut));
+    }
+    if (n < max && cut < k->len) {
+        slices[n++] = tws_str_of(own + cut, k->len - cut);
+    }
+    return n;
+}
+
+static void tws__kept_sent(tws_conn_kept *k, size_t n)
+{
+    k->pos += (uint32_t)n;
+    if (k->lent.len != 0 && k->pos >= k->lent_at + k->lent.len) {
+        k->pos -= (uint32_t)k->lent.len;
+        tws__kept_return(k);
+    }
 }
 
 static void tws__conn_drop(const tws_conn *c, tws_conn_kept **k)
 {
     if (*k != NULL) {
+        tws__kept_return(*k);
         tws_release(c->desc->allocator, *k, sizeof **k + (*k)->cap);
         *k = NULL;
     }
@@ -14046,7 +14106,7 @@ static bool tws__conn_room(const tws_conn *c, void **p, uint32_t used, uint32_t 
     if (n > 0x7fffffffu - used) {
         return false;
     }
-    size_t want = *bytes == 0 ? 256 : *bytes;
+    size_t want = *bytes == 0 ? tws__max(n, 256) : *bytes;
     while (want - used < n) {
         want *= 2;
     }
@@ -14072,8 +14132,9 @@ static bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data, 
         return false;
     }
     *k = (tws_conn_kept *)block;
-    (*k)->pos = fresh ? 0 : (*k)->pos;
-    (*k)->len = fresh ? 0 : (*k)->len;
+    if (fresh) {
+        memset(*k, 0, counts);
+    }
     (*k)->cap = bytes - counts;
     memcpy(tws__kept_bytes(*k) + (*k)->len, data, len);
     (*k)->len += (uint32_t)len;
@@ -14085,7 +14146,7 @@ static bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data, 
 static void tws__kept_compact(tws_conn_kept *k)
 {
     uint32_t waiting = k->len - k->pos;
-    if (k->pos >= waiting && k->pos != 0) {
+    if (k->lent.len == 0 && k->pos >= waiting && k->pos != 0) {
         memmove(tws__kept_bytes(k), tws__kept_bytes(k) + k->pos, waiting);
         k->pos = 0;
         k->len = waiting;
@@ -14107,16 +14168,44 @@ static size_t tws__conn_waiting(const tws_conn *c)
     return tws__kept_waiting(c->out);
 }
 
-/* Keep bytes [from, until) of the turn's slices. */
-static bool tws__conn_keep_slices(tws_conn *c, const tws_turn *t, size_t from, size_t until)
+static bool tws__conn_takes(const tws_conn *c)
+{
+    const size_t most = 16 * (size_t)c->desc->max_output_bytes;
+    const size_t waiting = tws__conn_waiting(c);
+    return waiting <= TWS__OUTPUT_BYTES || waiting <= most;
+}
+
+/* The rest of a lent unit's slice, as it lies. */
+static bool tws__conn_keep_lent(tws_conn *c, const tws_turn *t, size_t unit, tws_str rest)
+{
+    if (!tws__conn_keep(c, t->now_ms, "", 0)) { /* the counts */
+        return false;
+    }
+    c->out->lent_at = c->out->len;
+    c->out->lent = rest;
+    c->out->lender = t->unit_lender[unit];
+    c->out->object = t->unit_object[unit];
+    c->out->lender->hold(c->out->object);
+    return true;
+}
+
+/* Keep bytes [from, until) of the turn's slices; they are unit's, where that is one. */
+static bool tws__conn_keep_slices(tws_conn *c, const tws_turn *t, size_t from, size_t until,
+                                  size_t unit)
 {
     size_t at = 0;
     for (size_t i = 0; i < t->out_count && at < until; i++) {
         size_t end = at + t->out[i].len;
         size_t skip = from > at ? from - at : 0;
         size_t stop = end > until ? until - at : t->out[i].len;
-        if (skip < stop && !tws__conn_keep(c, t->now_ms, t->out[i].ptr + skip, stop - skip)) {
-            return false;
+        if (skip < stop) {
+            tws_str rest = tws_str_of(t->out[i].ptr + skip, stop - skip);
+            bool lent = unit < t->unit_count && t->unit_lender[unit] != NULL &&
+                        rest.len >= TWS__LEND && (c->out == NULL || c->out->lent.len == 0);
+            if (!(lent ? tws__conn_keep_lent(c, t, unit, rest)
+                       : tws__conn_keep(c, t->now_ms, rest.ptr, rest.len))) {
+                return false;
+            }
         }
         at = end;
     }
@@ -14191,7 +14280,7 @@ static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t l
     bool room =
         t->out_count < TWS_TURN_SLICES && (slice || len <= TWS_TURN_SCRATCH - t->scratch_len);
     if (!room) {
-        if (!tws__conn_keep_slices(c, t, 0, t->out_bytes)) {
+        if (!tws__conn_keep_slices(c, t, 0, t->out_bytes, TWS_TURN_UNITS)) {
             return false;
         }
         t->unit_done += t->unit_count;
@@ -14225,9 +14314,7 @@ TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *sl
         return 0;
     }
     if (c->out != NULL) {
-        const char *kept = (const char *)tws__kept_bytes(c->out);
-        slices[0] = tws_str_of(kept + c->out->pos, tws__conn_waiting(c));
-        return 1;
+        return tws__kept_slices(c->out, slices, max);
     }
     size_t n = t->out_count < max ? t->out_count : max;
     memcpy(slices, t->out, n * sizeof *slices);
@@ -14237,7 +14324,7 @@ TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *sl
 TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
 {
     if (c->out != NULL) {
-        c->out->pos += (uint32_t)n;
+        tws__kept_sent(c->out, n);
         if (n != 0) {
             c->progress_ms = t->now_ms;
         }
@@ -14270,11 +14357,19 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
     }
     tws__context_forget(c->context);
     t->unit_start[t->unit_count] = t->out_bytes;
+    t->unit_lender[t->unit_count] = NULL;
     t->unit_count++;
     for (size_t i = 0; i < count; i++) {
         tws__turn_join_slice(t, slices[i].ptr, slices[i].len);
     }
     return true;
+}
+
+TWS_API void tws_conn_lend(tws_turn *t, const tws_lender *lender, void *object)
+{
+    TWS_ASSERT(t->unit_count != 0);
+    t->unit_lender[t->unit_count - 1] = lender;
+    t->unit_object[t->unit_count - 1] = object;
 }
 
 /* -- a turn -- */
@@ -14325,6 +14420,20 @@ static void tws__turn_take(tws_turn *t, size_t n)
     t->input_len -= n;
 }
 
+/* A block of which little is used would be much for a peer who does no more. */
+static void tws__conn_shrink(const tws_conn *c, tws_conn_kept **k)
+{
+    const size_t bytes = sizeof **k + (*k)->cap;
+    const size_t want = sizeof **k + (*k)->len + 256;
+    if (want < bytes / 4) {
+        void *less = tws_resize(c->desc->allocator, *k, bytes, want);
+        if (less != NULL) {
+            *k = (tws_conn_kept *)less;
+            (*k)->cap = (uint32_t)(want - sizeof **k);
+        }
+    }
+}
+
 /* Keep the rest of the input for the next turn, in a buffer only if there is a rest. */
 static void tws__conn_keep_input(tws_conn *c, const tws_turn *t)
 {
@@ -14338,6 +14447,7 @@ static void tws__conn_keep_input(tws_conn *c, const tws_turn *t)
     }
     memmove(tws__kept_bytes(c->in), t->input, t->input_len);
     c->in->len = (uint32_t)t->input_len;
+    tws__conn_shrink(c, &c->in);
 }
 
 TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t)
@@ -14351,7 +14461,10 @@ TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t)
     }
     size_t until = units < t->unit_count ? t->unit_start[units] : t->out_bytes;
     if (c->state != TWS__DONE) {
-        tws__conn_keep_slices(c, t, t->sent_bytes, until);
+        /* A unit alone that was begun, or would be next: with other output behind it, or other
+         * units before, which is rare, all is copied. */
+        bool alone = units > t->unit_fixed && t->unit_start[units - 1] <= t->sent_bytes;
+        tws__conn_keep_slices(c, t, t->sent_bytes, until, alone ? units - 1 : TWS_TURN_UNITS);
     }
     tws__conn_keep_input(c, t);
     units += t->unit_done;
@@ -14929,7 +15042,7 @@ static bool tws__conn_frame(tws_conn *c, tws_turn *t, unsigned bits, tws_ws_opco
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed)
 {
-    if (c->state != TWS__OPEN || tws__conn_waiting(c) / 16 > c->desc->max_output_bytes) {
+    if (c->state != TWS__OPEN || !tws__conn_takes(c)) {
         return false;
     }
     if (c->u.ws.window_bits != 0 && len >= c->desc->compress_bytes) {
@@ -14943,7 +15056,7 @@ TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const
 
 TWS_API bool tws_conn_put(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed)
 {
-    if (c->state != TWS__STREAM || tws__conn_waiting(c) / 16 > c->desc->max_output_bytes) {
+    if (c->state != TWS__STREAM || !tws__conn_takes(c)) {
         return false;
     }
     return tws__conn_write(c, t, data, len, borrowed);
@@ -18027,6 +18140,11 @@ TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count)
     return true;
 }
 
+TWS_API void tws_peer_lend(tws_peer *p, const tws_lender *lender, void *object)
+{
+    tws_conn_lend(tws__peer_turn(p), lender, object);
+}
+
 TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len)
 {
     unsigned bits = tws_conn_window_bits(&p->conn);
@@ -20142,6 +20260,7 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
 /* -- events to a client -- */
 
 #define TWS__COPY 65536u
+#define TWS__COPY_EACH 4096u /* what is longer is better lent than copied */
 
 /* Whether the client takes the batch's n-th event compressed. */
 static bool tws__session_packs(const tws__session *s, const tws__seat *seat, size_t n)
@@ -20185,7 +20304,7 @@ static void tws__seat_copy(tws__seat *seat, tws__session *s)
         const bool packed = tws__session_packs(s, seat, n);
         const size_t count = tws__session_wire(s, seat, n, packed, slices);
         for (size_t i = 0; i < count; i++) {
-            if (slices[i].len > TWS__COPY - at) {
+            if (slices[i].len > TWS__COPY - at || slices[i].len > TWS__COPY_EACH) {
                 return; /* the others as they lie */
             }
             memcpy(seat->copy_memory + at, slices[i].ptr, slices[i].len);
@@ -20197,6 +20316,16 @@ static void tws__seat_copy(tws__seat *seat, tws__session *s)
     }
 }
 
+static void tws__event_hold(void *event)
+{
+    TWS__REF(&((tws_event *)event)->refs);
+}
+
+static void tws__event_release(void *event)
+{
+    tws_event_unref((tws_event *)event);
+}
+
 /* Offer the batch's n-th event: from the copy, if it is as this client takes it. */
 static bool tws__session_offer(tws__session *s, const tws__seat *seat, size_t n)
 {
@@ -20204,8 +20333,13 @@ static bool tws__session_offer(tws__session *s, const tws__seat *seat, size_t n)
     if (n < seat->copied && seat->copy_format == s->format && seat->copy_packed[n] == packed) {
         return tws_peer_offer(s->peer, &seat->copy[n], 1);
     }
+    static const tws_lender events = {tws__event_hold, tws__event_release};
     tws_str slices[TWS_EVENT_SLICES];
-    return tws_peer_offer(s->peer, slices, tws__session_wire(s, seat, n, packed, slices));
+    if (!tws_peer_offer(s->peer, slices, tws__session_wire(s, seat, n, packed, slices))) {
+        return false;
+    }
+    tws_peer_lend(s->peer, &events, seat->batch.event[n]);
+    return true;
 }
 
 static void tws__on_stream_output(tws_peer *p)

@@ -22,6 +22,7 @@
 #define FEED_MAX 4096u
 #define CONTEXT_BITS 9
 #define BIG_BODY 70000u
+#define BIG_UNIT 3000u
 #define UPGRADE                                                                               \
     "GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"             \
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
@@ -98,6 +99,8 @@ typedef struct world {
     uint8_t *block; /* what was fed: gone at the turn's end */
     uint8_t *lent[64]; /* what was lent to the turn, likewise */
     size_t lent_count;
+    struct loan *loan[8]; /* and what may be held beyond it */
+    size_t loan_count;
     /* the owner's view */
     bool asked;   /* a request waits for its answer */
     bool refused; /* BAD_REQUEST was told */
@@ -288,6 +291,31 @@ static uint8_t *lend(world *w, const void *bytes, size_t len)
     w->lent[w->lent_count++] = copy;
     return copy;
 }
+
+/* What lives beyond the turn, while it is held. */
+typedef struct loan {
+    unsigned refs;
+    uint8_t bytes[BIG_UNIT + TWS_WS_MAX_HEADER];
+} loan;
+
+static size_t loans; /* that there are */
+
+static void hold(void *object)
+{
+    ((loan *)object)->refs++;
+}
+
+static void release(void *object)
+{
+    loan *l = (loan *)object;
+    REQUIRE(l->refs > 0);
+    if (--l->refs == 0) {
+        loans--;
+        free(l);
+    }
+}
+
+static const tws_lender lender = {hold, release};
 
 static void answer(world *w, int status, tws_str body, bool close)
 {
@@ -481,7 +509,8 @@ static void check_memory(const world *w)
     size_t in = d->max_head_bytes + d->max_body_bytes + d->max_output_bytes + 2 * w->fed_most;
     size_t message = 2 * ((size_t)d->max_message_bytes + 4096);
     /* What one turn made may have to be kept: its scratch, what it borrowed, one big answer. */
-    size_t out = 17 * (size_t)d->max_output_bytes + TWS_TURN_SCRATCH + BIG_BODY + FEED_MAX +
+    size_t out = 17 * (size_t)d->max_output_bytes + TWS__OUTPUT_BYTES + TWS_TURN_SCRATCH +
+                 BIG_BODY + FEED_MAX +
                  (TWS_TURN_HELD + 1) * (size_t)d->max_message_bytes + 64 * 1024;
     REQUIRE(block_of(w->c.in) <= 2 * in);
     REQUIRE(w->c.message_cap <= message);
@@ -534,6 +563,10 @@ static void finish(world *w)
     while (w->lent_count > 0) {
         free(w->lent[--w->lent_count]);
     }
+    while (w->loan_count > 0) {
+        release(w->loan[--w->loan_count]);
+    }
+    REQUIRE(loans == (w->c.out != NULL && w->c.out->lent.len > 0));
     read_output(w);
     if (tws_conn_wants_shut(&w->c)) {
         REQUIRE(w->made_read == w->made_count && w->read_at == w->out.len); /* all delivered */
@@ -638,7 +671,7 @@ static void end(world *w)
     tws_conn_free(&w->c);
     REQUIRE(w->context_use == 0);
     tws_turn_free(turn, &allocator);
-    REQUIRE(live_bytes == 0);
+    REQUIRE(live_bytes == 0 && loans == 0);
     tws_buf_free(&w->message);
     tws_buf_free(&w->made_bytes);
 }
@@ -788,19 +821,43 @@ static size_t packed_frame(uint8_t out[TWS_WS_MAX_HEADER + 16], uint8_t letter, 
     return 2 + size;
 }
 
+/* A unit that is lent, of two or three slices. */
+static void offer_lent(world *w, const uint8_t *bytes, size_t size, unsigned b)
+{
+    loan *l = (loan *)malloc(sizeof *l);
+    REQUIRE(l != NULL && w->loan_count < sizeof w->loan / sizeof *w->loan);
+    l->refs = 1;
+    loans++;
+    memcpy(l->bytes, bytes, size);
+    const uint8_t *last = lend(w, bytes, size); /* a last slice that lies elsewhere */
+    const size_t cut = 4 + (b >> 4), tail = (b >> 4) % 3;
+    const char *at = (const char *)l->bytes;
+    const tws_str slices[3] = {tws_str_of(at, cut), tws_str_of(at + cut, size - cut - tail),
+                               tws_str_of((const char *)last + size - tail, tail)};
+    REQUIRE(tws_conn_offer(&w->c, turn, slices, tail != 0 ? 3 : 2));
+    tws_conn_lend(turn, &lender, l);
+    w->loan[w->loan_count++] = l;
+}
+
 /* A unit is a whole frame, or a stretch of a stream, in up to three slices. */
 static void offer(world *w, unsigned n)
 {
     for (unsigned i = 0; i <= n && tws_conn_offers(&w->c, turn) && w->lent_count < 60; i++) {
-        uint8_t bytes[TWS_WS_MAX_HEADER + 16];
+        uint8_t bytes[TWS_WS_MAX_HEADER + BIG_UNIT];
         unsigned b = next_byte(w);
-        size_t len = b & 15u;
+        bool big = (b & 15u) == 15 && w->loan_count < sizeof w->loan / sizeof *w->loan;
+        size_t len = big ? BIG_UNIT - (b >> 4) : b & 15u;
         size_t head = w->stream ? 0 : tws_ws_header(bytes, true, TWS_WS_TEXT, len, NULL);
         memset(bytes + head, 'A' + (int)n, len);
         if (head + len == 0) {
             continue; /* of nothing, nobody could say that it was sent */
         }
         make(w, w->stream ? MADE_PUT : MADE_MESSAGE, TWS_WS_TEXT, bytes + head, len);
+        if (big) {
+            offer_lent(w, bytes, head + len, b);
+            w->offered++;
+            continue;
+        }
         bool packs = w->takes_over && len > 10;
         size_t size = packs ? packed_frame(bytes, bytes[head], len) : head + len;
         uint8_t *at = lend(w, bytes, size);

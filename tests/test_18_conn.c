@@ -1438,7 +1438,7 @@ TEST("a peer that pings and does not read costs bounded memory, and its input is
         turns++;
     }
     CHECK(turns < 100);
-    CHECK(w->c.out->len <= 2 * w->desc.max_output_bytes);
+    CHECK(w->c.out->len <= w->desc.max_output_bytes + sizeof in);
     uint32_t before = w->c.out->len;
     turn(w, in, len); /* fed all the same: it waits, and is not answered */
     CHECK_EQ(w->c.out->len, before);
@@ -1688,6 +1688,118 @@ TEST("what a turn has no room for is kept, in order, and units before it are on 
         CHECK(took_messages(w, 150, 600));
         unmake(w);
     }
+}
+
+static void count_hold(void *object)
+{
+    ++*(int *)object;
+}
+
+static void count_release(void *object)
+{
+    --*(int *)object;
+}
+
+/* A frame of 4,000 bytes in three slices that do not touch, the middle one of 3,950. */
+static void offer_lent(world *w, const char *frame_bytes, const tws_lender *lender, int *held)
+{
+    static char copy[4002];
+    memcpy(copy, frame_bytes, 44);
+    memcpy(copy + 45, frame_bytes + 44, 3950);
+    memcpy(copy + 3996, frame_bytes + 3994, 6);
+    const tws_str slices[3] = {tws_str_of(copy, 44), tws_str_of(copy + 45, 3950),
+                               tws_str_of(copy + 3996, 6)};
+    CHECK(tws_conn_offer(&w->c, w->t, slices, 3));
+    tws_conn_lend(w->t, lender, held);
+}
+
+TEST("the rest of a lent unit is held and not copied, wherever the socket stopped, and released")
+{
+    static const tws_lender lender = {count_hold, count_release};
+    static const size_t takes[] = {SIZE_MAX, 0, 1, 43, 44, 45, 2000, 2969, 2970, 3990, 3994, 3999};
+    static char bytes[4000];
+    for (size_t i = 4; i < 4000; i++) {
+        bytes[i] = (char)('a' + i % 23);
+    }
+    memcpy(bytes, "\x82\x7e\x0f\x9c", 4);
+    for (size_t i = 0; i < sizeof takes / sizeof *takes; i++) {
+        for (size_t then = 1; then < 4000; then += 997) {
+            world *w = make_open();
+            int held = 0, rest = 0;
+            test_row("takes", i * 10000 + then);
+            w->takes = takes[i];
+            begin(w);
+            offer_lent(w, bytes, &lender, &held);
+            offer_lent(w, bytes, &lender, &rest);
+            finish(w);
+            const bool all = takes[i] == SIZE_MAX;
+            CHECK_EQ(w->units, all ? 2 : 1);
+            CHECK_EQ(held, takes[i] <= 2970);
+            CHECK_EQ(rest, 0);
+            CHECK(all || tws__conn_waiting(&w->c) == 4000 - takes[i]);
+            CHECK(all || w->c.out->cap < 2000);
+            w->takes = then;
+            while (tws_conn_wants_output(&w->c)) {
+                begin(w); /* an answer stands behind the frame */
+                if (w->out_len < 4000 && w->takes != SIZE_MAX) {
+                    CHECK(tws_conn_send(&w->c, w->t, TWS_WS_BINARY, "x", 1, false));
+                    finish(w);
+                    w->takes = SIZE_MAX;
+                    continue;
+                }
+                finish(w);
+            }
+            CHECK_EQ(held, 0);
+            CHECK_MEM(w->out, 4000, bytes, 4000);
+            CHECK_EQ(w->out_len, all ? 8000 : 4003);
+            CHECK(owns_nothing(w));
+            unmake(w);
+        }
+    }
+}
+
+TEST("what is lent is released when its connection is aborted, or freed")
+{
+    static const tws_lender lender = {count_hold, count_release};
+    static char bytes[4000] = "\x82\x7e\x0f\x9c";
+    for (int how = 0; how < 3; how++) {
+        world *w = make_open();
+        int held = 0;
+        w->takes = 100;
+        begin(w);
+        offer_lent(w, bytes, &lender, &held);
+        finish(w);
+        CHECK_EQ(held, 1);
+        if (how == 0) {
+            tws_conn_abort(&w->c);
+            CHECK_EQ(held, 0);
+        } else if (how == 1) { /* closing does not: the frame goes on to its end */
+            begin(w);
+            tws_conn_close(&w->c, w->t, 1000, tws_str_c("bye"));
+            finish(w);
+            CHECK_EQ(held, 1);
+            w->takes = SIZE_MAX;
+            turn(w, NULL, 0);
+            CHECK_EQ(held, 0);
+        }
+        unmake(w);
+        CHECK_EQ(held, 0);
+    }
+}
+
+TEST("input that was large and is no more leaves no large block")
+{
+    world *w = make_open();
+    static uint8_t in[65536];
+    size_t len = 0;
+    while (len + 131 <= sizeof in) {
+        len += frame(in + len, true, TWS_WS_PONG, "p", 1);
+    }
+    len -= 3; /* a part of a frame, on which the rest follows */
+    turn(w, in, 3);
+    turn(w, in + 3, len - 3);
+    CHECK(w->c.in != NULL && w->c.in->len < 7 && w->c.in->cap < 1024);
+    unmake(w);
 }
 
 TEST("a unit of more slices than are left is not taken, nor more than 32 units")

@@ -150,7 +150,7 @@ async def _(_user):
                 assert outcomes[kind.answer] >= kind.small
             after = resident_kib(pid)
             print(f'# {live_end(live)} events; resident KiB {before} {during} {after}')
-            # A rest of an event or 16 KiB wait for each who reads nothing; others have next to nothing.
+            # A rest of a read's answers waits for each who reads nothing; others have next to nothing.
             assert during < before + 16 * 1024 and after < before + 12 * 1024
             server.signal(signal.SIGTERM)
             assert server.end() == 0 and 'reset' not in server.output()
