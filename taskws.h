@@ -687,7 +687,8 @@ typedef struct tws_ws_event {
 typedef struct tws_ws_decoder {
     uint64_t frame_left;
     uint64_t message_bytes;
-    uint32_t max_message; /* bytes; 0: no limit; 1009 beyond */
+    uint32_t max_message; /* bytes; 0: no limit; 1009 beyond. As they come: compressed ones
+                             may be an eighth and 64 more, and what they say is yours to limit */
     uint32_t max_frames;  /* frames in one message; 0: no limit; 1009 beyond */
     uint32_t frames;
     tws_utf8 utf8;
@@ -5570,11 +5571,16 @@ static tws__ws_fault tws__ws_judge_second(const tws_ws_decoder *d, unsigned opco
     return TWS__WS_FINE;
 }
 
-/* A data frame's length against the limits, before a byte of its payload is waited for. */
-static tws__ws_fault tws__ws_judge_size(const tws_ws_decoder *d, uint64_t payload)
+/* A data frame's length against the limits, before a byte of its payload is waited for. Random bytes
+ * get longer by being compressed: by an eighth where a compressor has the least memory. */
+static tws__ws_fault tws__ws_judge_size(const tws_ws_decoder *d, const tws__ws_frame *f)
 {
-    const uint64_t most = d->max_message > 0 ? d->max_message : UINT64_MAX;
-    if (payload > most - d->message_bytes) {
+    const bool packed = f->packed || (d->flags & TWS__WS_PACKED) != 0;
+    uint64_t most = d->max_message > 0 ? d->max_message : UINT64_MAX;
+    if (packed && d->max_message > 0) {
+        most += most / 8 + 64;
+    }
+    if (f->payload > most - d->message_bytes) {
         return TWS__WS_MESSAGE_LONG;
     }
     if (d->max_frames > 0 && d->frames >= d->max_frames) {
@@ -5621,7 +5627,7 @@ static tws__ws_fault tws__ws_read_header(const tws_ws_decoder *d, const uint8_t 
         at += bytes;
     }
     if (fault == TWS__WS_FINE && !tws__ws_is_control(f->opcode)) {
-        fault = tws__ws_judge_size(d, f->payload);
+        fault = tws__ws_judge_size(d, f);
     }
     if (fault != TWS__WS_FINE) {
         return fault;

@@ -575,7 +575,7 @@ def gibibytes():
 def to_the_byte():
     with Echo('--max-message', '70000') as server:
         for size, fine in [(69999, True), (70000, True), (70001, False), (140000, False)]:
-            for payload in bytes(size), letters(size):
+            for payload in bytes(size), letters(size), os.urandom(size):
                 with Packer(server.port) as peer:
                     peer.send(b''.join(frames_of(BINARY, pack(payload), [3])))
                     if fine:
