@@ -1418,6 +1418,7 @@ typedef struct tws_hub_reader {
         uint64_t snapshot_until; /* below this index only the latest event of each task is given */
     } u;
     uint8_t state;
+    bool visits;
 } tws_hub_reader;
 
 /* Begin to read a user's events. since: NULL for a snapshot first; 0-0 for all that is retained.
@@ -1428,6 +1429,8 @@ typedef struct tws_hub_reader {
  * errors  TWS_ERR_LIMIT (max_readers), TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id). */
 TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
                                   const tws_event_id *since);
+/* The same for who asks but once: a snapshot first, and max_readers does not count it. */
+TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id);
 /* A detached reader is fine. */
 TWS_API void tws_hub_detach(tws_hub_reader *r);
 
@@ -10005,6 +10008,7 @@ typedef struct tws__topic {
     tws_event_id floor;   /* events behind this id are all here */
     uint32_t hash;
     uint32_t readers;
+    uint32_t visitors;    /* of them */
     uint32_t loads;       /* how often it was said to be loaded, modulo 2^32 */
     uint32_t joining;     /* the number that joined is waited for with; 0: none is */
     bool has_ids;         /* an event has had one */
@@ -10856,7 +10860,7 @@ static tws_status tws__shard_attach(tws__shard *s, tws_hub_inbox *in, tws_hub_re
 {
     const tws_hub_desc *desc = &s->hub->desc;
     tws__topic *t = tws__shard_find(s, user_id, hash);
-    if (t != NULL && t->readers >= desc->max_readers) {
+    if (t != NULL && !r->visits && t->readers - t->visitors >= desc->max_readers) {
         return TWS_ERR_LIMIT;
     }
     t = t != NULL ? t : tws__shard_add(s, user_id, hash);
@@ -10869,6 +10873,7 @@ static tws_status tws__shard_attach(tws__shard *s, tws_hub_inbox *in, tws_hub_re
         return TWS_ERR_MEMORY;
     }
     t->readers++;
+    t->visitors += r->visits;
     s->stats.readers++;
     if (desc->upstream != NULL && t->readers == 1) {
         s->joinings += s->joinings == UINT32_MAX ? 2 : 1; /* never 0 */
@@ -10879,13 +10884,14 @@ static tws_status tws__shard_attach(tws__shard *s, tws_hub_inbox *in, tws_hub_re
     return TWS_OK;
 }
 
-TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
-                                  const tws_event_id *since)
+static tws_status tws__hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
+                                  const tws_event_id *since, bool visits)
 {
     tws__chores c;
     uint32_t hash;
     tws_event_id from = since == NULL ? tws__event_id(0, 0) : *since;
     memset(r, 0, sizeof *r);
+    r->visits = visits;
     if (!tws__user_id_fits(user_id)) {
         return TWS_ERR_ARGUMENT;
     }
@@ -10903,6 +10909,17 @@ TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str 
     }
     r->group->first = r;
     return TWS_OK;
+}
+
+TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
+                                  const tws_event_id *since)
+{
+    return tws__hub_attach(in, r, user_id, since, false);
+}
+
+TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id)
+{
+    return tws__hub_attach(in, r, user_id, NULL, true);
 }
 
 /* Events between the newest and what comes next were lost on their way. The ring ends here, and an
@@ -10951,6 +10968,7 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
     const tws_hub_upstream *upstream = s->hub->desc.upstream;
     tws__shard_enter(s, &c);
     t->readers--;
+    t->visitors -= r->visits;
     s->stats.readers--;
     if (g->first == NULL) {
         tws__group_free(g);
@@ -18728,10 +18746,10 @@ static void tws__session_snapshot(tws__session *s)
         tws__session_respond_snapshot(s);
         return;
     }
-    tws_status status = tws_hub_attach(tws__seat_of(ts, s->peer)->inbox, &s->reader,
-                                       tws__session_user(s), NULL);
+    tws_status status =
+        tws_hub_visit(tws__seat_of(ts, s->peer)->inbox, &s->reader, tws__session_user(s));
     if (status != TWS_OK) {
-        tws__session_refuse(s, status == TWS_ERR_LIMIT ? "too_many_connections" : "internal");
+        tws__session_refuse(s, "internal");
     } else if (tws__session_is_loaded(s)) {
         tws__session_respond_snapshot(s);
     } else if (tws__unready(ts) != NULL) {

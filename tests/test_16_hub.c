@@ -540,6 +540,11 @@ TEST("readers of a user are counted over all inboxes, and bounded")
     CHECK_EQ(tws_hub_attach(b, &r[1], tws_str_c("1"), NULL), TWS_OK);
     CHECK_EQ(tws_hub_attach(a, &r[2], tws_str_c("1"), NULL), TWS_OK);
     CHECK_EQ(tws_hub_attach(b, &r[3], tws_str_c("1"), NULL), TWS_ERR_LIMIT);
+    CHECK_EQ(tws_hub_visit(b, &r[3], tws_str_c("1")), TWS_OK); /* asks but once */
+    tws_hub_detach(&r[2]);
+    CHECK_EQ(tws_hub_attach(a, &r[2], tws_str_c("1"), NULL), TWS_OK);
+    tws_hub_detach(&r[3]);
+    CHECK_EQ(tws_hub_attach(b, &r[3], tws_str_c("1"), NULL), TWS_ERR_LIMIT);
     CHECK_EQ(tws_hub_attach(b, &other, tws_str_c("2"), NULL), TWS_OK);
     CHECK_EQ(tws_hub_readers(hub, tws_str_c("1")), 3);
     CHECK_EQ(tws_hub_readers(hub, tws_str_c("2")), 1);

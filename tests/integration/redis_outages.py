@@ -441,6 +441,25 @@ async def _(user):
             assert client.of('reset')
 
 
+@test('who asks for the tasks is none of the connections that a user may have')
+async def _(user):
+    async with Redis() as redis, serving(redis.url, '--max-per-user', '1') as server:
+        redis.publish(user, {'task_id': 'a'})
+        for _ in range(20):
+            answer, _ = await asyncio.gather(
+                server.request('GET', TASKS + user, bearer=token(user)), one_connects(server, user))
+            assert answer.status == 200, answer.body
+        async with Client(server, user) as client:
+            await client.told(1)
+            answer = await server.request('GET', TASKS + user, bearer=token(user))
+            assert answer.status == 200, answer.body
+
+
+async def one_connects(server, user):
+    async with Client(server, user) as client:
+        await client.told(1)
+
+
 @test('what a host program publishes is stored in Redis too')
 async def _(user):
     async with Redis() as redis, serving(redis.url, '--demo') as server, \
