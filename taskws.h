@@ -19009,11 +19009,15 @@ struct tws__upstream {
     uint32_t most;      /* that the hub is given before all its readers have been served, */
     uint32_t room;      /* and what is left of that: events, and half KiB of them */
     bool unheard;       /* the session holds more */
+    uint64_t told_s;    /* the second in which so many lines about events were logged, */
+    uint32_t told;
+    uint32_t untold;    /* and how many were not */
     uint32_t held;      /* thread 0 waits for the other threads' readers */
 };
 
 #define TWS__MAX_ORDER_BYTES (8u << 20)
 #define TWS__LEAST_USERS 131072u /* that Redis may be asked about */
+#define TWS__TELL 10u            /* lines a second about what others publish */
 
 /* What an HTTP request waits for: the events of its body. Counted by those who still have a hand in
  * it; kept in a list, so that none is left over at the end. */
@@ -19160,11 +19164,29 @@ static tws__waiting *tws__ticket_holder(uint64_t ticket)
 
 /* -- what the session tells -- */
 
-static void tws__upstream_log(const tws__upstream *up, tws_log_level level, const char *message,
+/* A log is no place for as many lines as somebody publishes. */
+static bool tws__upstream_tells(tws__upstream *up, const tws_redis_event *ev)
+{
+    const uint64_t now_s = tws_sys_now_ms() / 1000;
+    if (ev->type == TWS_REDIS_STATE) {
+        return true;
+    }
+    if (up->told_s != now_s) {
+        up->told_s = now_s;
+        up->told = 0;
+    }
+    const bool tells = up->told < TWS__TELL;
+    up->told += tells;
+    up->untold += !tells;
+    return tells;
+}
+
+static void tws__upstream_log(tws__upstream *up, tws_log_level level, const char *message,
                               const tws_redis_event *ev)
 {
     tws_log_line line;
-    if (!tws_log_begin(&line, &up->ts->desc.log, level, tws_sys_wall_ms(), message)) {
+    if (!tws__upstream_tells(up, ev) ||
+        !tws_log_begin(&line, &up->ts->desc.log, level, tws_sys_wall_ms(), message)) {
         return;
     }
     if (ev->type == TWS_REDIS_STATE) {
@@ -19173,6 +19195,10 @@ static void tws__upstream_log(const tws__upstream *up, tws_log_level level, cons
         tws_log_str(&line, "user_id", ev->user_id);
     }
     tws_log_str(&line, "reason", ev->reason);
+    if (up->untold != 0) {
+        tws_log_u64(&line, "lines_left_out", up->untold);
+        up->untold = 0;
+    }
     tws_log_end(&line);
 }
 

@@ -396,6 +396,22 @@ async def _(user):
         assert server.output().count('a message delivered as a string') == 3
 
 
+@test('a log is not flooded by what is no JSON: ten lines a second, and how many were left out')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server, Client(server, user) as client:
+        await client.connected()
+        for n in range(2000):
+            redis.client.publish('task_status:' + user, f'no JSON {n}')
+            if n % 500 == 499:
+                await asyncio.sleep(1.1)
+        await until(lambda: len(client.tasks) + len(client.of('reset')) > 0)
+        redis.client.publish('task_status:' + user, 'the last')
+        await until(lambda: client.tasks[-1]['data'] == 'the last')
+        lines = [l for l in server.output().splitlines() if 'a message delivered as a string' in l]
+        left_out = sum(int(n) for n in re.findall(r'lines_left_out=(\d+)', '\n'.join(lines)))
+        assert 5 < len(lines) < 100 and len(lines) + left_out == 2001, (len(lines), left_out)
+
+
 @test('an event that is too big is dropped, logged and counted, and the connection goes on')
 async def _(user):
     def event(bytes):
