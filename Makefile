@@ -9,22 +9,17 @@ MAKEFLAGS += -j$(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 PROGRAMS = server token watch publish doctor echo minimal
 EXAMPLES = codec_only own_loop custom_routes
 
-ifdef TLS
-TLS_FLAGS = -DTASKWS_OPENSSL
-TLS_LIBS = -lssl -lcrypto
-endif
-
 all: $(PROGRAMS:%=build/%)
 examples: all $(EXAMPLES:%=build/%)
 
 build/%: examples/%.c taskws.h $(wildcard examples/*.h)
 	@mkdir -p build
-	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) $(TLS_FLAGS) -I. -Ibuild -o $@ $< -pthread $(TLS_LIBS)
+	$(CC) -std=c99 $(WARNINGS) $(CFLAGS) -I. -Ibuild -o $@ $< -pthread
 
 build/server: build/web.h
 build/web.h: examples/embed.sh $(wildcard examples/web/*)
 	@mkdir -p build
-	sh examples/embed.sh $(filter-out %.sh,$^) > $@.new
+	sh examples/embed.sh $(filter-out %.sh %~,$^) > $@.new
 	@mv $@.new $@
 
 run: build/server
@@ -43,7 +38,6 @@ clean:
 
 help:
 	@echo 'make                      the programs: $(PROGRAMS:%=build/%)'
-	@echo 'make TLS=1                the same with TLS (OpenSSL)'
 	@echo 'make run                  the server with made-up tasks; prints where the dashboard is'
 	@echo 'make examples             also $(EXAMPLES:%=build/%)'
 	@echo 'make install              to $$(DESTDIR)$$(PREFIX), which is $(PREFIX)'

@@ -17730,7 +17730,8 @@ static tws_status tws__server_listen_one(tws_server *s, tws__thread *t, const ch
 
 static void tws__server_cannot_listen(const tws_server *s, const char *why, tws_buf *error)
 {
-    bool tcp = s->desc.unix_path == NULL;
+    const bool tcp = s->desc.unix_path == NULL;
+    const bool taken = strcmp(why, strerror(EADDRINUSE)) == 0;
     tws_buf_c(error, "cannot listen on ");
     tws_buf_c(error, tcp ? tws__server_host(s) : s->desc.unix_path);
     if (tcp) {
@@ -17739,8 +17740,10 @@ static void tws__server_cannot_listen(const tws_server *s, const char *why, tws_
     }
     tws_buf_c(error, ": ");
     tws_buf_c(error, why);
-    tws_buf_c(error, tcp ? " (choose another with --port, or stop what uses it)"
-                         : " (choose another with --unix, or stop what uses it)");
+    if (taken) {
+        tws_buf_c(error, tcp ? " (choose another with --port, or stop what uses it)"
+                             : " (choose another with --unix, or stop what uses it)");
+    }
 }
 
 TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
@@ -19190,7 +19193,12 @@ static void tws__upstream_log(tws__upstream *up, tws_log_level level, const char
         return;
     }
     if (ev->type == TWS_REDIS_STATE) {
+        const bool tcp = up->url.path[0] == '\0';
         tws_log_str(&line, "state", tws_str_c(tws_redis_state_word(ev->state)));
+        tws_log_str(&line, tcp ? "host" : "path", tws_str_c(tcp ? up->url.host : up->url.path));
+        if (tcp) {
+            tws_log_u64(&line, "port", up->url.port);
+        }
     } else {
         tws_log_str(&line, "user_id", ev->user_id);
     }
@@ -19373,11 +19381,11 @@ static void tws__link_failed(tws__link *l, const char *why)
     tws_redis_closed(l->up->session, l->which, why);
 }
 
-/* Try the addresses from the l->tried-th on until one is under way. */
-static void tws__link_connect(tws__link *l)
+/* Try the addresses from the l->tried-th on until one is under way. why: what the ones before it
+ * said. */
+static void tws__link_connect(tws__link *l, const char *why)
 {
     tws__upstream *up = l->up;
-    const char *why = "no address";
     while (l->tried < up->addresses.count) {
         bool now = false;
         int fd = tws__sys_connect(&up->addresses, l->tried, &now);
@@ -19557,7 +19565,7 @@ static void tws__upstream_connect(tws__upstream *up)
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
         if (up->link[i].wanted) {
             up->link[i].wanted = false;
-            tws__link_connect(&up->link[i]);
+            tws__link_connect(&up->link[i], "no address is known by that name");
         }
     }
 }
@@ -19628,7 +19636,7 @@ static void tws__on_link(tws_guest *g, unsigned events)
         } else {
             tws__link_end(l);
             l->tried++;
-            tws__link_connect(l); /* the next address, or the end */
+            tws__link_connect(l, strerror(error)); /* the next address, or the end */
         }
     } else if (!l->connecting && (events & TWS_READ) != 0) {
         tws__link_receive(l);
@@ -20268,8 +20276,12 @@ static void tws__session_new_token(tws__session *s, tws_str token)
         tws__session_refuse(s, "forbidden_user");
     } else {
         tws__session_take_identity(s, &who);
-        s->warned = tws__session_left_ms(s) <= TWS__WARN_MS; /* once for a token, not in a loop */
+        uint64_t left_ms = tws__session_left_ms(s);
+        s->warned = false;
         tws__session_watch_expiry(s);
+        if (left_ms < 2 * TWS__WARN_MS) { /* not at once, which would make a loop */
+            tws_peer_set_timer(s->peer, tws_sys_now_ms() + left_ms / 2);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 /* codec_only.c: the WebSocket codec without a socket. Frames arrive by hand, as a client sends
  * them; what they are is printed, and the frames that answer them.
  *
- *     cc -o codec_only codec_only.c && ./codec_only */
+ *     cc -I.. -o codec_only codec_only.c && ./codec_only */
 #define TASKWS_IMPLEMENTATION
 #define TASKWS_NO_SERVER
 #include "taskws.h"

@@ -18,7 +18,7 @@
 #define OPTIONS_SECRET_HELP                                                              \
     "  --secret SECRET     the key to make tokens with; better $TASKWS_SECRET, since a\n" \
     "                      command line can be seen by others\n"                          \
-    "  --secret-file FILE  where it stands\n"
+    "  --secret-file FILE  where it stands; of a server's file of several, the first\n"
 
 typedef struct options {
     char host[256];
@@ -195,24 +195,61 @@ static inline bool read_file(const char *path, tws_buf *b)
     return true;
 }
 
-/* The key, hashed and ready. False, after saying why, when there is none. */
-static inline bool options_key(const options *o, tws_hmac_key *key)
+/* The next word of a line, and what is behind it. */
+static inline tws_str next_word(tws_str *line)
 {
-    tws_buf secret;
-    tws_buf_init(&secret, NULL, 65536);
-    bool have = true;
-    if (o->secret_file != NULL) {
-        have = read_file(o->secret_file, &secret);
-    } else {
-        tws_buf_c(&secret, o->secret);
+    size_t begin = 0, end;
+    while (begin < line->len && strchr(" \t\r", line->ptr[begin]) != NULL) {
+        begin++;
     }
+    for (end = begin; end < line->len && strchr(" \t\r", line->ptr[end]) == NULL;) {
+        end++;
+    }
+    const tws_str word = tws_str_of(line->ptr + begin, end - begin);
+    *line = tws_str_from(*line, end);
+    return word;
+}
+
+/* The first key of a file as the server reads it: KEY, or KID KEY [UNTIL], on each line. */
+static inline tws_str first_key(tws_str file, tws_str *kid)
+{
+    while (file.len > 0) {
+        tws_str line = tws_str_of(file.ptr, tws_str_find(file, '\n'));
+        file = tws_str_from(file, line.len + 1);
+        const tws_str first = next_word(&line);
+        const tws_str second = next_word(&line);
+        if (first.len > 0 && first.ptr[0] != '#') {
+            *kid = second.len > 0 ? first : tws_str_of("", 0);
+            return second.len > 0 ? second : first;
+        }
+    }
+    return tws_str_of("", 0);
+}
+
+#define MAX_KID (TWS_JWT_MAX_KID + 1)
+
+/* The key, hashed and ready, and what it is called, if anything. False, after saying why, when
+ * there is none. */
+static inline bool options_key(const options *o, tws_hmac_key *key, char kid[MAX_KID])
+{
+    tws_buf file;
+    tws_str secret, name = tws_str_of("", 0);
+    tws_buf_init(&file, NULL, 65536);
+    bool have = o->secret_file == NULL || read_file(o->secret_file, &file);
+    secret = o->secret_file != NULL ? first_key(tws_buf_view(&file), &name) : tws_str_c(o->secret);
     if (have && secret.len == 0) {
         fprintf(stderr, "no secret: give --secret-file or $TASKWS_SECRET\n");
+    } else if (have && name.len >= MAX_KID) {
+        fprintf(stderr, "%s: a key's name is too long\n", o->secret_file);
+        have = false;
     }
     tws_hmac_key_init(key, secret.ptr, secret.len);
     have = have && secret.len > 0;
-    tws_wipe(secret.ptr, secret.len);
-    tws_buf_free(&secret);
+    name.len = have ? name.len : 0;
+    memcpy(kid, name.ptr, name.len);
+    kid[name.len] = '\0';
+    tws_wipe(file.ptr, file.len);
+    tws_buf_free(&file);
     return have;
 }
 
@@ -224,11 +261,11 @@ static inline bool options_has_secret(const options *o)
 static inline bool token_make(const options *o, const char *user, const char *scope, int64_t life_s,
                               tws_buf *token)
 {
-    char memory[4096];
+    char memory[4096], kid[MAX_KID];
     tws_hmac_key key;
     tws_buf json;
     tws_buf_clear(token);
-    if (!options_key(o, &key)) {
+    if (!options_key(o, &key, kid)) {
         return false;
     }
     tws_buf_fixed(&json, memory, sizeof memory);
@@ -239,7 +276,7 @@ static inline bool token_make(const options *o, const char *user, const char *sc
         tws_json_write_member(&json, "scope", tws_str_c(scope));
     }
     tws_buf_char(&json, '}');
-    tws_jwt_sign(token, &key, tws_str_c(""), tws_buf_view(&json));
+    tws_jwt_sign(token, &key, tws_str_c(kid), tws_buf_view(&json));
     tws_wipe(&key, sizeof key);
     return json.status == TWS_OK && token->status == TWS_OK;
 }

@@ -16,7 +16,7 @@ static const char help[] =
     "  --help\n"
     "\n"
     "With the secret everything is checked, for a user of its own made for that. With a token,\n"
-    "what that token allows, for its user; it publishes three events if it may. One line a check\n"
+    "what that token allows, for its user; it publishes four events if it may. One line a check\n"
     "on standard output. Exit status: 0 nothing failed, 1 something did, 2 wrong usage.\n";
 
 #define TIMEOUT_MS 5000
@@ -187,13 +187,16 @@ static void check_health(doctor *d)
     }
 }
 
-static void check_ready(doctor *d)
+/* Nothing can be delivered else, and each further check would say so in other words. */
+static bool check_ready(doctor *d)
 {
-    if (ask(d, &d->worker, "GET", "/ready", NULL, no_body) == 200) {
+    const bool ready = ask(d, &d->worker, "GET", "/ready", NULL, no_body) == 200;
+    if (ready) {
         pass(d, "/ready", "events can be delivered");
     } else {
         fail(d, "/ready", "%s", what_came(&d->worker));
     }
+    return ready;
 }
 
 static void check_status(doctor *d)
@@ -511,7 +514,7 @@ static bool choose_user(doctor *d)
     return d->user[0] != '\0';
 }
 
-static bool check_websocket(doctor *d)
+static bool check_websocket(doctor *d, bool ready)
 {
     char first[64];
     if (!check_handshakes(d)) {
@@ -519,6 +522,10 @@ static bool check_websocket(doctor *d)
         return false;
     }
     check_refusals(d);
+    if (!ready) {
+        skip(d, "delivery", "all checks of it: the server is not ready, see above");
+        return false;
+    }
     check_ping(d);
     if (!check_publish(d, first)) {
         skip(d, "resume", "nothing published");
@@ -532,12 +539,14 @@ static int run(doctor *d)
 {
     if (check_tcp(d)) {
         check_health(d);
-        check_ready(d);
+        const bool ready = check_ready(d);
         check_status(d);
         check_routes(d);
         check_http_refusal(d);
-        const bool publishes = check_websocket(d);
-        check_events(d, publishes);
+        const bool publishes = check_websocket(d, ready);
+        if (ready) {
+            check_events(d, publishes);
+        }
         check_proxy(d);
     }
     printf("%u ok, %u failed, %u skipped\n", d->count[PASSED], d->count[FAILED],

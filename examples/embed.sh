@@ -26,6 +26,10 @@ echo '/* Made by make from examples/web: edit there. */'
 echo '#include <stddef.h>'
 i=0
 for file in "$@"; do
+    if [ ! -f "$file" ] || [ ! -s "$file" ]; then
+        echo "embed.sh: $file: no file, or an empty one" >&2
+        exit 1
+    fi
     echo "static const unsigned char web_bytes_$i[] = {"
     od -An -v -tx1 "$file" | sed 's/ *\([0-9a-f][0-9a-f]\)/0x\1,/g'
     echo '};'

@@ -27,8 +27,9 @@ static const char help[] =
     "  --help\n"
     "\n"
     "Lines are published as they come, many at once where they come faster. The ids of the\n"
-    "stored events go to standard output, one a line. Exit status: 0 all stored, 1 failed (the\n"
-    "line that failed is named, those before it are stored), 2 wrong usage.\n";
+    "stored events go to standard output, one a line. Exit status: 0 all stored, 1 failed (those\n"
+    "are stored whose ids were printed; a line that is no event is named, and publishing ends\n"
+    "before it), 2 wrong usage.\n";
 
 #define TIMEOUT_MS 15000
 #define BATCH (60u << 10) /* below the server's 64 KiB for a body */
@@ -168,14 +169,21 @@ static int complain(bool many, size_t line, const char *what, const char *more)
     return 1;
 }
 
-/* Why an event must not be published; NULL if it may. Redis takes anything. */
-static const char *not_an_event(tws_str json)
+static bool over_redis(const job *j)
+{
+    return j->redis_url != NULL || j->redis_file != NULL;
+}
+
+/* Why an event must not be published; NULL if it may. Redis takes anything of any length. */
+static const char *not_an_event(const job *j, tws_str json)
 {
     tws_json_token value;
     switch (tws_json_member(json, tws_str_c("task_id"), &value)) {
     case TWS_ERR_SYNTAX: return "this is not JSON";
     case TWS_ERR_ARGUMENT: return "this is not a JSON object";
-    default: return json.len > MAX_EVENT ? "above 64 KiB, which servers do not deliver" : NULL;
+    default:
+        return over_redis(j) && json.len > MAX_EVENT ? "above 64 KiB, which servers do not deliver"
+                                                     : NULL;
     }
 }
 
@@ -208,19 +216,12 @@ static void write_event(job *j, tws_str json, bool many, size_t line)
     }
 }
 
-/* Write the commands of all events, or of none if one is wrong. */
-static bool write_events(job *j, tws_str text, bool many)
+static void write_events(job *j, tws_str text, bool many)
 {
     size_t line = j->lines;
     for (tws_str event; next_event(&text, many, &event, &line);) {
-        const char *why = not_an_event(event);
-        if (why != NULL) {
-            complain(many, line, why, "");
-            return false;
-        }
         write_event(j, event, many, line);
     }
-    return true;
 }
 
 /* Each event has its answer, in order. */
@@ -252,9 +253,7 @@ static int publish_over_redis(job *j, tws_str text, bool many)
 {
     redis_client *r = &j->redis;
     tws_buf_clear(&j->commands);
-    if (!write_events(j, text, many)) {
-        return 1;
-    }
+    write_events(j, text, many);
     if (client_stale(&r->link)) { /* closed for being idle, say */
         client_disconnect(&r->link);
         if (!redis_connect(r, &j->url, TIMEOUT_MS)) {
@@ -300,15 +299,26 @@ static int prepare_redis(job *j)
 
 /* -- either way -- */
 
-static bool over_redis(const job *j)
-{
-    return j->redis_url != NULL || j->redis_file != NULL;
-}
-
-/* Publish one object, or whole lines of them. Returns the exit status. */
+/* Publish one object, or whole lines of them up to one that is none. Returns the exit status. */
 static int publish(job *j, tws_str text, bool many)
 {
-    return over_redis(j) ? publish_over_redis(j, text, many) : publish_over_http(j, text, many);
+    const char *why = NULL;
+    tws_str rest = text, event;
+    size_t line = j->lines, events = 0;
+    while (next_event(&rest, many, &event, &line)) {
+        why = not_an_event(j, event);
+        if (why != NULL) {
+            text.len = (size_t)(event.ptr - text.ptr);
+            break;
+        }
+        events++;
+    }
+    int status = 0;
+    if (events > 0) {
+        status = over_redis(j) ? publish_over_redis(j, text, many)
+                               : publish_over_http(j, text, many);
+    }
+    return why == NULL || status != 0 ? status : complain(many, line, why, "");
 }
 
 /* -- one event -- */

@@ -53,9 +53,24 @@ typedef struct options {
 
 /* -- reading options -- */
 
+static bool in_environment; /* the option that is read stands there */
+
+/* --max-per-user is TASKWS_MAX_PER_USER. */
+static const char *variable_of(const char *option)
+{
+    static char name[64] = "TASKWS_";
+    size_t at = strlen("TASKWS_");
+    for (const char *p = option + 2; *p != '\0' && at + 1 < sizeof name; p++) {
+        name[at++] = *p == '-' ? '_' : (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
+    }
+    name[at] = '\0';
+    return name;
+}
+
 static void fail(const char *what, const char *about)
 {
-    fprintf(stderr, "server: %s: %s (see --help)\n", about, what);
+    fprintf(stderr, "server: %s%s: %s (see --help)\n", in_environment ? "$" : "",
+            in_environment ? variable_of(about) : about, what);
     exit(2);
 }
 
@@ -63,7 +78,9 @@ static uint32_t number(const char *name, const char *value, uint32_t most)
 {
     uint64_t n;
     if (!tws_str_u64(tws_str_c(value), &n) || n > most) {
-        fail("a number is needed", name);
+        char what[64];
+        snprintf(what, sizeof what, "a number from 0 to %lu is needed", (unsigned long)most);
+        fail(what, name);
     }
     return (uint32_t)n;
 }
@@ -110,12 +127,24 @@ static void set_prefix(options *o, const char *name, const char *v)
     o->desc.prefix = v;
 }
 
+static void set_origin(options *o, const char *name, const char *v)
+{
+    tws_str rest = tws_str_c(v), origin;
+    while (tws_str_split(&rest, ',', &origin)) {
+        const tws_str behind_scheme = tws_str_from(origin, tws_str_find(origin, ':'));
+        if (!tws_str_eq_c(origin, "*") && !tws_str_eq_c(origin, "null") && origin.len > 0 &&
+            !tws_str_starts(behind_scheme, "://")) {
+            fail("an origin is https://HOST or http://HOST:PORT, or * for any", name);
+        }
+    }
+    o->desc.origins = v;
+}
+
 static void set_host(options *o, const char *name, const char *v) { (void)name; o->desc.host = v; }
 static void set_unix(options *o, const char *name, const char *v) { (void)name; o->desc.unix_path = v; }
 static void set_secret(options *o, const char *name, const char *v) { (void)name; o->desc.jwt_secret = v; }
 static void set_file(options *o, const char *name, const char *v) { (void)name; o->secret_file = v; }
 static void set_redis(options *o, const char *name, const char *v) { (void)name; o->desc.redis_url = v; }
-static void set_origin(options *o, const char *name, const char *v) { (void)name; o->desc.origins = v; }
 static void set_cookie(options *o, const char *name, const char *v) { (void)name; o->desc.token_cookie = v; }
 static void set_threads(options *o, const char *name, const char *v) { o->desc.threads = number(name, v, 64); }
 static void set_most(options *o, const char *name, const char *v) { o->desc.max_connections = number(name, v, 10000000); }
@@ -156,18 +185,6 @@ static const struct option {
 };
 #define OPTIONS (sizeof option_table / sizeof *option_table)
 
-/* --max-per-user is TASKWS_MAX_PER_USER. */
-static const char *from_environment(const char *option)
-{
-    char name[64] = "TASKWS_";
-    size_t at = strlen(name);
-    for (const char *p = option + 2; *p != '\0' && at + 1 < sizeof name; p++) {
-        name[at++] = *p == '-' ? '_' : (char)(*p >= 'a' && *p <= 'z' ? *p - 32 : *p);
-    }
-    name[at] = '\0';
-    return getenv(name);
-}
-
 static void print_and_end(const char *text)
 {
     fputs(text, stdout);
@@ -201,11 +218,13 @@ static void read_option(options *o, int argc, char **argv, int *i)
 static void read_options(options *o, int argc, char **argv)
 {
     for (size_t k = 0; k < OPTIONS; k++) {
-        const char *value = from_environment(option_table[k].name);
+        const char *value = getenv(variable_of(option_table[k].name));
         if (value != NULL && value[0] != '\0') {
+            in_environment = true;
             option_table[k].set(o, option_table[k].name, value);
         }
     }
+    in_environment = false;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--help") == 0) {
             print_and_end(usage);
@@ -261,10 +280,15 @@ static bool read_key_file(key_file *f, const char *path)
         return false;
     }
     size_t n = fread(f->text, 1, sizeof f->text - 1, in);
+    const bool unread = ferror(in) != 0;
     fclose(in);
     f->text[n] = '\0';
     f->count = 0;
     bool bad = false;
+    if (unread || strlen(f->text) != n) {
+        fprintf(stderr, "server: %s: %s\n", path, unread ? "cannot be read" : "not a text file");
+        return false;
+    }
     if (n == sizeof f->text - 1) {
         fprintf(stderr, "server: %s: longer than %zu bytes\n", path, n - 1);
         return false;
@@ -285,7 +309,8 @@ static bool read_key_file(key_file *f, const char *path)
         line = end == NULL ? NULL : end + 1;
     }
     if (bad) {
-        fprintf(stderr, "server: %s: UNTIL is a Unix time in seconds\n", path);
+        fprintf(stderr, "server: %s: lines are KEY, or KID KEY [UNTIL], which is a Unix time in "
+                        "seconds; a key has no blanks\n", path);
     }
     return !bad;
 }

@@ -22,6 +22,7 @@ static const char help[] =
     "--inspect and a secret: the token would be refused), 2 wrong usage.\n";
 
 #define MAX_CLAIMS 32
+#define MAX_LIFE_S 1000000000 /* 31 years: never before 1970 */
 
 typedef struct wish {
     options common;
@@ -57,11 +58,11 @@ static void write_claim(tws_buf *json, const char *claim)
 
 static int make(const wish *w)
 {
-    char memory[TWS_JWT_MAX];
+    char memory[TWS_JWT_MAX], kid[MAX_KID];
     tws_hmac_key key;
     tws_buf json;
     tws_buf token;
-    if (!options_key(&w->common, &key)) {
+    if (!options_key(&w->common, &key, kid)) {
         return 1;
     }
     const uint64_t now = (uint64_t)time(NULL);
@@ -78,7 +79,7 @@ static int make(const wish *w)
         write_claim(&json, w->claims[i]);
     }
     tws_buf_char(&json, '}');
-    tws_jwt_sign(&token, &key, tws_str_c(w->kid), tws_buf_view(&json));
+    tws_jwt_sign(&token, &key, tws_str_c(w->kid != NULL ? w->kid : kid), tws_buf_view(&json));
     tws_wipe(&key, sizeof key);
     if (json.status != TWS_OK || token.status != TWS_OK) {
         fprintf(stderr, "the claims are too long for a token\n");
@@ -120,9 +121,10 @@ static void print_time(const char *label, tws_str payload, const char *name)
 static int judge(const wish *w, const tws_jwt *jwt)
 {
     static char scratch[TWS_JWT_MAX * 2];
+    char kid[MAX_KID];
     tws_hmac_key key;
     tws_jwt_claims claims;
-    if (!options_key(&w->common, &key)) {
+    if (!options_key(&w->common, &key, kid)) {
         return 1;
     }
     tws_jwt_error error = tws_jwt_verify(jwt, &key);
@@ -210,6 +212,9 @@ int main(int argc, char **argv)
     }
     if (w.subject == NULL) {
         usage_error("is needed", "--sub");
+    }
+    if (w.life_s < -MAX_LIFE_S || w.life_s > MAX_LIFE_S) {
+        usage_error("is too far from now", "--exp-in");
     }
     if (w.kid != NULL && strlen(w.kid) > TWS_JWT_MAX_KID) {
         usage_error("is too long", "--kid");

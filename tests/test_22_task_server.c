@@ -1089,6 +1089,27 @@ TEST("a token's end is told before, and closes; a new token of the same user put
     site_end(&s);
 }
 
+TEST("tokens of a few seconds are told about one after the other, each when half of it is over")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    watch(&p, &s, text("2?token=%s", token("2", 4, "")), NULL);
+    CHECK(peer_message(&p)); /* connected */
+    for (int i = 0; i < 3; i++) {
+        const uint64_t begin = tws_sys_now_ms();
+        test_row("token", (size_t)i);
+        CHECK(peer_message(&p));
+        CHECK_STR(json(tws_buf_view(&p.body), "type"), "expiring");
+        CHECK(json_u64(tws_buf_view(&p.body), "expires_in") <= 4);
+        CHECK(i == 0 || tws_sys_now_ms() - begin > 500); /* and not in a loop */
+        peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("2", 4, "")));
+    }
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
 TEST("keys are replaced while running: new tokens need them, connections keep what they have")
 {
     const tws_auth_key fresh[] = {{NULL, OTHER_SECRET, 32, 0}, {"k2", SECRET "x", 33, 0}};

@@ -769,6 +769,7 @@ function start() {
     const fits = said.has('token') || user === kept.user; // a kept token is for the kept user
     if (user && token && fits) return begin(user, token, prefix);
     disconnect();
+    forgetAll(); // it is another user's
     session = { user: user ?? '', token: '', prefix };
     caughtUp = undefined;
     openForm(user ? 'token' : 'user');

@@ -26,7 +26,8 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
     let complaint; // the error before a close
     let openedAt;
     let failures = 0;
-    let misses = 0; // -Infinity: WebSocket works, Infinity: SSE does
+    let misses = 0; // -Infinity: WebSocket works, Infinity: SSE alone does
+    let fellBack = false;
     let heartbeat = 25000;
     let timer; // one wait at a time
 
@@ -123,7 +124,10 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
             case 'connected':
                 openedAt ??= Date.now();
                 heartbeat = message.heartbeat_s * 1000 || heartbeat;
-                if (!link.send) misses = Infinity;
+                if (!link.send) {
+                    misses = fellBack ? Infinity : MISSES - 1; // it may have been an outage
+                    fellBack = true;
+                }
                 listen();
                 return become('open', message);
             case 'task':

@@ -417,6 +417,19 @@ test('the token leaves the address, stands in no request and survives a reload',
     assert.ok(!server.log().includes(signature));
 });
 
+test('who comes to another user sees that one, and nothing of the one before', async () => {
+    await publish('before', { task_id: 'x', name: 'Private' });
+    await publish('after', { task_id: 'y', name: 'Public' });
+    const page = await newPage();
+    await page.goto(address('before', token('before')));
+    await row(page, 'Private').waitFor();
+    await page.evaluate(() => (location.hash = '#user=after'));
+    await page.fill('#in-token', token('after'));
+    await page.click('#sign-in button[type=submit]');
+    await row(page, 'Public').waitFor();
+    assert.equal(await row(page, 'Private').count(), 0);
+});
+
 test('the address names the prefix of the routes, but no other server', async () => {
     const other = await freePort();
     const prefixed = await startServer(other, '--prefix', '/live');
@@ -851,6 +864,27 @@ test('where WebSocket never opens, the page falls back to the event stream', asy
     assert.equal(await page.evaluate(() => window.tried), 3);
     await publish('walled', { task_id: 1, name: 'Through', status: 'running', progress: 9 });
     await valueIs(page, 'Through', 9);
+});
+
+test('a page that fell back in an outage tries WebSocket once more', async () => {
+    const page = await newPage();
+    await page.addInitScript(() => {
+        const real = window.WebSocket;
+        window.tried = 0;
+        window.WebSocket = function (...args) {
+            if (++window.tried > 3) return new real(...args);
+            setTimeout(() => this.onclose({ code: 1006, reason: '' }));
+            this.close = () => {};
+        };
+    });
+    await page.goto(address('outage'));
+    await has(page, '#connection', 'Live (SSE)');
+    await stopServer(server);
+    server = await startServer(port);
+    await page.waitForFunction(() => window.tried === 4);
+    await page.waitForFunction(
+        () => document.querySelector('#connection-text').textContent === 'Live',
+    );
 });
 
 test('over the event stream, too, a refusal says why', async () => {

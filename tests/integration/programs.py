@@ -320,10 +320,47 @@ async def _(user):
         answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=token(user))
         assert len(answer.json['tasks']) == 21
         assert (await ends('publish', *to, 'no JSON')).returncode in (1, 2)
+        cut = '{"task_id":"good"}\n\n{"task_id":"good, too"}\nno JSON\n{"task_id":"never"}\n'
+        done = await ends('publish', *to, stdin=cut)
+        assert done.returncode == 1 and 'line 4: this is not JSON' in done.stderr, done
+        assert len(re.findall(r'\d+-\d+', done.stdout)) == 2, done
+        answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=token(user))
+        assert len(answer.json['tasks']) == 23
         refused = await ends('publish', *to[:-1], token(user), '{}')
         assert refused.returncode == 1 and 'scope' in refused.stderr, refused
     gone = await ends('publish', *to, '{}')
     assert gone.returncode == 1 and gone.stderr, gone
+
+
+@test('a file of keys is read alike by the server and by who makes tokens with it')
+async def _(user):
+    with tempfile.NamedTemporaryFile('w', suffix='.keys') as file:
+        for text in ['# ours\n\n  new ' + 'n' * 40 + '  \nold ' + 'o' * 40 + ' 4102444800\n',
+                     'k' * 40 + ' \n']:
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+            file.flush()
+            with Server('--secret-file', file.name, secret=None) as own:
+                made = await ends('token', '--secret-file', file.name, '--sub', user)
+                judged = await ends('token', '--secret-file', file.name, '--inspect', made.stdout.strip())
+                assert judged.returncode == 0 and 'good' in judged.stdout, judged
+                answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=made.stdout.strip())
+                assert answer.status == 200, answer.body
+                done = await ends('publish', '--url', own.origin, '--user', user, '--secret-file',
+                                  file.name, '{"task_id":"a"}')
+                assert done.returncode == 0, done
+
+
+@test('what is wrong in the environment is named as it stands there')
+async def _(_user):
+    for variables, word in [({'TASKWS_PORT': 'tcp://10.0.0.1:8000'}, '$TASKWS_PORT'),
+                            ({'TASKWS_ORIGIN': 'example.com'}, '$TASKWS_ORIGIN'),
+                            ({'TASKWS_LOG_LEVEL': 'loud'}, '$TASKWS_LOG_LEVEL')]:
+        done = await ends('server', env={**os.environ, **variables})
+        assert done.returncode == 2 and word in done.stderr, done
+    done = await ends('server', '--port', '70000')
+    assert done.returncode == 2 and '--port: a number from 0 to 65535' in done.stderr, done
 
 
 @test('doctor finds nothing wrong with a healthy server, and says so line by line')

@@ -281,7 +281,7 @@ async def _(user):
             (['--user', 'x' * 129, '{}'], '', 2, '--user')]:
         done = await publish(user, *args, stdin=stdin)
         assert done.returncode == code and word in done.stderr, (args, done)
-    assert redis('XLEN', 'task_status:' + user) == '1'  # the first of two lines
+    assert redis('XLEN', 'task_status:' + user) == '2'  # the first of two lines, twice
 
 
 async def main():

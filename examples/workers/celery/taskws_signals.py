@@ -14,9 +14,10 @@ from redis.retry import Retry
 
 log = logging.getLogger(__name__)
 connection = redis.Redis.from_url(
-    os.environ.get('TASKWS_REDIS', 'redis://127.0.0.1:6379/0'), socket_timeout=5)
+    os.environ.get('TASKWS_REDIS', 'redis://127.0.0.1:6379/0'), socket_timeout=1)
 append = connection.register_script((Path(__file__).parents[1] / 'publish.lua').read_text())
-retry = Retry(ExponentialBackoff(cap=2, base=0.1), 3)
+retry = Retry(ExponentialBackoff(cap=1, base=0.1), 1)  # whoever enqueues a task waits for this
+LONGEST = 1000  # characters of a message; an event may have 64 KiB in all
 
 
 def publish(task_id, name, kwargs, status, **fields):
@@ -53,7 +54,7 @@ def running(task_id, task, kwargs, **_):
 @signals.task_retry.connect
 def pending_again(sender, request, reason, **_):
     publish(request.id, sender.name, request.kwargs, 'pending',
-            message=f'Trying again: {reason.exc or reason}')
+            message=f'Trying again: {reason.exc or reason}'[:LONGEST])
 
 
 @signals.task_success.connect
@@ -63,7 +64,7 @@ def completed(sender, **_):
 
 @signals.task_failure.connect
 def failed(sender, task_id, exception, kwargs, **_):
-    publish(task_id, sender.name, kwargs, 'failed', message=str(exception))
+    publish(task_id, sender.name, kwargs, 'failed', message=str(exception)[:LONGEST])
 
 
 @signals.task_revoked.connect

@@ -9,6 +9,12 @@ import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 
+const [userId] = process.argv.slice(2);
+if (!userId) {
+    console.error('usage: node worker.mjs USER_ID');
+    process.exit(2);
+}
+
 const lua = readFileSync(new URL('../publish.lua', import.meta.url), 'utf8');
 const redis = new Redis(process.env.TASKWS_REDIS ?? 'redis://127.0.0.1:6379/0', {
     scripts: { publishEvent: { lua, numberOfKeys: 1 } },
@@ -22,7 +28,6 @@ redis.on('error', (error) => console.error(`Redis: ${error.message}`));
 const publish = (userId, event) =>
     redis.publishEvent(`task_status:${userId}`, JSON.stringify(event), '', '', randomUUID());
 
-const [userId] = process.argv.slice(2);
 const task = { task_id: `report-${randomUUID()}`, name: 'Render the report' };
 for (const progress of [0, 25, 50, 75]) {
     console.log(await publish(userId, { ...task, status: 'running', progress }));
