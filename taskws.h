@@ -83,7 +83,8 @@
  *     GET  {prefix}/status            version, uptime, connections, store, resources, limits
  *     GET  /health  /ready  /metrics  process serves; events can be delivered; Prometheus text
  *
- *     Idempotency-Key with a POST makes a repeated one store its events once.
+ *     Idempotency-Key with a POST makes a repeated one store its events once, for a day; in memory
+ *     the last 4,000 of them, where each line of NDJSON counts as one.
  *
  *     ?since=ID or Last-Event-ID resumes behind an event; without, the latest event of each task
  *     comes first. ?format=raw sends the worker's JSON alone.
@@ -1372,7 +1373,8 @@ TWS_API void tws_hub_free(tws_hub *hub); /* no reader may be attached */
  * now_ms   Unix time; it may jump: ids rise all the same.
  * id       NULL: the hub assigns the next (rising per user, from now_ms). An upstream gives its
  *          own; one that does not exceed the topic's last is a repeat: TWS_ERR_EXISTS.
- *          0-0: a live event without id; `since` cannot name it, but brings it when it came later.
+ *          0-0: a live event without id: `since` cannot name it, and brings it again to who comes
+ *          with the id before it.
  * out      [out] on success, the id; may be NULL.
  * errors   all leave everything as it was: TWS_ERR_MEMORY, TWS_ERR_LIMIT (event too big),
  *          TWS_ERR_ARGUMENT (user id, empty json), TWS_ERR_NOT_FOUND (upstream: nobody reads).
@@ -10004,6 +10006,7 @@ typedef struct tws__topic {
     tws_hub_group *groups;
     uint64_t next;        /* without history: index of the event to come */
     uint64_t hole;        /* below this index, what is missing was never here */
+    uint64_t gone;        /* below this index last statuses are gone, too */
     tws_event_id last_id; /* before the first id: what that one must exceed */
     tws_event_id floor;   /* events behind this id are all here */
     uint32_t hash;
@@ -10304,7 +10307,8 @@ static tws_event *tws__history_status_from(const tws__history *h, uint64_t index
     return e;
 }
 
-/* Does e follow behind an id? One without an id does when the event before it has that very id. */
+/* Does e follow behind an id? One without an id does when the event before it has that very id: it
+ * may have been seen, but rather twice than never. */
 static bool tws__event_follows(const tws_event *e, tws_event_id since)
 {
     int order = tws_event_id_compare(e->id, since);
@@ -10461,6 +10465,7 @@ static void tws__topic_close_history(tws__topic *t, tws__chores *c)
     tws__shard_unlink(s, h);
     tws__shard_note_oldest(s);
     t->next = h->next;
+    t->gone = h->next;
     t->history = NULL;
     tws_release(a, h->ring, h->ring_size * sizeof *h->ring);
     tws_release(a, h->bucket, h->bucket_count * sizeof *h->bucket);
@@ -10945,6 +10950,7 @@ static void tws__topic_forget(tws__topic *t, tws_event_id complete_from, tws__ch
     while (t->history != NULL && t->history->oldest != NULL) {
         tws__history_drop_task(t->history, t->history->oldest, c);
     }
+    t->gone = tws__topic_next(t);
     t->floor = complete_from;
     t->last_id = complete_from;
     t->has_ids = !tws__event_id_none(complete_from);
@@ -10983,7 +10989,7 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
 
 static void tws__reader_to_snapshot(tws_hub_reader *r, const tws__topic *t)
 {
-    r->position = 0;
+    r->position = t->gone; /* nothing is below */
     r->u.snapshot_until = tws__topic_next(t);
     r->state = TWS__READER_SNAPSHOT;
 }
@@ -11031,7 +11037,7 @@ static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
     }
     r->position = t->next;
     if (t->history != NULL) {
-        r->position = all ? 0 : tws__history_after(t->history, r->u.since);
+        r->position = all ? t->gone : tws__history_after(t->history, r->u.since);
     }
     r->u.snapshot_until = all ? tws__topic_first(t) : 0;
     r->state = TWS__READER_STEPS;
@@ -11044,10 +11050,14 @@ static void tws__reader_catch_up(tws_hub_reader *r, const tws__topic *t, tws_hub
 {
     bool in_snapshot = r->position < r->u.snapshot_until;
     uint64_t live = in_snapshot ? r->u.snapshot_until : r->position;
+    if (in_snapshot && r->position < t->gone) { /* what it was still to be given */
+        tws__reader_reset(r, t, b, "position_gone");
+        return;
+    }
     if (live >= tws__topic_first(t)) {
         return;
     }
-    if (in_snapshot && r->state == TWS__READER_SNAPSHOT) {
+    if (in_snapshot && r->state == TWS__READER_SNAPSHOT && live >= t->hole) {
         r->u.snapshot_until = tws__topic_next(t);
         return;
     }
@@ -12565,6 +12575,25 @@ static void tws__redis_asked(tws_redis *r, tws__redis_kind kind, uint32_t turn, 
     tws__redis_expect(r, &r->end[TWS_REDIS_COMMANDS], 1);
 }
 
+/* What does Redis's clock say? False: an answer is still out, or there is no memory. */
+static bool tws__redis_make_time(tws_redis *r)
+{
+    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
+    size_t mark = end->out.len;
+    if (r->time_out) {
+        return false;
+    }
+    tws_resp_command(&end->out, 1);
+    tws_resp_word_c(&end->out, "TIME");
+    if (!tws__redis_made(end, mark)) {
+        return false;
+    }
+    r->time_out = true;
+    r->beaten_ms = r->now_ms;
+    tws__redis_asked(r, TWS__REDIS_TIME, 0, NULL);
+    return true;
+}
+
 /* XREVRANGE stream + - COUNT n, or XRANGE stream from + COUNT n */
 static void tws__redis_write_load(const tws_redis *r, tws_buf *out, const tws__redis_user *u,
                                   tws__redis_kind kind)
@@ -12587,7 +12616,6 @@ static void tws__redis_write_load(const tws_redis *r, tws_buf *out, const tws__r
 static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
-    size_t mark = end->out.len;
     unsigned done = TWS__REDIS_MISSED | TWS__REDIS_FELL | TWS__REDIS_ASKED;
     tws__redis_kind kind = TWS__REDIS_MORE;
     if ((u->flags & TWS__REDIS_FRESH) != 0) {
@@ -12597,6 +12625,10 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
         kind = TWS__REDIS_AGAIN;
         done |= TWS__REDIS_BROKEN;
     }
+    if (r->beaten_ms != r->now_ms) {
+        (void)tws__redis_make_time(r); /* where it finds nothing, what there was ended before that */
+    }
+    size_t mark = end->out.len;
     tws__redis_write_load(r, &end->out, u, kind);
     if (!tws__redis_made(end, mark)) {
         return false;
@@ -12626,14 +12658,12 @@ static void tws__redis_make_beat(tws_redis *r)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     tws_buf *out = &end->out;
-    size_t mark = out->len;
     bool probe = r->end[TWS_REDIS_SUBSCRIBER].step == TWS__REDIS_UP && !r->probe_out;
     bool attempt = r->storing != TWS_REDIS_IS_READY;
-    if (r->time_out || r->now_ms < r->beat_ms) {
+    if (r->now_ms < r->beat_ms || !tws__redis_make_time(r)) {
         return;
     }
-    tws_resp_command(out, 1);
-    tws_resp_word_c(out, "TIME");
+    size_t mark = out->len;
     if (probe) {
         tws_resp_command(out, 3);
         tws_resp_word_c(out, "PUBLISH");
@@ -12651,10 +12681,7 @@ static void tws__redis_make_beat(tws_redis *r)
     if (!tws__redis_made(end, mark)) {
         return;
     }
-    r->time_out = true;
     r->beat_ms = r->now_ms + r->desc.probe_ms;
-    r->beaten_ms = r->now_ms;
-    tws__redis_asked(r, TWS__REDIS_TIME, 0, NULL);
     if (probe) {
         r->probe++;
         r->probe_out = true;
@@ -12912,12 +12939,16 @@ static void tws__redis_begin_past(tws_redis *r, tws__redis_user *u)
     r->past_from = a->index > 0 ? tws__redis_before(a->oldest) : tws__redis_empty_from(r);
 }
 
-/* Events were given, and Redis has none. Ask once more: what comes meanwhile must not be lost. */
+/* Events were given, or heard of, and Redis has none. Ask once more: what comes meanwhile must not be lost. */
 static void tws__redis_stream_is_gone(tws_redis *r, const tws__redis_call *c, tws_redis_event *ev)
 {
     tws__redis_user *u = (tws__redis_user *)c->what;
     if (c->kind == TWS__REDIS_AGAIN) {
-        tws__redis_tell_lost(r, u, tws__redis_empty_from(r), ev);
+        tws_event_id from = tws__redis_empty_from(r);
+        tws__redis_tell_lost(r, u, from, ev);
+        if (tws_event_id_compare(u->heard, from) <= 0) {
+            u->heard = tws__event_id(0, 0); /* that has been told, too */
+        }
     } else {
         u->flags |= TWS__REDIS_BROKEN;
     }
@@ -12934,7 +12965,8 @@ static void tws__redis_end_load(tws_redis *r, tws_redis_event *ev)
     }
     if (a->skip) {
         tws__redis_undo_load(&c, a->told);
-    } else if (a->index == 0 && !tws__event_id_none(u->last) && ev->type == TWS_REDIS_NONE) {
+    } else if (a->index == 0 && ev->type == TWS_REDIS_NONE &&
+               !tws__event_id_none(tws__event_id_max(u->last, u->heard))) {
         tws__redis_stream_is_gone(r, &c, ev);
     }
     r->past_len = 0;
@@ -18266,7 +18298,8 @@ typedef struct tws__memo {
     tws_event_id id;
 } tws__memo;
 
-#define TWS__MEMOS 4096u
+#define TWS__MEMOS 16384u
+#define TWS__MEMO_WAYS 32u /* where one may stand: 4,000 keys a day do not drive each other out */
 #define TWS__MEMO_MS (24u * 3600u * 1000u)
 
 typedef struct tws__upstream tws__upstream;
@@ -18908,7 +18941,15 @@ static tws__memo *tws__memo_of(tws_task_server *ts, tws_str user, tws_str key, u
 {
     uint64_t h = tws__hash_text(tws__hash_text(ts->hash_key, user), key);
     *name = tws__mix(h, ts->hash_key) | 1;
-    return &ts->memo[h % TWS__MEMOS];
+    tws__memo *place = &ts->memo[h % (TWS__MEMOS / TWS__MEMO_WAYS) * TWS__MEMO_WAYS];
+    tws__memo *m = place;
+    for (unsigned i = 0; i < TWS__MEMO_WAYS; i++) {
+        if (place[i].name == *name) {
+            return &place[i];
+        }
+        m = place[i].at_ms < m->at_ms ? &place[i] : m; /* a free one is the oldest */
+    }
+    return m;
 }
 
 /* Into memory; the same key again within a day, whatever the clock on the wall says, is the same

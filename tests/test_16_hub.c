@@ -1041,6 +1041,46 @@ TEST("a task that changes while a snapshot is half read is given once, in its ne
     tws_hub_free(hub);
 }
 
+TEST("who is in the midst of a snapshot is told when what is left of it goes")
+{
+    enum { SWEPT, BUDGET, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        tws_hub_desc d = hub_desc();
+        d.shards = 1;
+        d.max_total_bytes = way == BUDGET ? 6000 : 0;
+        tws_hub *hub = hub_make(&d);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r, all;
+        const tws_event_id none = {0, 0};
+        int resets = 0;
+        test_row("way", (size_t)way);
+        for (int i = 0; i < 9; i++) {
+            char task[2] = {(char)('a' + i), 0};
+            step(hub, "1", task, i, NOW);
+        }
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(tws_hub_attach(in, &all, tws_str_c("1"), &none), TWS_OK);
+        CHECK_EQ(take_one(&r, &resets), 0);
+        CHECK_EQ(take_one(&all, &resets), 0);
+        CHECK_EQ(take_one(&r, &resets), 1);
+        if (way == SWEPT) {
+            tws_hub_sweep(hub, NOW + 3600001);
+        }
+        for (int i = 0; way == BUDGET && i < 100; i++) {
+            step(hub, "2", "z", i, NOW);
+        }
+        CHECK_EQ(hub->shard[0].topics, way == BUDGET ? 2 : 1);
+        CHECK_EQ(resets, 0);
+        step(hub, "1", "k", 50, NOW);
+        CHECK_TEXT(drain(&r), "position_gone 50");
+        CHECK_TEXT(drain(&all), "slow_consumer 50");
+        tws_hub_detach(&r);
+        tws_hub_detach(&all);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
 /* -- caps -- */
 
 TEST("the last statuses of many quiet tasks outlast a chatty one, which keeps half of the ring")
@@ -1781,6 +1821,34 @@ TEST("events lost upstream are a reset to every reader, caught up or not")
         tws_hub_detach(&r);
         tws_hub_detach(&behind);
         tws_hub_detach(&late);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("what an upstream takes back or has lost is told to who is in the midst of a snapshot")
+{
+    for (int forgets = 0; forgets < 2; forgets++) {
+        script s;
+        tws_hub *hub = hub_upstream(&s);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r;
+        int resets = 0;
+        test_row("forgets", (size_t)forgets);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        feed(hub, 1, "a", 1);
+        feed(hub, 2, "b", 2);
+        feed(hub, 3, "c", 3);
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+        CHECK_EQ(take_one(&r, &resets), 1);
+        if (forgets == 1) {
+            tws_hub_forget(hub, tws_str_c("1"), id_of(9, 0));
+        }
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(9, 0));
+        feed(hub, 10, "a", 10);
+        CHECK_EQ(resets, 0);
+        CHECK_TEXT(drain(&r), forgets == 1 ? "position_gone 10" : "position_gone 2 3 10");
+        tws_hub_detach(&r);
         tws_hub_inbox_free(in);
         tws_hub_free(hub);
     }

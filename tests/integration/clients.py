@@ -292,6 +292,22 @@ async def _(user):
     assert (await server.request('GET', TASKS + user, bearer=admin())).status == 200
 
 
+@test('a retried body of a thousand lines stores each of them once, whatever came in between')
+async def _(user):
+    body = b''.join(b'{"n":%d}\n' % n for n in range(1000))
+
+    async def post(key, body):
+        fields = {'Content-Type': 'application/x-ndjson', 'Idempotency-Key': key}
+        answer = await server.request('POST', TASKS + user, fields, body, bearer=worker())
+        assert answer.status == 202, answer.body
+        return answer.json['ids']
+
+    first = await post('a', body)
+    others = await post('b', body), await post('c', body)
+    assert len(set(first + others[0] + others[1])) == 3000
+    assert await post('a', body) == first and await post('b', body) == others[0]
+
+
 @test('publishing wants the scope publish, which is for any user')
 async def _(user):
     for who in token(user), token(user, scope='publisher'), admin():
