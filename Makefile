@@ -72,6 +72,7 @@ $(eval $(call kind,gcc,gcc,$(SANITIZE)))
 $(eval $(call kind,clang,clang,$(SANITIZE)))
 $(eval $(call kind,poll,clang,$(SANITIZE) -DTASKWS_POLL))
 $(eval $(call kind,tsan,clang,-fsanitize=thread))
+$(eval $(call kind,m32,gcc -m32,))
 $(eval $(call kind,replay,$(CC),$(SANITIZE),tests/fuzz_main.c))
 $(eval $(call kind,fuzz,clang,$(SANITIZE) -fsanitize=fuzzer))
 

@@ -13,6 +13,7 @@
  *         #include "taskws.h"
  *
  *     cc -std=c99 program.c -pthread          C99, and C++11 as it stands; gcc and clang.
+ *                                             -latomic where 64 bits are not counted at once.
  *
  *
  * THE SERVER IN TEN LINES
@@ -315,7 +316,7 @@ typedef struct tws_buf {
 TWS_API void tws_buf_init(tws_buf *b, const tws_allocator *a, size_t max_bytes);
 /* Over the caller's memory: never allocates. Nothing to free. */
 TWS_API void tws_buf_fixed(tws_buf *b, void *memory, size_t bytes);
-/* Frees and leaves an empty buffer with the same cap. */
+/* Frees and leaves an empty buffer that may grow as far as before. */
 TWS_API void tws_buf_free(tws_buf *b);
 /* Empty again and in order again; memory is kept. */
 TWS_API void tws_buf_clear(tws_buf *b);
@@ -324,6 +325,7 @@ TWS_API void tws_buf_clear(tws_buf *b);
 TWS_API char *tws_buf_reserve(tws_buf *b, size_t n);
 /* Count n bytes written at what tws_buf_reserve gave. */
 TWS_API void tws_buf_add(tws_buf *b, size_t n);
+/* Append. The data may not stand in b itself, which may move. */
 TWS_API void tws_buf_put(tws_buf *b, const void *data, size_t n);
 TWS_API void tws_buf_str(tws_buf *b, tws_str s);
 TWS_API void tws_buf_c(tws_buf *b, const char *c_string);
@@ -365,7 +367,8 @@ typedef struct tws_hmac_key {
 } tws_hmac_key;
 
 TWS_API void tws_hmac_key_init(tws_hmac_key *k, const void *key, size_t len);
-/* Leaves nothing of key or message behind. mac may be where the data stands. */
+/* Of key and message no copy stays in memory of its own; what the compiler kept in the stack's
+ * registers may. mac may be where the data stands. */
 TWS_API void tws_hmac_sha256(const tws_hmac_key *k, const void *data, size_t len,
                              uint8_t mac[TWS_SHA256_BYTES]);
 
@@ -378,7 +381,7 @@ TWS_API void tws_wipe(void *p, size_t len);
 
 /* Characters that n bytes become, with padding (base64) and without (base64url). */
 #define TWS_BASE64_LEN(n) (((n) + 2) / 3 * 4)
-#define TWS_BASE64URL_LEN(n) (((n) * 4 + 2) / 3)
+#define TWS_BASE64URL_LEN(n) ((n) / 3 * 4 + ((n) % 3 * 4 + 2) / 3)
 
 /* Encode len bytes. Returns the characters written: exactly the macro's. No NUL is added. */
 TWS_API size_t tws_base64_encode(const void *data, size_t len, char *out);
@@ -805,8 +808,8 @@ typedef struct tws_inflater {
     uint8_t tail;
     uint8_t error;
     uint8_t code_length[320];
-    uint32_t literal[1334];       /* as many as any code of 286 symbols and 15 bits needs, where */
-    uint32_t distance_table[402]; /* ten bits are looked at first; of 30 symbols, where eight are */
+    uint32_t literal[1334];       /* as many as any code of 288 symbols and 15 bits needs, where */
+    uint32_t distance_table[402]; /* ten bits are looked at first; of 32 symbols, where eight are */
 } tws_inflater;
 
 /* Begin a stream, or a message. window stays the caller's and is written to. */
@@ -836,6 +839,9 @@ TWS_API void tws_inflate_finish(tws_inflater *z, tws_inflate_event *ev);
 /* Literals and copies that a block is made of at most: 256 to 65,534. */
 #ifndef TASKWS_DEFLATE_TOKENS
 #define TASKWS_DEFLATE_TOKENS 8192
+#endif
+#if TASKWS_DEFLATE_TOKENS < 256 || TASKWS_DEFLATE_TOKENS > 65534
+#error "TASKWS_DEFLATE_TOKENS is 256 to 65534"
 #endif
 
 /* Bytes that tws_deflate_init wants. */
@@ -887,9 +893,10 @@ TWS_API size_t tws_deflate_bound(size_t len);
  *          leaves away. An empty message is one byte.
  * out      cap bytes; tws_deflate_bound(len) always suffice. Less is a way to ask: does it pay?
  * written  [out] bytes.
- * errors   TWS_ERR_LIMIT: it does not fit. The message is void and leaves no trace: go on as the
- *          sender of the next one. (Only of a message that came in more than one piece, or is
- *          longer than the window, something stays in it: then earlier ones are forgotten, too.)
+ * errors   TWS_ERR_LIMIT: it does not fit. The message is void, and no later one refers to it: go
+ *          on as the sender of the next one. (Only of a message that came in more than one piece,
+ *          or is longer than the window, something stays in it: then earlier ones are forgotten,
+ *          too.)
  * memory   none.   thread  one at a time per deflater and scratch.
  * source   RFC 1951 3.2; RFC 7692 7.2.1. */
 TWS_API tws_status tws_deflate_encode(tws_deflater *z, tws_deflate_scratch *s, const void *data,
@@ -928,7 +935,8 @@ TWS_API const char *tws_jwt_text(tws_jwt_error error); /* a sentence for a perso
 typedef struct tws_jwt_policy {
     const char *subject_claim; /* NULL: "sub" */
     const char *issuer;        /* NULL: iss is not checked */
-    const char *audience;      /* NULL: aud is not checked; a string or one of an array */
+    const char *audience;      /* NULL: aud is not checked, though RFC 7519 4.1.3 would have a
+                                  token refused that names one; a string or one of an array */
     uint32_t leeway_s;         /* 0: 30; TWS_OFF: none */
     bool allow_no_expiry;      /* false: exp is required */
 } tws_jwt_policy;
@@ -1045,10 +1053,9 @@ TWS_API void tws_resp_init(tws_resp_decoder *d, const tws_resp_limits *limits);
  * ev       [out] always written. A string comes whole when it is all there, else in pieces as they
  *          come, so that a large one passes in constant memory.
  * returns  bytes consumed, 0..len. What is left after TWS_RESP_MORE must stand at the front of the
- *          next call's data: at most TWS_RESP_MAX_LINE bytes, or limits.whole and a header if that
- *          is more.
- * errors   sticky TWS_RESP_ERROR, at the first byte that cannot stand: an unknown type, a length or
- *          count that is no number or beyond its limit, a missing CRLF, nesting too deep.
+ *          next call's data: at most limits.whole + TWS_RESP_MAX_LINE + 6 bytes.
+ * errors   sticky TWS_RESP_ERROR, once the line or the string's end is there: an unknown type, a
+ *          length or count that is no number or beyond its limit, a missing CRLF, nesting too deep.
  * memory   none.   thread  one at a time per decoder.
  * source   the RESP3 specification; RESP2 is a part of it. */
 TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len,
@@ -1965,8 +1972,8 @@ TWS_API void tws_loop_move(tws_loop *l, tws_watch *w, bool behind);
  * returns  how many of ready[TWS_LOOP_READY] are filled, by those who are not behind;
  *          *now_ms is the time behind the wait. */
 TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint64_t *now_ms);
-/* At most `most` of those behind who are ready, in the order of their waiting; call it again for
- * more. None unless the last tws_loop_wait has seen one. */
+/* At most `most` of those behind who are ready, and TWS_LOOP_READY, in the order of their waiting;
+ * call it again for more. None unless the last tws_loop_wait has seen one. */
 TWS_API size_t tws_loop_behind(tws_loop *l, tws_ready *ready, size_t most);
 /* Has the last tws_loop_wait seen one? */
 TWS_API bool tws_loop_crowded(const tws_loop *l);
@@ -2962,6 +2969,7 @@ static void tws__sha256_rounds(uint32_t state[8], const uint32_t word[64])
     for (int i = 0; i < 8; i++) {
         state[i] += v[i];
     }
+    tws_wipe(v, sizeof v); /* of HMAC's pads, v and the state make the key's other state */
 }
 
 static void tws__sha256_portable(uint32_t state[8], const uint8_t *p, size_t blocks)
@@ -3813,6 +3821,8 @@ static bool tws__json_is_container(tws_json_type type)
 TWS_API bool tws_json_skip(tws_json_reader *r, const tws_json_token *token, tws_str *raw)
 {
     tws_json_token value = *token;
+    TWS_ASSERT(value.type != TWS_JSON_END && value.type != TWS_JSON_OBJECT_END &&
+               value.type != TWS_JSON_ARRAY_END); /* these begin nothing */
     if (value.type == TWS_JSON_KEY) {
         (void)tws_json_next(r, &value);
     }
@@ -5576,8 +5586,8 @@ static tws__ws_fault tws__ws_judge_second(const tws_ws_decoder *d, unsigned opco
     return TWS__WS_FINE;
 }
 
-/* A data frame's length against the limits, before a byte of its payload is waited for. Random bytes
- * get longer by being compressed: by an eighth where a compressor has the least memory. */
+/* A data frame's length against the limits, before a byte of its payload is waited for. Random
+ * bytes get longer by being compressed: by an eighth where a compressor has the least memory. */
 static tws__ws_fault tws__ws_judge_size(const tws_ws_decoder *d, const tws__ws_frame *f)
 {
     const bool packed = f->packed || (d->flags & TWS__WS_PACKED) != 0;
@@ -6747,12 +6757,15 @@ static void tws__deflate_codes(tws_deflate_scratch *s, uint32_t from, uint32_t s
         code = (code + next[w + 1]) << 1;
         next[w] = first;
     }
-    for (uint32_t i = 0; i < symbols; i++) {
-        const uint32_t w = s->width[from + i];
-        if (w > 0) {
-            const uint32_t mine = next[w]++;
-            if (s->count[from + i] > 0) {
-                s->code[from + i] = tws__deflate_reverse(mine, w) | w << 16;
+    /* Not by index: gcc 11 and 12 for 32 bits lose sight of the stores, and drop the call. */
+    const uint8_t *width = s->width + from;
+    const uint16_t *count = s->count + from;
+    uint32_t *to = s->code + from;
+    for (; symbols > 0; symbols--, width++, count++, to++) {
+        if (*width > 0) {
+            const uint32_t mine = next[*width]++;
+            if (*count > 0) {
+                *to = tws__deflate_reverse(mine, *width) | (uint32_t)*width << 16;
             }
         }
     }
@@ -7123,6 +7136,9 @@ static void tws__deflate_block(tws__deflate_run *r)
 
 static void tws__deflate_push(tws__deflate_run *r, uint32_t token, uint32_t covers)
 {
+    if (r->failed) {
+        return; /* its block did not fit: there is no room for more tokens */
+    }
     r->s->token[r->tokens++] = token;
     r->raw_len += covers;
     if (r->tokens == TASKWS_DEFLATE_TOKENS) {
@@ -7539,16 +7555,20 @@ static tws_jwt_error tws__jwt_take_kid(tws_jwt *jwt, const tws_json_token *kid, 
     if (kid->type != TWS_JSON_STRING) {
         return TWS_JWT_MALFORMED;
     }
-    if (kid->text.len > sizeof room) {
-        return TWS_JWT_KEY; /* nobody's: no ring takes a longer one */
-    }
-    jwt->kid = kid->text;
+    tws_str text = kid->text;
     if (kid->escaped) {
         tws_buf_fixed(&plain, room, sizeof room);
         tws_json_unescape(kid, &plain);
+        if (plain.status != TWS_OK) {
+            return TWS_JWT_KEY;
+        }
         memcpy(header, room, plain.len);
-        jwt->kid = tws_str_of(header, plain.len);
+        text = tws_str_of(header, plain.len);
     }
+    if (text.len > TWS_JWT_MAX_KID) {
+        return TWS_JWT_KEY; /* nobody's: no ring takes a longer one */
+    }
+    jwt->kid = text;
     return TWS_JWT_OK;
 }
 
@@ -12625,8 +12645,8 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
         kind = TWS__REDIS_AGAIN;
         done |= TWS__REDIS_BROKEN;
     }
-    if (r->beaten_ms != r->now_ms) {
-        (void)tws__redis_make_time(r); /* where it finds nothing, what there was ended before that */
+    if (r->beaten_ms != r->now_ms) { /* where nothing is found, what there was ended before that */
+        (void)tws__redis_make_time(r);
     }
     size_t mark = end->out.len;
     tws__redis_write_load(r, &end->out, u, kind);
@@ -12939,7 +12959,8 @@ static void tws__redis_begin_past(tws_redis *r, tws__redis_user *u)
     r->past_from = a->index > 0 ? tws__redis_before(a->oldest) : tws__redis_empty_from(r);
 }
 
-/* Events were given, or heard of, and Redis has none. Ask once more: what comes meanwhile must not be lost. */
+/* Events were given, or heard of, and Redis has none. Ask once more: what comes meanwhile must not
+ * be lost. */
 static void tws__redis_stream_is_gone(tws_redis *r, const tws__redis_call *c, tws_redis_event *ev)
 {
     tws__redis_user *u = (tws__redis_user *)c->what;
@@ -15835,7 +15856,7 @@ static long tws__sys_send(int fd, const tws_str *slices, size_t count)
     }
     memset(&m, 0, sizeof m);
     m.msg_iov = iov;
-    m.msg_iovlen = n;
+    m.msg_iovlen = (uint8_t)n; /* an int or a size_t */
     ssize_t sent = n == 1 ? send(fd, iov[0].iov_base, iov[0].iov_len, MSG_NOSIGNAL)
                           : sendmsg(fd, &m, MSG_NOSIGNAL);
     if (sent >= 0) {
@@ -16072,7 +16093,8 @@ static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
 static size_t tws__backend_behind(tws_loop *l, tws_ready *ready, size_t most)
 {
     struct epoll_event e[TWS_LOOP_READY];
-    return tws__backend_take(e, epoll_wait(l->epoll[1], e, (int)most, 0), ready);
+    const int room = (int)tws__min(most, TWS_LOOP_READY);
+    return tws__backend_take(e, epoll_wait(l->epoll[1], e, room, 0), ready);
 }
 
 static int tws__backend_wake_pair(int *write_end)

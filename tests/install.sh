@@ -10,6 +10,8 @@ has() {
         command -v "$1" > /dev/null || [ -x "/usr/sbin/$1" ] ;;
     clang-runtime) echo 'int main(void){return 0;}' |
         clang -fsanitize=address -x c -o build/test/has - 2> /dev/null ;;
+    gcc-m32) echo 'int main(void){return 0;}' |
+        gcc -m32 -pthread -x c -o build/test/has - 2> /dev/null ;;
     python-modules) /usr/bin/python3 -c 'import websockets, jwt, redis' 2> /dev/null ;;
     celery) /usr/bin/python3 -c 'import celery' 2> /dev/null ;;
     wycheproof) ls /usr/share/cargo/registry/hmac-*/tests/data/wycheproof-sha256.blb \
@@ -23,6 +25,7 @@ has() {
 
 packages() {
     case $1 in
+    gcc-m32) echo gcc-multilib ;;
     clang-runtime) echo libclang-rt-14-dev ;;
     python-modules) echo python3-websockets python3-jwt python3-redis ;;
     redis-cli) echo redis-tools ;;
@@ -35,10 +38,14 @@ packages() {
     esac
 }
 
+# A compiler for 32 bits comes along where the processor has both.
+bits32=
+[ "$(uname -m)" != x86_64 ] || bits32=gcc-m32
+
 install_missing() {
     wanted=
     for tool in gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx node \
-        npm chromium curl openssl zlib wycheproof; do
+        npm chromium curl openssl zlib wycheproof $bits32; do
         has $tool || wanted="$wanted $(packages $tool)"
     done
     if [ -n "$wanted" ] && command -v apt-get > /dev/null; then

@@ -995,6 +995,25 @@ TEST("what does not fit is said, for every room, and the next message is whole")
     }
 }
 
+TEST("nothing is done any more once a block did not fit, however much text is left")
+{
+    static uint32_t window[TWS_DEFLATE_MEMORY(15, false) / 4];
+    static uint8_t large[200000];
+    tws_deflater z;
+    seed = 3;
+    for (unsigned round = 0; round < 40; round++) {
+        size_t len = 1;
+        test_row("round", round);
+        for (size_t i = 0; i < sizeof large; i++) { /* many short copies, put off by lazy ones */
+            large[i] = (uint8_t)('a' + (rnd() >> 16) % 4);
+        }
+        tws_deflate_init(&z, window, 15, 9, false);
+        CHECK_EQ(tws_deflate_encode(&z, &scratch, large, sizeof large, true, packed, 1000, &len),
+                 TWS_ERR_LIMIT);
+        CHECK_EQ(len, 0);
+    }
+}
+
 /* Compress n bytes of text where they do not fit. */
 static void void_message(tws_deflater *z, size_t n)
 {

@@ -212,8 +212,8 @@ TEST("a kid of 128 bytes is read, a longer one is nobody's, written plainly or e
         size_t len;
     } row[] = {
         {"k", 128, TWS_JWT_OK, 128},      {"k", 129, TWS_JWT_KEY, 0},
-        {"\\/", 64, TWS_JWT_OK, 64},      {"\\/", 65, TWS_JWT_KEY, 0},
-        {"\\u0041", 21, TWS_JWT_OK, 21},  {"\\u0041", 900, TWS_JWT_KEY, 0},
+        {"\\/", 128, TWS_JWT_OK, 128},    {"\\/", 129, TWS_JWT_KEY, 0},
+        {"\\u0041", 128, TWS_JWT_OK, 128}, {"\\u0041", 900, TWS_JWT_KEY, 0},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char header[2 * TWS_JWT_MAX] = "{\"alg\":\"HS256\",\"kid\":\"";
@@ -767,13 +767,10 @@ TEST("what is signed opens, with any kid and payload")
             tws_jwt_sign(&b, &key, tws_str_c(kid[i]), tws_str_c(payload[n]));
             CHECK_EQ(b.status, TWS_OK);
             tws_str token = tws_str_from(tws_buf_view(&b), 6);
-            CHECK_EQ(tws_jwt_open(&jwt, token, scratch, token.len),
-                     strlen(kid[i]) < 100 ? TWS_JWT_OK : TWS_JWT_KEY); /* its escapes are longer */
-            if (strlen(kid[i]) < 100) {
-                CHECK_STR(jwt.kid, kid[i]);
-                CHECK_STR(jwt.payload, payload[n]);
-                CHECK_EQ(tws_jwt_verify(&jwt, &key), TWS_JWT_OK);
-            }
+            CHECK_EQ(tws_jwt_open(&jwt, token, scratch, token.len), TWS_JWT_OK);
+            CHECK_STR(jwt.kid, kid[i]);
+            CHECK_STR(jwt.payload, payload[n]);
+            CHECK_EQ(tws_jwt_verify(&jwt, &key), TWS_JWT_OK);
             tws_buf_free(&b);
         }
     }

@@ -305,6 +305,33 @@ TEST("whatever is added, changed and removed, each watch reports exactly its own
 
 /* -- who stands behind -- */
 
+TEST("of many who are behind and ready, TWS_LOOP_READY are told at a time, whatever is asked for")
+{
+    enum { MANY = TWS_LOOP_READY + 100 };
+    static tws_watch watch[MANY];
+    static tws_ready ready[2 * MANY];
+    world *w = make();
+    uint64_t now_ms;
+    memset(watch, 0, sizeof watch);
+    for (size_t i = 0; i < MANY; i++) {
+        int end[2];
+        CHECK_EQ(pipe(end), 0);
+        CHECK_EQ(write(end[1], "x", 1), 1);
+        close(end[1]);
+        watch[i].behind = true;
+        CHECK_EQ(tws_loop_add(w->l, &watch[i], end[0], TWS_READ), TWS_OK);
+    }
+    CHECK_EQ(tws_loop_wait(w->l, 1000, w->ready, &now_ms), 0);
+    size_t n = tws_loop_behind(w->l, ready, 2 * MANY);
+    CHECK(n >= TWS_LOOP_READY && n <= MANY); /* poll(2) tells all */
+    for (size_t i = 0; i < MANY; i++) {
+        int fd = watch[i].fd;
+        tws_loop_remove(w->l, &watch[i]);
+        close(fd);
+    }
+    unmake(w);
+}
+
 TEST("who is behind wakes the wait and is told by behind alone, each in its turn, until it is moved")
 {
     enum { PAIRS = 5 };
