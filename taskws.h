@@ -13,7 +13,7 @@
  *         #include "taskws.h"
  *
  *     cc -std=c99 program.c -pthread          C99, and C++11 as it stands; gcc and clang.
- *                                             -latomic where 64 bits are not counted at once.
+ *                                             -latomic where a linker misses __atomic_load_8.
  *
  *
  * THE SERVER IN TEN LINES
@@ -1730,6 +1730,12 @@ typedef struct tws_conn_desc {
 /* Fill in the defaults. */
 TWS_API void tws_conn_defaults(tws_conn_desc *desc);
 
+/* Who lends what is offered: see tws_conn_lend. */
+typedef struct tws_lender {
+    void (*hold)(void *object);
+    void (*release)(void *object);
+} tws_lender;
+
 /* The working memory of one turn, shared by all connections of a thread: nothing in it outlives
  * tws_conn_end. Output is gathered here, and written from here, without a copy where it can be.
  * Zero it before its first turn, and give it to tws_turn_free behind its last. */
@@ -1737,12 +1743,6 @@ TWS_API void tws_conn_defaults(tws_conn_desc *desc);
 #define TWS_TURN_UNITS 32
 #define TWS_TURN_SCRATCH 65536
 #define TWS_TURN_HELD 8
-/* Who lends what is offered: see tws_conn_lend. */
-typedef struct tws_lender {
-    void (*hold)(void *object);
-    void (*release)(void *object);
-} tws_lender;
-
 typedef struct tws_turn {
     uint64_t now_ms;
     uint8_t *input; /* not yet taken */
@@ -14247,7 +14247,7 @@ static size_t tws__conn_waiting(const tws_conn *c)
 
 static bool tws__conn_takes(const tws_conn *c)
 {
-    const size_t most = 16 * (size_t)c->desc->max_output_bytes;
+    const uint64_t most = 16 * (uint64_t)c->desc->max_output_bytes;
     const size_t waiting = tws__conn_waiting(c);
     return waiting <= TWS__OUTPUT_BYTES || waiting <= most;
 }
