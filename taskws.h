@@ -14497,7 +14497,8 @@ static void tws__turn_take(tws_turn *t, size_t n)
     t->input_len -= n;
 }
 
-/* A block of which little is used would be much for a peer who does no more. */
+/* A block of which little is used is much for a peer who takes no output. Who does may want it all
+ * again in the next turn. */
 static void tws__conn_shrink(const tws_conn *c, tws_conn_kept **k)
 {
     const size_t bytes = sizeof **k + (*k)->cap;
@@ -14524,7 +14525,9 @@ static void tws__conn_keep_input(tws_conn *c, const tws_turn *t)
     }
     memmove(tws__kept_bytes(c->in), t->input, t->input_len);
     c->in->len = (uint32_t)t->input_len;
-    tws__conn_shrink(c, &c->in);
+    if (c->out != NULL) {
+        tws__conn_shrink(c, &c->in);
+    }
 }
 
 TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t)
