@@ -1963,6 +1963,7 @@ TWS_API tws_loop *tws_loop_create(const tws_allocator *a);
 TWS_API void tws_loop_free(tws_loop *l);
 /* "epoll" or "poll". */
 TWS_API const char *tws_loop_backend(void);
+/* errors  TWS_ERR_SYSTEM: errno says why; with poll(2) there was no memory. */
 TWS_API tws_status tws_loop_add(tws_loop *l, tws_watch *w, int fd, unsigned want);
 TWS_API void tws_loop_want(tws_loop *l, tws_watch *w, unsigned want);
 TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w);
@@ -1979,9 +1980,11 @@ TWS_API size_t tws_loop_behind(tws_loop *l, tws_ready *ready, size_t most);
 TWS_API bool tws_loop_crowded(const tws_loop *l);
 /* From any thread or signal handler: end the wait. Wake-ups fold together. */
 TWS_API void tws_loop_wake(tws_loop *l);
-/* One descriptor that is readable when tws_loop_wait has something to do; -1 with poll(2). */
+/* One descriptor that is readable when a descriptor is ready, or a wake-up came: not for a timer,
+ * see the next; -1 with poll(2). */
 TWS_API int tws_loop_fd(const tws_loop *l);
-/* Milliseconds until the next timer, -1 without one. */
+/* Milliseconds until the next timer at the earliest: one that has been cleared or moved may still
+ * be counted. -1 without one. */
 TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms);
 /* Set, move or (UINT64_MAX) clear. Precise to TWS_TIMER_STEP_MS, never early. */
 #define TWS_TIMER_STEP_MS 16
@@ -2269,7 +2272,8 @@ extern "C" {
 /* ======================================================================================== */
 
 /* == 1. config: flags, limits, attributes ================================================
- * The only compiler switches outside the I/O part: assertions, atomics, the mutex. */
+ * The compiler switches outside the I/O part: assertions, atomics, the mutex. (And in section 4 the
+ * processor's own SHA instructions.) */
 
 #ifndef TWS_ASSERT
 #include <assert.h>
