@@ -367,8 +367,8 @@ typedef struct tws_hmac_key {
 } tws_hmac_key;
 
 TWS_API void tws_hmac_key_init(tws_hmac_key *k, const void *key, size_t len);
-/* Of key and message no copy stays in memory of its own; what the compiler kept in the stack's
- * registers may. mac may be where the data stands. */
+/* Wipes what it made of key and message; what the compiler spilled to the stack may stay there. mac
+ * may be where the data stands. */
 TWS_API void tws_hmac_sha256(const tws_hmac_key *k, const void *data, size_t len,
                              uint8_t mac[TWS_SHA256_BYTES]);
 
@@ -1899,7 +1899,8 @@ TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t);
  * when the turn is full. */
 TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, size_t count);
 /* The bytes of the last offer live as long as the object is held. When the socket takes a part of
- * them, the rest is not copied: it is held, and released on this thread once it has gone. */
+ * them, the rest is not copied: it is held, and released on this thread once it has gone. So an
+ * event may outlive the hub's caps: one for each connection that is slow. */
 TWS_API void tws_conn_lend(tws_turn *t, const tws_lender *lender, void *object);
 /* Begin the closing handshake, or end a stream, or a connection whose request gets no answer;
  * anything waiting is sent first. */
@@ -14274,23 +14275,23 @@ static bool tws__conn_keep_lent(tws_conn *c, const tws_turn *t, size_t unit, tws
 static bool tws__conn_keep_slices(tws_conn *c, const tws_turn *t, size_t from, size_t until,
                                   size_t unit)
 {
+    const bool lends = unit < t->unit_count && t->unit_lender[unit] != NULL;
+    bool kept = true;
     size_t at = 0;
-    for (size_t i = 0; i < t->out_count && at < until; i++) {
+    for (size_t i = 0; i < t->out_count && at < until && kept; i++) {
         size_t end = at + t->out[i].len;
         size_t skip = from > at ? from - at : 0;
         size_t stop = end > until ? until - at : t->out[i].len;
-        if (skip < stop) {
-            tws_str rest = tws_str_of(t->out[i].ptr + skip, stop - skip);
-            bool lent = unit < t->unit_count && t->unit_lender[unit] != NULL &&
-                        rest.len >= TWS__LEND && (c->out == NULL || c->out->lent.len == 0);
-            if (!(lent ? tws__conn_keep_lent(c, t, unit, rest)
-                       : tws__conn_keep(c, t->now_ms, rest.ptr, rest.len))) {
-                return false;
-            }
+        size_t len = skip < stop ? stop - skip : 0;
+        const char *rest = t->out[i].ptr + tws__min(skip, stop);
+        if (lends && len >= TWS__LEND && (c->out == NULL || c->out->lent.len == 0)) {
+            kept = tws__conn_keep_lent(c, t, unit, tws_str_of(rest, len));
+        } else if (len != 0) {
+            kept = tws__conn_keep(c, t->now_ms, rest, len);
         }
         at = end;
     }
-    return true;
+    return kept;
 }
 
 static void tws__turn_reset_output(tws_turn *t)
