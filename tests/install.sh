@@ -6,7 +6,8 @@ skipped=
 # Every tool of the tests: the Debian packages that bring it, and how to see that it is there.
 has() {
     case $1 in
-    gcc | g++ | clang | redis-server | redis-cli | nginx | node | npm | chromium | make | curl)
+    gcc | g++ | clang | redis-server | redis-cli | nginx | haproxy | systemd-analyze | node | \
+        npm | chromium | make | curl)
         command -v "$1" > /dev/null || [ -x "/usr/sbin/$1" ] ;;
     clang-runtime) echo 'int main(void){return 0;}' |
         clang -fsanitize=address -x c -o build/test/has - 2> /dev/null ;;
@@ -16,10 +17,12 @@ has() {
     celery) /usr/bin/python3 -c 'import celery' 2> /dev/null ;;
     wycheproof) ls /usr/share/cargo/registry/hmac-*/tests/data/wycheproof-sha256.blb \
         > /dev/null 2>&1 ;;
+    openssl-program) command -v openssl > /dev/null ;;
     openssl) echo '#include <openssl/ssl.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
     zlib) echo '#include <zlib.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
     node-modules) [ -d build/node/node_modules/ws ] && [ -d build/node/node_modules/ioredis ] &&
-        [ -d build/node/node_modules/playwright-core ] ;;
+        [ -d build/node/node_modules/playwright-core ] && [ -d build/node/node_modules/vite ] ;;
+    vite) node build/node/node_modules/vite/bin/vite.js --version > /dev/null 2>&1 ;; # a new Node
     esac
 }
 
@@ -31,7 +34,9 @@ packages() {
     redis-cli) echo redis-tools ;;
     celery) echo python3-celery ;;
     wycheproof) echo librust-hmac-dev ;; # whose tests have its vectors
+    openssl-program) echo openssl ;;
     openssl) echo libssl-dev ;;
+    systemd-analyze) echo systemd ;;
     zlib) echo zlib1g-dev ;;
     node) echo nodejs ;;
     *) echo "$1" ;;
@@ -44,8 +49,9 @@ bits32=
 
 install_missing() {
     wanted=
-    for tool in gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx node \
-        npm chromium curl openssl zlib wycheproof $bits32; do
+    for tool in gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx \
+        haproxy systemd-analyze node npm chromium curl openssl openssl-program zlib wycheproof \
+        $bits32; do
         has $tool || wanted="$wanted $(packages $tool)"
     done
     if [ -n "$wanted" ] && command -v apt-get > /dev/null; then
@@ -72,6 +78,8 @@ needs() {
     clang) parts='clang clang-runtime' ;;
     python) parts='python-modules redis-server curl' ;;
     node) parts='node node-modules' ;;
+    proxies) parts='python-modules curl nginx haproxy systemd-analyze openssl-program node
+        node-modules vite' ;;
     workers) parts='python-modules redis-server redis-cli celery node node-modules' ;;
     *) parts=$1 ;;
     esac

@@ -71,6 +71,7 @@ if needs python; then
     [ "$(uname)" = Linux ] &&
         suite attack.py "make -s build/bench/attack && $python tests/bench/attack.py --small"
 fi
+needs proxies && suite proxies.py "$python tests/integration/proxies.py"
 needs workers && suite workers.py "$python tests/integration/workers.py"
 if needs node; then
     suite clients.mjs 'node tests/integration/clients.mjs'
