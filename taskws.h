@@ -18745,7 +18745,8 @@ static void tws__session_read(tws__session *s)
     }
     if (s->kind == TWS__SSE) {
         char head[TWS__HEAD_BYTES];
-        const char *lines = "Cache-Control: no-store\r\nX-Accel-Buffering: no\r\n";
+        /* Who compresses or buffers on the way would hold events back: RFC 9111 5.2.2.6; nginx. */
+        const char *lines = "Cache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n";
         tws_peer_stream(s->peer, tws__session_head(s, head, lines),
                         "text/event-stream", &tws__stream_ops, s);
     }

@@ -22,7 +22,6 @@ has() {
     zlib) echo '#include <zlib.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
     node-modules) [ -d build/node/node_modules/ws ] && [ -d build/node/node_modules/ioredis ] &&
         [ -d build/node/node_modules/playwright-core ] && [ -d build/node/node_modules/vite ] ;;
-    vite) node build/node/node_modules/vite/bin/vite.js --version > /dev/null 2>&1 ;; # a new Node
     esac
 }
 
@@ -79,7 +78,7 @@ needs() {
     python) parts='python-modules redis-server curl' ;;
     node) parts='node node-modules' ;;
     proxies) parts='python-modules curl nginx haproxy systemd-analyze openssl-program node
-        node-modules vite' ;;
+        node-modules' ;;
     workers) parts='python-modules redis-server redis-cli celery node node-modules' ;;
     *) parts=$1 ;;
     esac

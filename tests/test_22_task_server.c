@@ -929,7 +929,7 @@ TEST("an event stream carries the same events by id, and the server's words as n
                               id_text(id[2]), bearer(token("2", 100, "")));
     CHECK_EQ(ask(&p, &s, "GET", TASKS "2", fields, NULL), 200);
     CHECK_STR(peer_field(&p, "Content-Type"), "text/event-stream");
-    CHECK_STR(peer_field(&p, "Cache-Control"), "no-store");
+    CHECK_STR(peer_field(&p, "Cache-Control"), "no-store, no-transform");
     CHECK_STR(peer_field(&p, "X-Accel-Buffering"), "no");
     CHECK_LINE(&p, "event: connected");
     CHECK_LINE(&p,

@@ -2,8 +2,6 @@
 // WebSockets too. In production let nginx or HAProxy send /api/v1/ws/ to taskws, past Next.
 
 module.exports = {
-    // Next's gzip holds the events of an event stream back until there are many.
-    compress: false,
     async rewrites() {
         return {
             // Before pages and files: an app/api/[...all] of yours would take the path.
