@@ -43,6 +43,7 @@ help:
 	@echo 'make install              to $$(DESTDIR)$$(PREFIX), which is $(PREFIX)'
 	@echo 'make test [SUITES=word]   every test, or those whose name contains the word'
 	@echo 'make fuzz [SECONDS=60] [TARGET=json]'
+	@echo 'make chaos [STORIES=50]   servers, Redis, workers and readers that fail at random, and a check of all'
 	@echo 'make coverage             of sections 4 to 18, by their own tests'
 	@echo 'make attack [KIND=pings]  what floods and slow peers cost live users (Linux, two cores)'
 	@echo 'make bench [ONLY=word] [ROUNDS=5]   speed and memory; to build/bench/results.md'
@@ -76,6 +77,17 @@ $(eval $(call kind,m32,gcc -m32,))
 $(eval $(call kind,replay,$(CC),$(SANITIZE),tests/fuzz_main.c))
 $(eval $(call kind,fuzz,clang,$(SANITIZE) -fsanitize=fuzzer))
 
+# The server as chaos runs it.
+build/asan/server: SANITIZER = gcc $(SANITIZE)
+build/tsan/server: SANITIZER = clang -fsanitize=thread
+build/asan/server build/tsan/server: examples/server.c taskws.h build/web.h $(wildcard examples/*.h)
+	@mkdir -p $(@D)
+	$(SANITIZER) $(TEST_FLAGS) -Ibuild -o $@ $< -pthread
+
+STORIES = 50
+chaos: build/asan/server
+	TASKWS_BUILD=build/asan /usr/bin/python3 tests/integration/chaos.py $(shell seq $(STORIES))
+
 attack: build/server build/bench/attack
 	/usr/bin/python3 tests/bench/attack.py $(KIND)
 
@@ -108,6 +120,6 @@ bench: bench-programs
 size:
 	@sh tests/bench/size.sh
 
-.PHONY: all examples run test install clean help attack fuzz coverage bench bench-programs size
+.PHONY: all examples run test install clean help chaos attack fuzz coverage bench bench-programs size
 .DELETE_ON_ERROR:
 .SECONDARY:
