@@ -11954,7 +11954,7 @@ struct tws_redis {
     bool probe_sent;   /* and its PUBLISH was answered */
     bool replica;
     bool was_replica;  /* when it was last up */
-    bool no_script;    /* Redis has lost it: the next publish brings it */
+    bool no_script;    /* Redis may not have it: the next publish brings it */
     bool time_out;     /* TIME was not answered yet */
     tws_redis_state told; /* the state that was */
     tws_redis_state storing; /* READY, or why no event can be stored */
@@ -12749,8 +12749,9 @@ static void tws__redis_write_publish(const tws_redis *r, tws_buf *out, const tws
     }
 }
 
-/* Where Redis has lost the script, those under way are waited for first, so that none overtakes
- * another; then one brings it along. */
+/* A connection's first publish brings the script. Were it asked for by its name, and a worker's own
+ * EVAL came between two that ask, the second would be stored before the first. Where Redis has lost
+ * the script since, those under way are waited for; then one brings it again. */
 static void tws__redis_make_publishes(tws_redis *r)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
@@ -13223,7 +13224,7 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
     r->beat_ms = r->now_ms;
     if (link == TWS_REDIS_COMMANDS) {
         r->time_out = false;
-        r->no_script = false;
+        r->no_script = true;
         tws__redis_note_storing(r, NULL, tws_str_c(""));
         if (r->was_replica && !r->replica) { /* its data may have changed without a push */
             tws__redis_fail_c(r, TWS_REDIS_SUBSCRIBER, TWS_REDIS_IS_READONLY, "it was a replica");

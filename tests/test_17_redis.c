@@ -1496,8 +1496,8 @@ TEST("a publish is one call of the script, and told when it is stored")
     CHECK_EQ(publish("42", "{\"a\":1}", NULL, 7), TWS_OK);
     CHECK_EQ(publish("43", "2", "k-1", 8), TWS_OK);
     snprintf(want, sizeof want,
-             "EVALSHA %s 1 task_status:42 {\"a\":1} 1000 86400000 | "
-             "EVALSHA %s 1 task_status:43 2 1000 86400000 k-1", script_sha(), script_sha());
+             "EVAL SCRIPT 1 task_status:42 {\"a\":1} 1000 86400000 | "
+             "EVALSHA %s 1 task_status:43 2 1000 86400000 k-1", script_sha());
     CHECK_STR(output(C), want);
     CHECK_STR(notes(), "");
     feed(C, "$3\r\n5-0\r\n$3\r\n5-1\r\n");
@@ -1505,10 +1505,31 @@ TEST("a publish is one call of the script, and told when it is stored")
     end();
 }
 
-TEST("a Redis without the script is given it, and no publish overtakes another")
+TEST("each connection begins by giving Redis the script, for Redis may be another")
+{
+    begin_open("redis://h");
+    for (int n = 0; n < 2; n++) {
+        publish("42", "1", NULL, 1);
+        CHECK_STR(output(C), "EVAL SCRIPT 1 task_status:42 1 1000 86400000");
+        feed(C, "$3\r\n5-0\r\n");
+        CHECK_STR(notes(), "stored(1 5-0)");
+        tws_redis_closed(r, C, "reset");
+        wait_ms(50);
+        open_commands();
+        answer_beat();
+        notes();
+    }
+    end();
+}
+
+TEST("a Redis that has lost the script is given it, and no publish overtakes another")
 {
     char want[512];
     begin_open("redis://h");
+    publish("42", "0", NULL, 0);
+    output(C);
+    feed(C, "$3\r\n4-0\r\n");
+    CHECK_STR(notes(), "stored(0 4-0)");
     publish("42", "1", NULL, 1);
     publish("42", "2", NULL, 2);
     output(C);
@@ -1898,6 +1919,8 @@ TEST("output is taken in any pieces")
     char all[4096];
     size_t len = 0;
     begin_open("redis://h");
+    publish("42", "{\"a\":1}", NULL, 0);
+    output(C); /* the script */
     for (uint64_t i = 0; i < 10; i++) {
         publish("42", "{\"a\":1}", NULL, i);
     }

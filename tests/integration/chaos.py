@@ -227,7 +227,7 @@ class Story:
     def stored(self, user, id, data, problem):
         known = self.events[user].setdefault(id, data)
         if known != data:
-            problem(f'{id} is {known} and {data}')
+            problem(f'{id} is said to be {known} and {data}')
 
     # -- workers --
 
@@ -241,6 +241,7 @@ class Story:
                         self.redis.publish, user, e, '', '', f'{worker}:{e["n"]}') for e in events]
                 answer = await self.post(user, events, key, dice.choice(self.nodes).server)
                 if answer.status == 202:
+                    assert len(answer.json['ids']) == len(events), (answer.body, events)
                     return answer.json['ids']
                 if answer.status != 503:
                     self.problems.append(f'POST: {answer.status} {answer.body}')

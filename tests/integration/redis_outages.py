@@ -412,6 +412,23 @@ async def _(user):
         await client.counted(900)
 
 
+@test('many lines stay in order where Redis has lost the script, and a worker brings it in between')
+async def _(user):
+    lines = [{'task_id': 'a', 'n': n} for n in range(400)]
+    async with Redis() as redis, serving(redis.url) as server:
+        for attempt in range(10):
+            one = f'{user}-{attempt}'
+            redis.client.script_flush()
+            redis.client.client_kill_filter(_type='normal', skipme=True)
+            await becomes(server, 'unreachable', 'ready')
+            await becomes(server, 'ready')
+            workers = [asyncio.to_thread(redis.publish, user, {'n': n}) for n in range(8)]
+            ids, *_ = await asyncio.gather(server.publish_many(one, lines), *workers)
+            stored = redis.stored(one)
+            assert [json.loads(text) for _, text in stored] == lines
+            assert [id for id, _ in stored] == ids
+
+
 @test('a retried POST with its Idempotency-Key is stored once, also when both come at once')
 async def _(user):
     async with Redis() as redis, serving(redis.url) as one, serving(redis.url) as two:
