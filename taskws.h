@@ -87,8 +87,8 @@
  *     Idempotency-Key with a POST makes a repeated one store its events once, for a day; in memory
  *     the last 4,000 of them, where each line of NDJSON counts as one.
  *
- *     ?since=ID or Last-Event-ID resumes behind an event; without, the latest event of each task
- *     comes first. ?format=raw sends the worker's JSON alone.
+ *     Last-Event-ID, or else ?since=ID, resumes behind an event; without, the latest event of each
+ *     task comes first. ?format=raw sends the worker's JSON alone.
  *
  *     A token stands in Authorization: Bearer, in ?token=, in the subprotocol bearer.<token> beside
  *     taskws.v1, in a cookie when one is named, or in the first message
@@ -2039,7 +2039,8 @@ typedef struct tws_server_desc {
     const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
     uint32_t threads;         /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
     uint32_t max_connections; /* 0: as open files allow, less 64 and 4 a thread */
-    uint32_t max_per_ip;      /* 0: off; behind a trusted proxy idle connections are nobody's */
+    uint32_t max_per_ip;      /* 0: off; beyond: 429, 4429, and beyond twice as many closed at once;
+                                 behind a trusted proxy idle connections are nobody's */
     uint32_t receive_bytes;   /* one read; 0: 64 KiB */
     uint32_t drain_ms;        /* 0: 10 s; TWS_OFF: at once */
     bool trust_proxy;         /* the client's address is the last of X-Forwarded-For */
@@ -2169,7 +2170,8 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
 
 typedef struct tws_task_server tws_task_server;
 
-/* A host's own rule: may `who` do that with that user's tasks? */
+/* A host's own rule: may `who` do that with that user's tasks? Asked once for each token, also for
+ * the new one of an open connection: a no ends it, and TWS_LATER lets it go on until the answer. */
 typedef struct tws_authorize {
     const tws_identity *who;
     tws_auth_action action; /* READ, PUBLISH */
@@ -14786,11 +14788,11 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
     if (c->state != TWS__WAIT) {
         return; /* no memory */
     }
-    if ((c->flags & TWS__NO_BODY) != 0) {
-        tws__conn_answered(c, t, true);
-        return;
-    }
     tws__conn_enter(c, TWS__STREAM, t->now_ms);
+    if ((c->flags & TWS__NO_BODY) != 0) {
+        tws__conn_over(c, 1000); /* its owner is told */
+        tws__conn_answered(c, t, true);
+    }
 }
 
 /* -- compression, RFC 7692 -- */
@@ -15611,7 +15613,7 @@ TWS_API uint64_t tws_sys_max_files(void)
     return (uint64_t)limit.rlim_cur;
 }
 
-/* The lowest free descriptor: close to the number of open ones, at the cost of two calls. */
+/* The lowest free descriptor: the number of open ones, unless an early one was closed. */
 TWS_API uint64_t tws_sys_open_files(void)
 {
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -16662,19 +16664,20 @@ static bool tws__tally_grow(tws_server *s)
     return true;
 }
 
-static bool tws__tally_add(tws_server *s, uint64_t key)
+/* How many it has with this one. */
+static uint32_t tws__tally_add(tws_server *s, uint64_t key)
 {
-    bool within = true;
+    uint32_t count = 1;
     TWS__LOCK(&s->tally_lock);
     if (s->tally_used * 2 < s->tally_cap || tws__tally_grow(s)) {
         tws__tally *t = tws__tally_find(s, key);
         s->tally_used += t->key == 0;
         t->key = key;
         t->count++;
-        within = t->count <= s->desc.max_per_ip;
+        count = t->count;
     }
     TWS__UNLOCK(&s->tally_lock);
-    return within;
+    return count;
 }
 
 static void tws__tally_remove(tws_server *s, uint64_t key)
@@ -16731,20 +16734,22 @@ static void tws__peer_uncount_address(tws_peer *p)
 
 /* Anew for each request: a proxy brings those of many clients over one connection, and others may
  * have gone since the last one. */
-static void tws__peer_count_address(tws_peer *p, const tws_http_request *r)
+static uint32_t tws__peer_count_address(tws_peer *p, const tws_http_request *r)
 {
     tws_server *s = p->thread->server;
     if (s->desc.max_per_ip == 0) {
-        return;
+        return 0;
     }
     bool known = (p->flags & TWS__PEER_COUNTED) != 0 && !s->desc.trust_proxy;
     uint64_t key = known ? p->address : tws__peer_address_key(p, r);
     tws__peer_uncount_address(p);
     p->address = key;
     p->flags |= TWS__PEER_COUNTED;
-    if (!tws__tally_add(s, key)) {
+    const uint32_t count = tws__tally_add(s, key);
+    if (count > s->desc.max_per_ip) {
         p->flags |= TWS__PEER_CROWDED;
     }
+    return count;
 }
 
 /* -- peers -- */
@@ -17258,6 +17263,11 @@ static bool tws__peer_create(tws__thread *t, int fd)
     }
     tws_count(&t->traffic.accepted, 1);
     tws_timer_set(t->loop, &p->timer, tws__peer_deadline(p));
+    /* Who never asks is one too many as well; as many again are kept, and told why if they ask. */
+    const bool known = s->desc.unix_path == NULL && !s->desc.trust_proxy;
+    if (known && tws__peer_count_address(p, NULL) / 2 > s->desc.max_per_ip) {
+        tws__peer_bury(p);
+    }
     return true;
 }
 
@@ -18964,7 +18974,7 @@ static tws_str tws__event_key(const tws__session *s, uint64_t number,
     }
     tws_buf_fixed(&b, memory, TWS__MAX_KEY + 24);
     tws_buf_str(&b, key);
-    tws_buf_char(&b, ':');
+    tws_buf_char(&b, '\n'); /* which no field has: nobody's own key is a line's */
     tws_buf_u64(&b, number);
     return tws_buf_view(&b);
 }
@@ -19077,6 +19087,7 @@ struct tws__upstream {
     tws__addresses addresses;
     tws__mutex lock;
     tws__order *orders, **orders_end;
+    tws__order *publishes, **publishes_end; /* thread 0's: they wait for room in the session */
     size_t order_bytes; /* of publishes not yet handed to the session */
     uint32_t state;     /* tws_redis_state, for every thread */
     char reason[128];   /* under lock, as the next two */
@@ -19391,26 +19402,59 @@ static void tws__upstream_want(tws__upstream *up, tws_str user, uint32_t number)
 
 static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
 {
-    const char *text = (const char *)(o + 1);
-    tws_str user = tws_str_of(text, o->user_len);
-    tws_str json = tws_str_of(text + o->user_len, o->json_len);
-    tws_str key = tws_str_of(text + o->user_len + o->json_len, o->key_len);
+    tws_str user = tws_str_of((const char *)(o + 1), o->user_len);
     if (o->kind == TWS__ORDER_LEAVE) {
         tws_redis_drop(up->session, user);
     } else if (o->kind == TWS__ORDER_JOIN) {
         tws__upstream_want(up, user, (uint32_t)o->ticket);
-    } else if (o->kind == TWS__ORDER_RELOAD) {
+    } else {
         tws_redis_reload(up->session, user);
         tws_redis_want(up->session, user); /* again: to be told LOADED */
-    } else {
-        tws_status status = tws_redis_publish(up->session, user, json, key, o->ticket);
+    }
+}
+
+static tws_status tws__upstream_hand_over(tws__upstream *up, const tws__order *o)
+{
+    const char *text = (const char *)(o + 1);
+    tws_str user = tws_str_of(text, o->user_len);
+    tws_str json = tws_str_of(text + o->user_len, o->json_len);
+    tws_str key = tws_str_of(text + o->user_len + o->json_len, o->key_len);
+    return tws_redis_publish(up->session, user, json, key, o->ticket);
+}
+
+/* An answer to what is under way makes room. */
+static bool tws__upstream_must_wait(const tws__upstream *up, tws_status status)
+{
+    tws_redis_stats n;
+    tws_redis_stat(up->session, &n);
+    return status == TWS_ERR_LIMIT && n.publishing != 0;
+}
+
+/* As many as the session has room for: one body may bring more than that. True when some went. */
+static bool tws__upstream_publishes(tws__upstream *up)
+{
+    tws__order *o = up->publishes;
+    size_t bytes = 0;
+    while (o != NULL) {
+        tws__order *next = o->next;
+        tws_status status = tws__upstream_hand_over(up, o);
+        if (status != TWS_OK && tws__upstream_must_wait(up, status)) {
+            break;
+        }
         if (status != TWS_OK) {
             tws__waiting_fail(tws__ticket_holder(o->ticket),
-                              tws_str_c(status == TWS_ERR_LIMIT
-                                            ? "too many events are waiting for Redis"
-                                            : "Redis cannot store events now"));
+                              tws_str_c("Redis cannot store events now"));
         }
+        bytes += o->bytes;
+        tws_release(up->ts->desc.allocator, o, o->bytes);
+        o = next;
     }
+    up->publishes = o;
+    up->publishes_end = o == NULL ? &up->publishes : up->publishes_end;
+    TWS__LOCK(&up->lock);
+    up->order_bytes -= bytes;
+    TWS__UNLOCK(&up->lock);
+    return bytes != 0;
 }
 
 static void tws__upstream_orders(tws__upstream *up)
@@ -19419,14 +19463,20 @@ static void tws__upstream_orders(tws__upstream *up)
     tws__order *o = up->orders;
     up->orders = NULL;
     up->orders_end = &up->orders;
-    up->order_bytes = 0;
     TWS__UNLOCK(&up->lock);
     while (o != NULL) {
         tws__order *next = o->next;
-        tws__upstream_obey(up, o);
-        tws_release(up->ts->desc.allocator, o, o->bytes);
+        if (o->kind == TWS__ORDER_PUBLISH) {
+            o->next = NULL;
+            *up->publishes_end = o;
+            up->publishes_end = &o->next;
+        } else {
+            tws__upstream_obey(up, o);
+            tws_release(up->ts->desc.allocator, o, o->bytes);
+        }
         o = next;
     }
+    tws__upstream_publishes(up);
 }
 
 /* -- sockets -- */
@@ -19692,7 +19742,7 @@ static void tws__upstream_run(tws__upstream *up)
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
         tws__link_follow(&up->link[i]); /* what failed just now is given up at once */
     }
-    bool soon = up->unheard && up->held == 0;
+    bool soon = (up->unheard && up->held == 0) || tws__upstream_publishes(up);
     tws_guest_alarm(&up->alarm, soon ? now_ms : tws_redis_deadline(up->session));
     TWS__LOCK(&up->lock);
     tws_redis_stat(up->session, &up->stats);
@@ -19734,9 +19784,10 @@ static void tws__upstream_free(tws__upstream *up)
             close(up->link[i].guest.watch.fd);
         }
     }
-    while (up->orders != NULL) {
-        tws__order *o = up->orders;
-        up->orders = o->next;
+    *up->publishes_end = up->orders;
+    while (up->publishes != NULL) {
+        tws__order *o = up->publishes;
+        up->publishes = o->next;
         tws_release(up->ts->desc.allocator, o, o->bytes);
     }
     while (up->waiting != NULL) {
@@ -19762,6 +19813,7 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
     }
     up->ts = ts;
     up->orders_end = &up->orders;
+    up->publishes_end = &up->publishes;
     TWS__MUTEX_INIT(&up->lock);
     ts->up = up;
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
@@ -20027,6 +20079,15 @@ static void tws__write_limits(const tws_task_server *ts, tws_buf *b)
     tws_buf_c(b, "}");
 }
 
+/* The lowest free descriptor is far below their number once an early one was closed. */
+static uint64_t tws__open_files(const tws_task_server *ts, const tws_server_stats *n)
+{
+    const uint64_t other = ts->up == NULL ? 3 : 5; /* the standard ones, and Redis's two */
+    const uint64_t own = other + n->connections + TWS__THREAD_FILES * (uint64_t)ts->seats;
+    const uint64_t lowest = tws_sys_open_files();
+    return own > lowest ? own : lowest;
+}
+
 static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf *b)
 {
     tws_task_server *ts = tws__session_server(s);
@@ -20052,7 +20113,7 @@ static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf 
     }
     tws_json_write_key(b, "resources");
     tws_buf_c(b, "{");
-    tws_json_write_member_u64(b, "open_files", tws_sys_open_files());
+    tws_json_write_member_u64(b, "open_files", tws__open_files(ts, &n));
     tws_json_write_member_u64(b, "max_open_files", tws_sys_max_files());
     tws_json_write_member_u64(b, "resident_bytes", tws_sys_resident_bytes());
     tws_buf_c(b, "}");
@@ -20086,7 +20147,7 @@ static void tws__take_figures(tws_task_server *ts, tws__figures *f)
     for (unsigned i = 0; i < ts->seats; i++) {
         f->refused += tws_counted(&ts->seat[i].auth_refused);
     }
-    f->open_files = tws_sys_open_files();
+    f->open_files = tws__open_files(ts, &f->server);
     f->resident_bytes = tws_sys_resident_bytes();
     f->log_dropped = tws_counted(&ts->log_dropped);
     f->ready = tws__unready(ts) == NULL;
@@ -20248,6 +20309,16 @@ static void tws__session_verdict(tws__session *s, const tws_identity *who, bool 
     }
 }
 
+static tws_authorize tws__session_question(const tws__session *s, const tws_identity *who)
+{
+    tws_authorize question;
+    question.who = who;
+    question.action = tws__session_action(s);
+    question.user_id = tws__session_user(s);
+    question.ticket = tws_peer_id_of(s->peer);
+    return question;
+}
+
 static void tws__session_ask_host(tws__session *s, const tws_identity *who, tws_str token,
                                   tws_str body)
 {
@@ -20259,11 +20330,7 @@ static void tws__session_ask_host(tws__session *s, const tws_identity *who, tws_
         tws__session_verdict(s, who, known > 0, body);
         return;
     }
-    tws_authorize question;
-    question.who = who;
-    question.action = tws__session_action(s);
-    question.user_id = tws__session_user(s);
-    question.ticket = tws_peer_id_of(s->peer);
+    tws_authorize question = tws__session_question(s, who);
     /* Suspended before asking: the answer may come from another thread before the call returns. */
     if (!tws__session_suspend(s, who, token, body)) {
         tws__session_refuse(s, "internal");
@@ -20308,6 +20375,10 @@ static void tws__answer_posted(tws_peer *p, void *arg)
 {
     bool allowed = arg != NULL;
     tws__session *s = tws__session_of(p);
+    if (s != NULL && s->phase == TWS__LIVE && !allowed) {
+        tws__session_refuse(s, "forbidden_user"); /* about a new token */
+        return;
+    }
     if (s == NULL || s->phase != TWS__AWAIT_VERDICT || s->pending == NULL) {
         return; /* the client has gone meanwhile */
     }
@@ -20330,6 +20401,28 @@ TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, 
 
 /* -- messages from a client -- */
 
+/* A new token may say less than the one before, and the host may have thought better of it. If it
+ * answers later, a no ends the session then. */
+static bool tws__session_still_may(tws__session *s, const tws_identity *who, tws_str token)
+{
+    char memory[TWS_MAX_USER_ID + 1];
+    tws_task_server *ts = tws__session_server(s);
+    tws_auth_cache *cache = tws__seat_of(ts, s->peer)->cache;
+    if (ts->desc.authorize == NULL) {
+        return tws_auth_judge(who, TWS_AUTH_READ, tws__session_user(s)) == NULL;
+    }
+    int known = tws_auth_recall(cache, token, tws__verdict_key(s, memory));
+    if (known != 0) {
+        return known > 0;
+    }
+    tws_authorize question = tws__session_question(s, who);
+    tws_verdict verdict = ts->desc.authorize(ts->desc.context, &question);
+    if (verdict != TWS_LATER) {
+        tws_auth_remember(cache, token, tws__verdict_key(s, memory), verdict == TWS_ALLOW);
+    }
+    return verdict != TWS_DENY;
+}
+
 static void tws__session_new_token(tws__session *s, tws_str token)
 {
     tws_task_server *ts = tws__session_server(s);
@@ -20345,7 +20438,8 @@ static void tws__session_new_token(tws__session *s, tws_str token)
     if (error != TWS_JWT_OK) {
         const tws__refusal *r = tws__refusal_of(tws_jwt_word(error));
         tws__session_error(s, r->word, r->message, r->retry, 0); /* the old token still holds */
-    } else if (tws__hash_text(ts->hash_key, tws_identity_user(&who)) != s->who) {
+    } else if (tws__hash_text(ts->hash_key, tws_identity_user(&who)) != s->who ||
+               !tws__session_still_may(s, &who, token)) {
         tws__session_refuse(s, "forbidden_user");
     } else {
         tws__session_take_identity(s, &who);
@@ -20636,14 +20730,14 @@ static tws_str tws__allowed_origin(const tws_task_server *ts, const tws_http_req
     return allowed ? *origin : tws_str_of(NULL, 0);
 }
 
-/* `since` or Last-Event-ID, and `format`. False when one is malformed. */
+/* Last-Event-ID or `since`, and `format`. False when one is malformed. */
 static bool tws__session_parameters(tws__session *s, const tws_http_request *r, bool raw)
 {
     tws_str value;
     int times = tws_http_query(r->query, "since", &value);
     const tws_str *last = tws_http_find(r, "Last-Event-ID");
-    if (times == 0 && last != NULL && last->len != 0) {
-        value = *last;
+    if (times <= 1 && last != NULL && last->len != 0) {
+        value = *last; /* of an EventSource that comes again its URL's since is older */
         times = 1;
     }
     s->has_since = times == 1;

@@ -1187,6 +1187,28 @@ static void host_init(site *s, tws_verdict verdict)
     host.over = 0;
 }
 
+TEST("a new token of an open connection is put before the host's rule as the first one was")
+{
+    for (int later = 0; later < 2; later++) {
+        site s;
+        peer p;
+        host_init(&s, TWS_ALLOW);
+        site_start(&s, false);
+        host.ts = s.ts;
+        watch(&p, &s, text("team?token=%s", token("guest", 1000, "")), NULL);
+        CHECK(peer_message(&p));
+        host.verdict = later ? TWS_LATER : TWS_DENY;
+        peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("guest", 2000, "")));
+        PEER_UNTIL(host.asked == 2);
+        if (later) {
+            PEER_UNTIL(host.count == 1);
+            CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], false), TWS_OK);
+        }
+        check_ws_refusal(&p, 4403, "forbidden_user", false);
+        site_end(&s);
+    }
+}
+
 TEST("a host's rule replaces the built-in one, to read and to publish, and is cached")
 {
     site s;

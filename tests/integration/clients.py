@@ -292,6 +292,84 @@ async def _(user):
     assert (await server.request('GET', TASKS + user, bearer=admin())).status == 200
 
 
+@test('a renewal that is no admin any more does not keep another user\'s events coming')
+async def _(user):
+    async with server.connect(user, 'token=' + admin('boss')) as ws:
+        await receive(ws, 'connected')
+        await ws.send(json.dumps({'type': 'auth', 'token': admin('boss')}))
+        await server.publish(user, {'task_id': 'a'})
+        await receive(ws, 'task')
+        await ws.send(json.dumps({'type': 'auth', 'token': token('boss')}))
+        error, code = await refusal(ws)
+        assert code == 4403 and error['code'] == 'forbidden_user', error
+
+
+@test('an EventSource whose URL has a since goes on behind the last event that it was given')
+async def _(user):
+    ids = [await server.publish(user, {'task_id': 'a', 'n': n}) for n in range(4)]
+    path = f'{TASKS}{user}?since={ids[0]}&token={token(user)}'
+    head = f'GET {path} HTTP/1.1\r\nHost: a\r\nAccept: text/event-stream\r\n'
+    for field, want in ('', ids[1:]), (f'Last-Event-ID: {ids[2]}\r\n', ids[3:]):
+        reader, writer = await asyncio.open_connection('127.0.0.1', server.port)
+        writer.write(f'{head}{field}\r\n'.encode())
+        seen = await asyncio.wait_for(reader.readuntil(ids[3].encode() + b'\ndata'), 20)
+        assert re.findall(r'^id: (\S+)', seen.decode(), re.M) == want, (field, seen)
+        writer.close()
+
+
+@test('a line\'s idempotency key is no key that a request can name')
+async def _(user):
+    lines = {'Content-Type': 'application/x-ndjson', 'Idempotency-Key': 'job'}
+    first = await server.request('POST', TASKS + user, lines, '{"n":1}\n', bearer=worker())
+    other = await server.request('POST', TASKS + user, {'Idempotency-Key': 'job:1'}, '{"n":2}',
+                                 bearer=worker())
+    assert other.status == 202 and other.json['id'] not in first.json['ids']
+
+
+@test('HEAD of a stream is no stream and takes no reader\'s place')
+async def _(user):
+    with Server('--max-per-user', '1') as own:
+        with socket.create_connection(('127.0.0.1', own.port), 10) as s:
+            s.sendall((f'HEAD {TASKS}{user}?token={token(user)} HTTP/1.1\r\nHost: a\r\n'
+                       'Accept: text/event-stream\r\n\r\n').encode())
+            assert (await asyncio.to_thread(s.recv, 1000)).startswith(b'HTTP/1.1 200')
+            async with own.connect(user) as ws:
+                await receive(ws, 'connected')
+
+
+@test('connections of one address that ask nothing are limited as well')
+async def _(user):
+    def from_address(host):
+        s = socket.socket()
+        s.bind((host, 0))
+        s.connect(('127.0.0.1', own.port))
+        return s
+    with Server('--max-per-ip', '5', '--max-connections', '20') as own:
+        silent = [from_address('127.0.0.9') for _ in range(40)]
+        await asyncio.sleep(0.2)
+        with from_address('127.0.0.2') as s:
+            s.settimeout(10)
+            s.sendall(f'GET {TASKS}{user}?token={token(user)} HTTP/1.1\r\nHost: a\r\n\r\n'.encode())
+            answer = await asyncio.to_thread(s.recv, 1000)
+        for s in silent:
+            s.close()
+        assert answer.startswith(b'HTTP/1.1 200'), answer
+
+
+@test('open files are counted also when the first connections have gone')
+async def _(user):
+    with Server() as own:
+        held = [socket.create_connection(('127.0.0.1', own.port)) for _ in range(50)]
+        await own.request('GET', '/health')
+        held.pop(0).close()
+        held.pop(0).close()
+        await asyncio.sleep(0.3)
+        figures = (await own.request('GET', '/metrics')).body.decode()
+        for s in held:
+            s.close()
+        assert int(re.search(r'^taskws_open_files (\d+)', figures, re.M)[1]) >= 48, figures
+
+
 @test('a retried body of a thousand lines stores each of them once, whatever came in between')
 async def _(user):
     body = b''.join(b'{"n":%d}\n' % n for n in range(1000))

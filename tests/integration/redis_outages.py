@@ -443,6 +443,17 @@ async def _(user):
         assert (await post(one, user, {}, 'x' * 201)).status == 400
 
 
+@test('a body of more lines than Redis is sent at once is stored whole')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server:
+        for key in '', 'k':
+            fields = {'Content-Type': 'application/x-ndjson', 'Idempotency-Key': key}
+            answer = await server.request('POST', TASKS + user, fields, '{}\n' * 20_000,
+                                          bearer=worker())
+            assert answer.status == 202, answer.json['error']
+            assert len(set(answer.json['ids'])) == 20_000
+
+
 @test('what a 503 lists as stored is what Redis holds')
 async def _(user):
     async with Redis('--appendonly', 'no') as redis, serving(redis.url) as server:
