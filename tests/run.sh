@@ -66,9 +66,9 @@ if needs python; then
     suite http_strict.py "$python tests/integration/http_strict.py"
     suite redis_outages.py "$python tests/integration/redis_outages.py"
     suite chaos.asan "make -s build/asan/server &&
-        TASKWS_BUILD=build/asan $python tests/integration/chaos.py 21 22"
+        TASKWS_BUILD=build/asan $python tests/integration/chaos.py 67 23"
     needs clang && suite chaos.tsan "make -s build/tsan/server &&
-        TASKWS_BUILD=build/tsan $python tests/integration/chaos.py 23"
+        TASKWS_BUILD=build/tsan $python tests/integration/chaos.py 90"
     suite resets.py "$python tests/integration/resets.py"
     suite rfc6455.py "$python tests/integration/rfc6455.py"
     suite rfc7692.py "$python tests/integration/rfc7692.py"

@@ -43,6 +43,42 @@ class Node:
         server.__exit__()
 
 
+class EventStream:
+    """The same events over Server-Sent Events, with what is used here of a WebSocket."""
+
+    close_code = 1006  # until an error says another
+
+    def __init__(self, reader, writer):
+        self.reader, self.transport, self.fields = reader, writer.transport, {}
+
+    @classmethod
+    async def open(cls, server, user, since):
+        reader, writer = await asyncio.open_connection('127.0.0.1', server.port, limit=1 << 20)
+        place = f'Last-Event-ID: {since}\r\n' if since else ''
+        writer.write(f'GET {TASKS}{user} HTTP/1.0\r\nAccept: text/event-stream\r\n{place}'
+                     f'Authorization: Bearer {token(user)}\r\n\r\n'.encode())
+        head = await reader.readuntil(b'\r\n\r\n')
+        if b' 200 ' not in head:
+            raise OSError(head)
+        return cls(reader, writer)
+
+    async def recv(self):
+        while line := await self.reader.readline():
+            field, _, value = line.decode().rstrip('\n').partition(': ')
+            if field:
+                self.fields[field] = value
+            elif self.fields and not value:
+                fields, self.fields = self.fields, {}
+                message = json.loads(fields['data'])
+                self.close_code = message.get('close', 1006)
+                return message if 'event' in fields else {'type': 'task', 'id': fields['id'],
+                                                          'data': message}
+        raise EOFError
+
+    async def close(self):
+        self.transport.close()
+
+
 class Chain:
     """What a reader has been told since it had to begin anew, or since it resumed."""
 
@@ -62,6 +98,7 @@ class Reader:
         self.dice = random.Random(seed)
         self.user = self.dice.choice(story.users)
         self.slow = self.dice.random() < 0.3
+        self.streams = self.dice.random() < 0.2
         self.chain = self.last = None
         self.chains = []
         self.log = collections.deque(maxlen=40)
@@ -115,31 +152,41 @@ class Reader:
             if self.story.quiet.is_set() and self.last == self.story.last.get(self.user):
                 return True
             with contextlib.suppress(asyncio.TimeoutError):
-                self.take(json.loads(await asyncio.wait_for(ws.recv(), 0.3)))
+                self.take(await asyncio.wait_for(self.message(ws), 0.3))
             if self.slow and not self.story.quiet.is_set() and self.dice.random() < 0.02:
                 self.chain.lagging = True
                 await asyncio.sleep(self.dice.choice([0.3, 1, 2]))
         return False
 
-    async def visit(self):
-        """One connection, from its opening to its end; True if it was told all at the end."""
-        server = self.dice.choice(self.story.nodes).server
-        self.since = self.where_to_begin()
+    async def connect(self, server):
+        if self.streams:
+            return await EventStream.open(server, self.user, self.since)
         query = 'token=' + token(self.user) + (f'&since={self.since}' if self.since else '')
         options = {'compression': self.dice.choice([None, 'deflate']), 'close_timeout': 1}
         if self.slow:
             options.update(read_limit=1024, max_queue=1)
+        return await server.connect(self.user, query, **options)
+
+    @staticmethod
+    async def message(ws):
+        message = await ws.recv()
+        return message if isinstance(message, dict) else json.loads(message)
+
+    async def visit(self):
+        """One connection, from its opening to its end; True if it was told all at the end."""
+        server = self.dice.choice(self.story.nodes).server
+        self.since = self.where_to_begin()
         try:
-            ws = await server.connect(self.user, query, **options)
-        except (OSError, asyncio.TimeoutError, websockets.WebSocketException):
+            ws = await self.connect(server)
+        except (OSError, EOFError, asyncio.TimeoutError, websockets.WebSocketException):
             await asyncio.sleep(0.1)  # it is being started again, or drains
             return False
         self.log.append(f'connects to {server.port}, since {self.since}')
         try:
-            self.take(json.loads(await asyncio.wait_for(ws.recv(), 20)))
+            self.take(await asyncio.wait_for(self.message(ws), 20))
             seconds = 20 if self.story.quiet.is_set() else self.dice.choice([0, 0.1, 0.5, 3])
             return await self.stay(ws, time.monotonic() + seconds)
-        except websockets.ConnectionClosed:
+        except (websockets.ConnectionClosed, EOFError, OSError):
             if not (server.ended_by == signal.SIGKILL or (server.ended_by and ws.close_code == 1001)):
                 self.problem(f'closed with {ws.close_code}, ended by {server.ended_by}')
             return False
