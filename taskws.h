@@ -10070,7 +10070,7 @@ struct tws_hub {
     size_t memory;     /* of this allocation: hub, shards, task_key */
     /* Changed by all threads. */
     uint64_t bytes; /* held by all topics */
-    uint64_t turn;  /* of the last publish; two at once may share one */
+    uint64_t turn;  /* of the last publish */
     uint64_t refused;
 };
 
@@ -10688,9 +10688,8 @@ static bool tws__topic_next_id(const tws__topic *t, uint64_t now_ms, tws_event_i
 static void tws__topic_touch(tws__topic *t, uint64_t now_ms)
 {
     tws__shard *s = t->shard;
-    uint64_t turn = TWS__LOAD(&s->hub->turn) + 1;
-    TWS__STORE(&s->hub->turn, turn);
-    t->history->turn = turn;
+    /* Added to at once: what a thread held between two steps would set it back by thousands. */
+    t->history->turn = TWS__SUM(&s->hub->turn, 1u);
     t->history->published_ms = now_ms;
     tws__shard_unlink(s, t->history);
     tws__shard_link_newest(s, t->history);
@@ -10744,14 +10743,16 @@ static tws_status tws__shard_publish(tws__shard *s, tws_str user_id, uint32_t ha
     return status;
 }
 
-/* Drop all events of the shard's least recently published topic, if that was then or before. */
-static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms)
+/* Drop all events of the shard's least recently published topic, if that was then or before, and
+ * in that turn or before. */
+static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms, uint64_t turn)
 {
     tws__chores c;
     tws__shard_enter(s, &c);
-    bool drop = s->oldest != NULL && s->oldest->published_ms <= then_ms;
+    tws__history *h = s->oldest;
+    bool drop = h != NULL && h->published_ms <= then_ms && h->turn <= turn;
     if (drop) {
-        tws__topic *t = s->oldest->topic;
+        tws__topic *t = h->topic;
         t->thin = then_ms == UINT64_MAX && s->hub->desc.upstream != NULL;
         tws__topic_close_history(t, &c);
         tws__topic_tidy(t, &c);
@@ -10760,8 +10761,9 @@ static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms)
     return drop;
 }
 
-/* Hold the total budget. The shards are looked over without their locks: what changes meanwhile is
- * seen in the next round. One topic alone is within the budget, so there is another to drop. */
+/* Hold the total budget. The shards are looked over without their locks: where the oldest changed
+ * meanwhile, because it was published to or another thread dropped it, nothing is dropped and the
+ * next round sees it. One topic alone is within the budget, so there is another to drop. */
 static void tws__hub_make_room(tws_hub *hub)
 {
     while (TWS__LOAD(&hub->bytes) > hub->desc.max_total_bytes) {
@@ -10772,7 +10774,7 @@ static void tws__hub_make_room(tws_hub *hub)
             oldest = its_turn < turn ? &hub->shard[i] : oldest;
             turn = its_turn < turn ? its_turn : turn;
         }
-        (void)tws__shard_drop_oldest(oldest, UINT64_MAX);
+        (void)tws__shard_drop_oldest(oldest, UINT64_MAX, turn);
     }
 }
 
@@ -10836,7 +10838,7 @@ TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms)
         return;
     }
     for (size_t i = 0; i < hub->desc.shards; i++) {
-        while (tws__shard_drop_oldest(&hub->shard[i], now_ms - age_ms - 1)) {
+        while (tws__shard_drop_oldest(&hub->shard[i], now_ms - age_ms - 1, UINT64_MAX)) {
             /* One topic for each taking of the lock: nobody waits long for it. */
         }
     }
@@ -15652,21 +15654,29 @@ static void tws__sys_grow_files(uint64_t files)
 
 /* -- sockets -- */
 
+/* As many as the system grants: it cuts this to its own limit. SOMAXCONN is 128 in musl and the
+ * BSDs, where Linux would grant 4,096. */
+#define TWS__BACKLOG 65535
+
 static bool tws__sys_again(int error)
 {
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
-}
-
-static void tws__sys_nonblocking(int fd)
-{
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
 static void tws__sys_option(int fd, int level, int name)
 {
     int on = 1;
     setsockopt(fd, level, name, &on, (socklen_t)sizeof on);
+}
+
+/* Every descriptor of ours that is not accepted by accept4. */
+static void tws__sys_nonblocking(int fd)
+{
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+#ifdef SO_NOSIGPIPE
+    tws__sys_option(fd, SOL_SOCKET, SO_NOSIGPIPE); /* where a kernel knows no MSG_NOSIGNAL */
+#endif
 }
 
 /* How much the system takes for a peer's closed window, at a listener for all that it accepts. Else
@@ -15701,7 +15711,7 @@ static int tws__sys_bind_one(const struct addrinfo *a, bool shared)
         int off = 0;
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, (socklen_t)sizeof off);
     }
-    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, SOMAXCONN) != 0) {
+    if (bind(fd, a->ai_addr, a->ai_addrlen) != 0 || listen(fd, TWS__BACKLOG) != 0) {
         int error = errno;
         close(fd);
         errno = error;
@@ -15769,7 +15779,7 @@ static int tws__sys_listen_unix(const char *path, const char **why)
     }
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0 || bind(fd, (const struct sockaddr *)&a, (socklen_t)sizeof a) != 0 ||
-        listen(fd, SOMAXCONN) != 0) {
+        listen(fd, TWS__BACKLOG) != 0) {
         *why = strerror(errno);
         if (fd >= 0) {
             close(fd);
@@ -15808,9 +15818,6 @@ static int tws__sys_accept(int listener)
     int fd = accept(listener, NULL, NULL);
     if (fd >= 0) {
         tws__sys_nonblocking(fd);
-#ifdef SO_NOSIGPIPE
-        tws__sys_option(fd, SOL_SOCKET, SO_NOSIGPIPE);
-#endif
     }
     return fd;
 #endif

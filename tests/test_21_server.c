@@ -1459,7 +1459,7 @@ TEST("where there is nothing to listen on, the sentence says where and why")
         int port;
         const char *unix_path, *where, *why;
     } row[] = {
-        {"no host of that name", 8000, NULL, "no host of that name port 8000", "not known"},
+        {"no host of that name", 8000, NULL, "no host of that name port 8000", "Name "},
         {"127.0.0.1", 70000, NULL, "127.0.0.1 port 70000", "65535"},
         {"127.0.0.1", -7, NULL, "127.0.0.1 port -7", "65535"},
         {NULL, 0, "/tmp/no such directory/s", "/tmp/no such directory/s: ", "No such file"},
