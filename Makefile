@@ -74,6 +74,7 @@ $(eval $(call kind,clang,clang,$(SANITIZE)))
 $(eval $(call kind,poll,clang,$(SANITIZE) -DTASKWS_POLL))
 $(eval $(call kind,tsan,clang,-fsanitize=thread))
 $(eval $(call kind,m32,gcc -m32,))
+$(eval $(call kind,musl,musl-gcc -static,))
 $(eval $(call kind,replay,$(CC),$(SANITIZE),tests/fuzz_main.c))
 $(eval $(call kind,fuzz,clang,$(SANITIZE) -fsanitize=fuzzer))
 

@@ -7,7 +7,7 @@ skipped=
 has() {
     case $1 in
     gcc | g++ | clang | redis-server | redis-cli | nginx | haproxy | systemd-analyze | node | \
-        npm | chromium | make | curl)
+        npm | chromium | make | curl | musl-gcc)
         command -v "$1" > /dev/null || [ -x "/usr/sbin/$1" ] ;;
     clang-runtime) echo 'int main(void){return 0;}' |
         clang -fsanitize=address -x c -o build/test/has - 2> /dev/null ;;
@@ -28,6 +28,7 @@ has() {
 packages() {
     case $1 in
     gcc-m32) echo gcc-multilib ;;
+    musl-gcc) echo musl-tools ;;
     clang-runtime) echo libclang-rt-14-dev ;;
     python-modules) echo python3-websockets python3-jwt python3-redis ;;
     redis-cli) echo redis-tools ;;
@@ -50,7 +51,7 @@ install_missing() {
     wanted=
     for tool in gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx \
         haproxy systemd-analyze node npm chromium curl openssl openssl-program zlib wycheproof \
-        $bits32; do
+        musl-gcc $bits32; do
         has $tool || wanted="$wanted $(packages $tool)"
     done
     if [ -n "$wanted" ] && command -v apt-get > /dev/null; then

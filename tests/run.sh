@@ -33,6 +33,7 @@ for file in tests/test_[0-9][0-9]_*.c; do
     section=$(echo "$name" | sed 's/test_0*\([0-9]*\)_.*/\1/')
     needs gcc && built gcc "$name"
     [ -z "$bits32" ] || [ "$section" -ge 19 ] || { needs gcc-m32 && built m32 "$name"; }
+    [ "$section" -lt 19 ] || { needs musl-gcc && built musl "$name"; } # another libc's limits
     needs clang || continue
     if [ "$section" -lt 19 ]; then
         built clang "$name"
