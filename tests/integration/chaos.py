@@ -395,7 +395,7 @@ class Story:
             self.problems += node.problems
         count = sum(map(len, self.events.values()))
         print(f'# {count} events, told {dict(self.told)}', flush=True)
-        assert count > 20 and self.told['task'] > 100 and self.told['connected'] > len(readers)
+        assert count > 20 and self.told['task'] > 20 and self.told['connected'] > len(readers)
         assert not self.problems, '\n'.join([str(self), *self.problems[:5]])
 
 
