@@ -266,7 +266,8 @@ class Story:
     def __str__(self):
         return (f'{self.servers} servers of {self.threads} threads, '
                 f'{"Redis" if self.with_redis else "in memory"}, {self.readers} readers of '
-                f'{len(self.users)} users, {self.rate} events/s a worker with {self.pad} bytes, faults: {", ".join(self.faults) or "none"}')
+                f'{len(self.users)} users, {self.rate} events/s a worker with {self.pad} bytes, '
+                f'faults: {", ".join(self.faults) or "none"}')
 
     def over(self):
         return self.quiet.is_set() and time.monotonic() > self.deadline
@@ -316,6 +317,8 @@ class Story:
                        'pad': 'x' * min(48000 // many, int(dice.expovariate(1 / self.pad)))}
                       for _ in range(many)]
             ids = await self.publish(name, user, events, dice)
+            if ids and ids != sorted(ids, key=number):
+                self.problems.append(f'one body is stored as {ids}')
             for id, event in zip(ids or [], events):
                 self.stored(user, number(id), event, self.problems.append)
                 self.begun[user, number(id)] = began
