@@ -19442,6 +19442,9 @@ static bool tws__upstream_publishes(tws__upstream *up)
 {
     tws__order *o = up->publishes;
     size_t bytes = 0;
+    if (o == NULL) {
+        return false;
+    }
     while (o != NULL) {
         tws__order *next = o->next;
         tws_status status = tws__upstream_hand_over(up, o);
