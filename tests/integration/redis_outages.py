@@ -419,8 +419,10 @@ async def _(user):
         for attempt in range(10):
             one = f'{user}-{attempt}'
             redis.client.script_flush()
+            connects = (await status(server))['connects']
             redis.client.client_kill_filter(_type='normal', skipme=True)
-            await becomes(server, 'unreachable', 'ready')
+            while (await status(server))['connects'] == connects:
+                await asyncio.sleep(0.02)
             await becomes(server, 'ready')
             workers = [asyncio.to_thread(redis.publish, user, {'n': n}) for n in range(8)]
             ids, *_ = await asyncio.gather(server.publish_many(one, lines), *workers)
