@@ -17127,15 +17127,17 @@ static bool tws__peer_write(tws_peer *p)
     return (size_t)n == want;
 }
 
-static void tws__peer_output(tws_peer *p)
+/* True when it has been asked what it has. */
+static bool tws__peer_output(tws_peer *p)
 {
     if ((p->flags & TWS__PEER_PULL) == 0 || !tws_conn_offers(&p->conn, &p->thread->turn)) {
-        return;
+        return false;
     }
     p->flags &= ~(uint32_t)TWS__PEER_PULL;
     if (p->ops != NULL && p->ops->on_output != NULL) {
         p->ops->on_output(p);
     }
+    return true;
 }
 
 static uint64_t tws__peer_deadline(const tws_peer *p)
@@ -17184,9 +17186,10 @@ static void tws__peer_finish(tws_peer *p)
 {
     tws__thread *t = p->thread;
     bool waited = tws_conn_wants_output(&p->conn);
+    bool asked = false; /* once a turn: what is taken is told once */
     for (;;) {
         tws__peer_dispatch(p);
-        tws__peer_output(p);
+        asked = asked || tws__peer_output(p);
         tws__peer_dispatch(p); /* what on_output has closed is told */
         bool full = t->turn.full;
         if (!tws__peer_write(p) || !full) {

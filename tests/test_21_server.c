@@ -179,6 +179,36 @@ static void open_stream(tws_peer *p, const tws_http_request *r, void *context)
     tws_peer_pull(p);
 }
 
+/* Each message is echoed and pulls: how often is on_output called before it is said what was taken? */
+static struct {
+    size_t calls, most, offered, taken;
+} pulls;
+
+static void on_pull_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len)
+{
+    tws_peer_send(p, opcode, payload, len);
+    tws_peer_pull(p);
+}
+
+static void on_pull_output(tws_peer *p)
+{
+    static const char frame[] = "\x81\x01!";
+    tws_str slice = tws_str_of(frame, 3);
+    pulls.calls++;
+    pulls.most = pulls.calls > pulls.most ? pulls.calls : pulls.most;
+    pulls.offered += tws_peer_offer(p, &slice, 1);
+}
+
+static void on_pull_taken(tws_peer *p, size_t n)
+{
+    (void)p;
+    pulls.calls = 0;
+    pulls.taken += n;
+}
+
+static const tws_peer_ops pull_ops = {on_pull_message, on_close, on_pull_output, on_pull_taken,
+                                      NULL, NULL};
+
 static const tws_peer_ops silent_ops = {NULL, on_close, NULL, NULL, NULL, NULL};
 
 static void open_silence(tws_peer *p, const tws_http_request *r, void *context)
@@ -219,6 +249,7 @@ static const tws_route routes[] = {
     {"GET", "/silent", open_silence, NULL, NULL},
     {"GET", "/ws", NULL, &echo_ops, NULL},
     {"GET", "/plain", NULL, &plain_ops, &met},
+    {"GET", "/pulls", NULL, &pull_ops, NULL},
     {"GET", "/proto", accept_proto, NULL, NULL},
 };
 
@@ -479,6 +510,35 @@ TEST("a head or a body that does not come is answered 408, and who says nothing 
         CHECK_EQ(peer_answer(&p), row[i].status);
         CHECK(peer_end(&p));
     }
+    site_end(&s);
+}
+
+TEST("on_output is called once a turn at most, however often its turn's output fills up")
+{
+    site s;
+    peer p;
+    tws_buf b;
+    size_t echoes = 0;
+    site_init(&s);
+    memset(&pulls, 0, sizeof pulls);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_upgrade(&p, "/pulls", NULL), 101);
+    tws_buf_init(&b, NULL, 1u << 20);
+    for (int i = 0; i < 40; i++) { /* in pieces: a turn holds eight of them until they are sent */
+        peer_write_frame(&b, false, TWS_WS_TEXT, "a", 1);
+        peer_write_frame(&b, true, TWS_WS_CONTINUATION, "b", 1);
+    }
+    peer_send(&p, b.ptr, b.len);
+    tws_buf_free(&b);
+    while (echoes < 40 && peer_message(&p)) {
+        echoes += p.body.len == 2;
+    }
+    CHECK_EQ(echoes, 40);
+    CHECK(pulls.taken > 0);
+    CHECK_EQ(pulls.taken, pulls.offered);
+    CHECK_EQ(pulls.most, 1);
+    peer_close(&p);
     site_end(&s);
 }
 
