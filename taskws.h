@@ -17198,6 +17198,7 @@ static void tws__peer_finish(tws_peer *p)
     }
     tws__peer_pace(p);
     size_t taken = tws_conn_end(&p->conn, &t->turn);
+    tws_count(&t->traffic.messages_out, taken);
     if (p->ops != NULL && p->ops->on_taken != NULL) {
         p->ops->on_taken(p, taken);
         TWS_ASSERT(t->turn.out_count == 0); /* it would be lost */
@@ -18223,17 +18224,23 @@ TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const
     return true;
 }
 
+static bool tws__peer_send(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len,
+                           bool borrowed)
+{
+    bool taken = tws_conn_send(&p->conn, tws__peer_turn(p), opcode, payload, len, borrowed);
+    tws_count(&p->thread->traffic.messages_out, taken);
+    return taken;
+}
+
 TWS_API bool tws_peer_send(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len)
 {
-    tws_count(&p->thread->traffic.messages_out, 1);
-    return tws_conn_send(&p->conn, tws__peer_turn(p), opcode, payload, len, false);
+    return tws__peer_send(p, opcode, payload, len, false);
 }
 
 TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const void *payload,
                                     size_t len)
 {
-    tws_count(&p->thread->traffic.messages_out, 1);
-    return tws_conn_send(&p->conn, tws__peer_turn(p), opcode, payload, len, true);
+    return tws__peer_send(p, opcode, payload, len, true);
 }
 
 TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len)
@@ -18243,11 +18250,7 @@ TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len)
 
 TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count)
 {
-    if (!tws_conn_offer(&p->conn, tws__peer_turn(p), slices, count)) {
-        return false;
-    }
-    tws_count(&p->thread->traffic.messages_out, 1);
-    return true;
+    return tws_conn_offer(&p->conn, tws__peer_turn(p), slices, count);
 }
 
 TWS_API void tws_peer_lend(tws_peer *p, const tws_lender *lender, void *object)

@@ -574,6 +574,9 @@ TEST("a stream gives all it offers, whole and in order, to a peer with little ro
     CHECK_EQ(rest.len, 0);
     CHECK(p.eof && !p.reset);
     CHECK_EQ(met.closed, 1);
+    tws_server_stats n;
+    tws_server_stat(s.server, &n);
+    CHECK_EQ(n.messages_out, 5000); /* what is offered again is not sent twice */
     peer_close(&p);
     site_end(&s);
 }
