@@ -10649,18 +10649,29 @@ static void tws__event_fill(tws_event *e, const tws_hub *hub, tws_str json, bool
     e->task_hash = (uint32_t)tws__hash(hub->hash_key, tws__event_task(e));
 }
 
+static bool tws__event_is_broken(tws_str json)
+{
+    return tws_str_find(json, '\n') < json.len || tws_str_find(json, '\r') < json.len;
+}
+
+/* What it takes in memory before any of it is compressed; 0: more than one event, or than all of a
+ * user's together, may take. */
+static uint64_t tws__event_bytes(const tws_hub *hub, tws_str json, bool broken,
+                                 const tws_json_token *task)
+{
+    bool own_name = tws__names_task(task) && task->escaped;
+    uint64_t bytes = sizeof(tws_event) + TWS__EVENT_HEAD + (uint64_t)json.len + 1 +
+                     (broken ? json.len : 0) + (own_name ? task->text.len : 0);
+    return json.len > hub->desc.max_event_bytes || bytes > hub->desc.max_bytes ? 0 : bytes;
+}
+
 static tws_status tws__event_build(const tws_hub *hub, tws_str json, const tws_json_token *task,
                                    tws_event **event)
 {
-    if (json.len == 0 || json.len > hub->desc.max_event_bytes) {
+    bool broken = tws__event_is_broken(json);
+    uint64_t bytes = tws__event_bytes(hub, json, broken, task);
+    if (json.len == 0 || bytes == 0) {
         return json.len == 0 ? TWS_ERR_ARGUMENT : TWS_ERR_LIMIT;
-    }
-    bool has_task = tws__names_task(task);
-    bool broken = tws_str_find(json, '\n') < json.len || tws_str_find(json, '\r') < json.len;
-    uint64_t bytes = sizeof **event + TWS__EVENT_HEAD + (uint64_t)json.len + 1 +
-                     (broken ? json.len : 0) + (has_task && task->escaped ? task->text.len : 0);
-    if (bytes > hub->desc.max_bytes) {
-        return TWS_ERR_LIMIT;
     }
     tws_event *e = (tws_event *)tws_resize(hub->desc.allocator, NULL, 0, (size_t)bytes);
     if (e == NULL) {
@@ -10670,7 +10681,7 @@ static tws_status tws__event_build(const tws_hub *hub, tws_str json, const tws_j
     e->refs = 1;
     e->bytes = (uint32_t)bytes;
     e->allocator = hub->desc.allocator;
-    tws__event_fill(e, hub, json, broken, has_task ? task : NULL);
+    tws__event_fill(e, hub, json, broken, tws__names_task(task) ? task : NULL);
     *event = e;
     return TWS_OK;
 }
@@ -18865,14 +18876,17 @@ static void tws__snapshot_posted(tws_peer *p, void *arg)
 
 /* -- publishing over HTTP -- */
 
+/* What the hub would not take is refused before anything is stored, in Redis too: nobody here would
+ * be given it. */
 static tws_status tws__check_event(const tws_task_server *ts, tws_str json)
 {
-    tws_json_token token;
-    tws_status status = tws_json_member(json, tws_str_c(""), &token);
+    tws_json_token task;
+    tws_status status = tws_json_member(json, ts->hub->task_key, &task);
     if (status != TWS_OK && status != TWS_ERR_NOT_FOUND) {
         return status;
     }
-    return json.len > ts->desc.max_event_bytes ? TWS_ERR_LIMIT : TWS_OK;
+    const uint64_t bytes = tws__event_bytes(ts->hub, json, tws__event_is_broken(json), &task);
+    return bytes == 0 ? TWS_ERR_LIMIT : TWS_OK;
 }
 
 static const char *tws__event_fault(tws_status status)

@@ -1764,6 +1764,38 @@ TEST("a publish that cannot be is refused by its status and changes nothing")
     site_end(&s);
 }
 
+TEST("an event that is more than its user's store can ever hold is too big, whatever the limit says")
+{
+    static char body[6000];
+    const char *small = "{\"task_id\":\"a\"}";
+    site s;
+    peer p;
+    tws_hub_stats n;
+    memset(body, ' ', sizeof body - 1);
+    memcpy(body, small, strlen(small) - 1);
+    body[sizeof body - 2] = '}';
+    site_init(&s);
+    s.desc.retain_bytes = 4096;
+    site_start(&s, false);
+    const char *worker = bearer(token("w", 60, "publish"));
+    CHECK_EQ(ask(&p, &s, "POST", "/api/v1/ws/tasks/2", worker, body), 413);
+    CHECK(peer_contains(tws_buf_view(&p.body), "the body is larger than an event may be"));
+    peer_close(&p);
+    memcpy(body + 100, "}\n", 2); /* two lines, and the first of them would fit */
+    memcpy(body + 102, small, strlen(small) - 1);
+    const char *lines = text("%sContent-Type: application/x-ndjson\r\n", worker);
+    CHECK_EQ(ask(&p, &s, "POST", "/api/v1/ws/tasks/2", lines, body), 413);
+    CHECK(peer_contains(tws_buf_view(&p.body), "line 2 is larger than an event may be"));
+    peer_close(&p);
+    CHECK_EQ(tws_task_server_publish(s.ts, "2", body + 102, strlen(body + 102), NULL),
+             TWS_ERR_LIMIT);
+    tws_hub_stat(s.ts->hub, &n);
+    CHECK_EQ(n.published, 0);
+    CHECK_EQ(ask(&p, &s, "POST", "/api/v1/ws/tasks/2", worker, small), 202);
+    peer_close(&p);
+    site_end(&s);
+}
+
 enum { PUBLISHERS = 4, READERS = 4, EVENTS_EACH = 400 };
 
 static struct {
