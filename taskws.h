@@ -1577,9 +1577,10 @@ typedef struct tws_redis_desc {
     uint8_t seed[16];           /* random: jitter, the probe's channel, the hash of the users */
     const char *task_key;       /* of the member that is looked up in an event; "task_id" */
     uint32_t max_users;         /* that have readers, or had until a moment ago; 131,072 */
-    uint32_t max_event_bytes;   /* of JSON, 1 KiB at least; a bigger one is dropped; 64 KiB */
+    uint32_t max_event_bytes;   /* of JSON, 1 KiB to 64 MiB; a bigger one is dropped; 64 KiB.
+                                   Room for three of them, and load_bytes, is taken at once */
     uint32_t load_events;       /* read for a user's first reader, the newest; 256 */
-    uint32_t load_bytes;        /* likewise; 256 KiB */
+    uint32_t load_bytes;        /* likewise, at most 64 MiB; 256 KiB */
     uint32_t retain_events;     /* in a stream, of what is published here; 1,000 */
     uint32_t retain_s;          /* likewise; 24 h */
     uint32_t max_publishes;     /* accepted and not answered; 4,096 */
@@ -11825,6 +11826,7 @@ static const tws__redis_error *tws__redis_classify(tws_str text)
 #define TWS__REDIS_BATCH 256u     /* channels in one SUBSCRIBE */
 #define TWS__REDIS_CONFIRMS 2048u /* subscriptions under way at a time */
 #define TWS__REDIS_READ 65536u    /* bytes that one read of a socket may bring, at least */
+#define TWS__REDIS_MOST (64u << 20) /* bytes of an event, or a past: room for it is taken at once */
 #define TWS__REDIS_REASON 160
 
 typedef struct tws__redis_node {
@@ -13785,8 +13787,9 @@ static void tws__redis_configure(tws_redis_desc *d)
     d->max_users = tws__default(d->max_users, 131072);
     d->max_event_bytes = tws__default(d->max_event_bytes, 64 * 1024);
     d->max_event_bytes = d->max_event_bytes > 1024 ? d->max_event_bytes : 1024;
+    d->max_event_bytes = (uint32_t)tws__min(d->max_event_bytes, TWS__REDIS_MOST);
     d->load_events = tws__default(d->load_events, 256);
-    d->load_bytes = tws__default(d->load_bytes, 256 * 1024);
+    d->load_bytes = (uint32_t)tws__min(tws__default(d->load_bytes, 256 * 1024), TWS__REDIS_MOST);
     d->retain_events = tws__default(d->retain_events, 1000);
     d->retain_s = tws__default(d->retain_s, 24 * 60 * 60);
     d->max_publishes = tws__default(d->max_publishes, 4096);
@@ -19866,7 +19869,8 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
     memset(&rd, 0, sizeof rd);
     rd.allocator = d->allocator;
     rd.url = &up->url;
-    rd.max_event_bytes = d->max_event_bytes;
+    /* What is larger than all that the hub keeps of a user is given to nobody. */
+    rd.max_event_bytes = (uint32_t)tws__min64(d->max_event_bytes, d->retain_bytes);
     rd.task_key = d->task_key;
     rd.load_events = d->retain_events;
     rd.load_bytes = d->retain_bytes;

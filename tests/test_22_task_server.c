@@ -2217,6 +2217,27 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
     site_end(&s);
 }
 
+#ifndef TASKWS_NO_REDIS
+TEST("limits that are off with Redis cost no memory, and drop no event")
+{
+    site s;
+    site_init(&s);
+    s.desc.redis_url = "redis://127.0.0.1:1";
+    s.desc.max_event_bytes = TWS_OFF;
+    site_start(&s, false);
+    CHECK_EQ(s.ts->up->session->desc.max_event_bytes, 1024 * 1024);
+    CHECK(tws__redis_whole(&s.ts->up->session->desc) > 1024 * 1024);
+    CHECK(test_bytes_live < (8u << 20));
+    site_end(&s);
+    s.desc.retain_bytes = TWS_OFF;
+    s.desc.allocator = NULL; /* which leaves untouched what is not used */
+    site_start(&s, false);
+    CHECK_EQ(s.ts->up->session->desc.max_event_bytes, 64 * 1024 * 1024);
+    CHECK_EQ(s.ts->up->session->desc.load_bytes, 64 * 1024 * 1024);
+    site_end(&s);
+}
+#endif
+
 static void host_route(tws_peer *p, const tws_http_request *r, void *context)
 {
     (void)r;
