@@ -1399,6 +1399,9 @@ TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number);
  * Once loaded, say it again when events were lost between the newest one fed and what comes next,
  * and before that comes: complete_from is then beyond the newest, and every reader gets a reset. */
 TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from);
+/* For an upstream that could not take note, for want of memory say: join, with its number or 0, or
+ * reload comes again for each user who has readers. */
+TWS_API void tws_hub_rejoin(tws_hub *hub);
 /* From upstream: what was given so far is void, its ids too (the store came back without it). All
  * of it is dropped and every reader gets a reset; events after complete_from, which may be lower
  * than before, follow. */
@@ -11302,6 +11305,33 @@ TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number)
     tws__shard_leave(s, &c);
 }
 
+/* Who is loaded is asked for once more, too: one of the readers may be ahead. */
+static void tws__topic_rejoin(const tws__topic *t)
+{
+    const tws_hub_upstream *up = t->shard->hub->desc.upstream;
+    if (t->joining == 0 && t->loading) {
+        up->reload(up->context, tws__topic_user(t));
+    } else {
+        up->join(up->context, tws__topic_user(t), t->joining);
+    }
+}
+
+TWS_API void tws_hub_rejoin(tws_hub *hub)
+{
+    for (size_t i = 0; hub->desc.upstream != NULL && i < hub->desc.shards; i++) {
+        tws__shard *s = &hub->shard[i];
+        TWS__LOCK(&s->lock);
+        for (size_t n = 0; n < s->bucket_count; n++) {
+            for (const tws__topic *t = s->bucket[n]; t != NULL; t = t->chain) {
+                if (t->readers > 0) {
+                    tws__topic_rejoin(t);
+                }
+            }
+        }
+        TWS__UNLOCK(&s->lock);
+    }
+}
+
 TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from)
 {
     tws__chores c;
@@ -19130,6 +19160,7 @@ struct tws__upstream {
     uint32_t told;
     uint32_t untold;    /* and how many were not */
     uint32_t held;      /* thread 0 waits for the other threads' readers */
+    uint32_t missed;    /* somebody's readers wait, and the session does not know of them */
 };
 
 #define TWS__MAX_ORDER_BYTES (8u << 20)
@@ -19190,24 +19221,36 @@ static bool tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str user, t
     return true;
 }
 
-/* Under a shard's lock. Without memory the user's readers wait until they connect anew. */
+/* Under a shard's lock. Without memory the user's readers wait until the hub says it again. */
+static void tws__upstream_note(tws__upstream *up, uint8_t kind, tws_str user, uint32_t number)
+{
+    tws_str none = tws_str_of(NULL, 0);
+    if (!tws__upstream_order(up, kind, user, none, none, number)) {
+        TWS__STORE(&up->missed, 1u);
+    }
+}
+
 static void tws__upstream_join(void *context, tws_str user, uint32_t number)
 {
-    tws__upstream *up = (tws__upstream *)context;
-    tws_str none = tws_str_of(NULL, 0);
-    tws__upstream_order(up, TWS__ORDER_JOIN, user, none, none, number);
+    tws__upstream_note((tws__upstream *)context, TWS__ORDER_JOIN, user, number);
 }
 
 static void tws__upstream_leave(void *context, tws_str user)
 {
-    tws__upstream *up = (tws__upstream *)context;
-    tws__upstream_order(up, TWS__ORDER_LEAVE, user, tws_str_of(NULL, 0), tws_str_of(NULL, 0), 0);
+    tws__upstream_note((tws__upstream *)context, TWS__ORDER_LEAVE, user, 0);
 }
 
 static void tws__upstream_reload(void *context, tws_str user)
 {
-    tws__upstream *up = (tws__upstream *)context;
-    tws__upstream_order(up, TWS__ORDER_RELOAD, user, tws_str_of(NULL, 0), tws_str_of(NULL, 0), 0);
+    tws__upstream_note((tws__upstream *)context, TWS__ORDER_RELOAD, user, 0);
+}
+
+/* Once a second, for whom it was missed. */
+static void tws__upstream_rejoin(tws__upstream *up)
+{
+    if (TWS__SWAP(&up->missed, 0u) != 0) {
+        tws_hub_rejoin(up->ts->hub);
+    }
 }
 
 static tws_redis_state tws__upstream_state(const tws__upstream *up)
@@ -19423,7 +19466,8 @@ static void tws__upstream_want(tws__upstream *up, tws_str user, uint32_t number)
         memset(&ev, 0, sizeof ev);
         ev.user_id = user;
         ev.reason = tws_str_c(tws_status_text(status));
-        tws__upstream_log(up, TWS_LOG_ERROR, "a user's readers wait until they connect anew", &ev);
+        tws__upstream_log(up, TWS_LOG_ERROR, "a user's readers wait; in a second again", &ev);
+        TWS__STORE(&up->missed, 1u);
     }
     if (number != 0) {
         tws_hub_joined(up->ts->hub, user, number);
@@ -19439,7 +19483,7 @@ static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
         tws__upstream_want(up, user, (uint32_t)o->ticket);
     } else {
         tws_redis_reload(up->session, user);
-        tws_redis_want(up->session, user); /* again: to be told LOADED */
+        tws__upstream_want(up, user, 0); /* again: to be told LOADED */
     }
 }
 
@@ -20036,6 +20080,7 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
 static void tws__upstream_start(tws__upstream *up) { (void)up; }
 static void tws__upstream_run(tws__upstream *up) { (void)up; }
 static void tws__upstream_release(tws__upstream *up) { (void)up; }
+static void tws__upstream_rejoin(tws__upstream *up) { (void)up; }
 static void tws__upstream_free(tws__upstream *up) { (void)up; }
 static void tws__upstream_abandon_lookup(tws__upstream *up) { (void)up; }
 static const char *tws__upstream_fault(const tws__upstream *up) { return up == NULL ? NULL : ""; }
@@ -20740,6 +20785,9 @@ static void tws__on_second(void *context, uint64_t wall_ms)
 {
     tws_task_server *ts = (tws_task_server *)context;
     tws_hub_sweep(ts->hub, wall_ms);
+    if (ts->up != NULL) {
+        tws__upstream_rejoin(ts->up);
+    }
 }
 
 static void tws__on_news(void *context)

@@ -1470,6 +1470,40 @@ TEST("an upstream hears of a user's first reader and of the last that goes")
     tws_hub_free(hub);
 }
 
+TEST("an upstream that could not take note hears again whose readers wait, and for what")
+{
+    script s;
+    tws_hub *hub = hub_upstream(&s);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r, later;
+    tws_hub_rejoin(hub);
+    CHECK_TEXT(s.text, "");
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    uint32_t number = join_number;
+    join_number = 0;
+    tws_hub_rejoin(hub);
+    CHECK_TEXT(s.text, "+1 +1"); /* not heard: the same join */
+    CHECK_EQ(join_number, number);
+    tws_hub_joined(hub, tws_str_c("1"), number);
+    tws_hub_rejoin(hub);
+    CHECK_TEXT(s.text, "+1 +1 *1"); /* heard, and not loaded */
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&r), "start");
+    CHECK_EQ(tws_hub_attach(in, &later, tws_str_c("1"), NULL), TWS_OK);
+    tws_hub_rejoin(hub);
+    CHECK_TEXT(s.text, "+1 +1 *1 +1"); /* is there more? */
+    CHECK_EQ(join_number, 0);
+    tws_hub_detach(&r);
+    tws_hub_detach(&later);
+    tws_hub_rejoin(hub);
+    CHECK_TEXT(s.text, "+1 +1 *1 +1 -1");
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+    hub = tws_hub_create(&hub, &(tws_hub_desc){0}) == TWS_OK ? hub : NULL;
+    tws_hub_rejoin(hub); /* nobody to tell */
+    tws_hub_free(hub);
+}
+
 TEST("readers wait while a topic loads, and start when it has")
 {
     script s;

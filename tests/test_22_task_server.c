@@ -2218,6 +2218,35 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
 }
 
 #ifndef TASKWS_NO_REDIS
+TEST("whatever allocation fails, Redis is asked about whose readers wait, a second later if need be")
+{
+    size_t readers = 0, late = 0;
+    for (size_t n = 1; n < 30; n++) {
+        site s;
+        peer p;
+        site_init(&s);
+        s.desc.redis_url = "redis://127.0.0.1:1";
+        site_start(&s, false);
+        peer_open(&p, port_of(&s));
+        peer_step();
+        test_row("allocation", n);
+        test_fail_at(n);
+        peer_upgrade(&p, TASKS "2", bearer(token("2", 60, "")));
+        peer_step();
+        test_fail_at(0);
+        if (tws_hub_readers(s.ts->hub, tws_str_c("2")) > 0) {
+            readers++;
+            late += tws__redis_find(s.ts->up->session, tws_str_c("2")) == NULL;
+            tws__on_second(s.ts, tws_sys_wall_ms());
+            peer_step();
+            CHECK(tws__redis_find(s.ts->up->session, tws_str_c("2")) != NULL);
+        }
+        peer_close(&p);
+        site_end(&s);
+    }
+    CHECK(readers > 0 && late > 0);
+}
+
 TEST("limits that are off with Redis cost no memory, and drop no event")
 {
     site s;
