@@ -9819,8 +9819,6 @@ static tws_event_id tws__event_id_max(tws_event_id a, tws_event_id b)
     return tws_event_id_compare(a, b) < 0 ? b : a;
 }
 
-/* -- hash -- */
-
 /* -- events: one allocation each -- */
 
 /* Room before DATA for what depends on the id: the SSE line, the header of the raw frame, the
@@ -15889,11 +15887,16 @@ static void tws__sys_address(int fd, uint8_t out[16])
     }
 }
 
-static bool tws__sys_is_loopback(const uint8_t a[16])
+static bool tws__sys_is_ipv4(const uint8_t a[16])
 {
     static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    return memcmp(a, mapped, sizeof mapped) == 0;
+}
+
+static bool tws__sys_is_loopback(const uint8_t a[16])
+{
     static const uint8_t one[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
-    return memcmp(a, one, 16) == 0 || (memcmp(a, mapped, 12) == 0 && a[12] == 127);
+    return memcmp(a, one, 16) == 0 || (tws__sys_is_ipv4(a) && a[12] == 127);
 }
 
 /* Bytes read; 0 at the end; -1 when there is nothing now; -2 when the connection is lost. */
@@ -16028,7 +16031,7 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
 #endif
 
 /* == 20. loop: readiness backends, timers, wake-up from other threads ====================
- * A backend is eight functions of the same names; one #if chooses. Timers stand in a wheel:
+ * A backend is ten functions of the same names; one #if chooses. Timers stand in a wheel:
  * setting, moving and clearing one is O(1), and one that moved later costs nothing until its old
  * time. Who is behind stands in a second epoll set, itself a member of the first: a flood wakes
  * the loop as one event and waits in the kernel's own list, which goes round. */
@@ -16436,9 +16439,8 @@ TWS_API int tws_loop_fd(const tws_loop *l)
 
 /* -- timers -- */
 
-static void tws__timer_clear(tws_loop *l, tws_timer *t)
+static void tws__timer_clear(tws_timer *t)
 {
-    (void)l;
     if (t->link == NULL) {
         return;
     }
@@ -16463,7 +16465,7 @@ static void tws__timer_link(tws_timer **head, tws_timer *t)
  * stands in its last slot and is set again from there. */
 TWS_API void tws_timer_set(tws_loop *l, tws_timer *t, uint64_t at_ms)
 {
-    tws__timer_clear(l, t);
+    tws__timer_clear(t);
     t->at_ms = at_ms;
     if (at_ms == UINT64_MAX) {
         return;
@@ -16495,7 +16497,7 @@ TWS_API tws_timer *tws_timer_due(tws_loop *l, uint64_t now_ms)
     for (;;) {
         while (l->due != NULL) {
             tws_timer *t = l->due;
-            tws__timer_clear(l, t);
+            tws__timer_clear(t);
             if (t->at_ms <= now_ms) {
                 return t;
             }
@@ -18104,8 +18106,7 @@ TWS_API tws_str tws_peer_param(const tws_peer *p, size_t n)
 
 static void tws__address_text(const uint8_t a[16], char out[64])
 {
-    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    if (memcmp(a, mapped, sizeof mapped) == 0) {
+    if (tws__sys_is_ipv4(a)) {
         snprintf(out, 64, "%u.%u.%u.%u", a[12], a[13], a[14], a[15]);
         return;
     }
@@ -19900,7 +19901,6 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
         up->link[i].which = (tws_redis_link)i;
     }
     up->alarm.on_ready = tws__on_redis_alarm;
-    up->alarm.context = up;
     tws_status status = tws_redis_url_parse(tws_str_c(d->redis_url), &up->url, &why);
     if (status != TWS_OK) {
         tws_buf_c(error, "the Redis URL cannot be used: ");
