@@ -2049,7 +2049,6 @@ typedef struct tws_server_desc {
     uint32_t drain_ms;        /* 0: 10 s; TWS_OFF: at once */
     bool trust_proxy;         /* the client's address is the last of X-Forwarded-For */
     tws_conn_desc limits;
-    const tws_log *log;       /* NULL: none. Must outlive the server */
     const tws_allocator *allocator;
     void *context;            /* of the hooks below */
     /* At the end of every turn of every thread; also after tws_server_wake. */
@@ -21130,7 +21129,6 @@ static tws_status tws__make_server(tws_task_server *ts, tws_buf *error)
     sd.drain_ms = d->drain_ms;
     sd.trust_proxy = d->trust_proxy;
     sd.limits = d->limits;
-    sd.log = &d->log;
     sd.allocator = d->allocator;
     sd.context = ts;
     sd.on_turn = tws__on_turn;
