@@ -1880,15 +1880,16 @@ TWS_API bool tws_conn_done(const tws_conn *c);
 /* Done at once: the peer has reset, or there is no memory. */
 TWS_API void tws_conn_abort(tws_conn *c);
 
-/* Answer the request. head: further field lines, each with its CRLF, or NULL. body is copied.
- * The connection stays open as the request wants it, unless `close`. */
+/* Answer the request. head: further field lines, each with its CRLF, or NULL; content_type: 256
+ * bytes at most, or NULL. body is copied. The connection stays open as the request wants it, unless
+ * `close`. */
 TWS_API void tws_conn_respond(tws_conn *c, tws_turn *t, int status, const char *head,
                               const char *content_type, tws_str body, bool close);
 /* Answer with a stream without an end: write to it by tws_conn_put. Ended by tws_conn_close. */
 TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *head,
                              const char *content_type);
-/* Answer 101; only in the turn of the request and after tws_ws_check. protocol: empty for none.
- * terms: of tws_ws_check_extensions, NULL for none. */
+/* Answer 101; only in the turn of the request and after tws_ws_check. protocol: 100 bytes at most,
+ * empty for none. terms: of tws_ws_check_extensions, NULL for none. */
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
 /* Send a message. borrowed: payload lives until tws_conn_end (a received one does). False when it
@@ -2136,7 +2137,9 @@ TWS_API const char *tws_peer_address(const tws_peer *p, char out[64]);
 TWS_API bool tws_peer_is_local(const tws_peer *p, const tws_http_request *request);
 /* Over the connection limits: whoever accepts it should refuse it (1013, 4429) and say why. */
 TWS_API const char *tws_peer_overload(const tws_peer *p);
-/* As tws_conn_respond. */
+/* As tws_conn_respond, with a Date.
+ * head  TWS_MAX_HEAD_LINES at most, here and below; with tws_peer_respond_error 100 bytes less. */
+#define TWS_MAX_HEAD_LINES 900
 TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const char *content_type,
                               tws_str body);
 /* {"error":{"code":word,"message":message}} with what its status wants in the head. */
@@ -14794,6 +14797,7 @@ static void tws__conn_head_out(tws_conn *c, tws_turn *t, int status, const char 
     } else if ((c->flags & TWS__MINOR_0) != 0) {
         tws_http_add(&b, "Connection", tws_str_c("keep-alive"));
     }
+    TWS_ASSERT(b.status == TWS_OK);
     tws__conn_write(c, t, b.ptr, b.len, false);
     tws_str more = tws_str_c(head);
     tws__conn_write(c, t, more.ptr, more.len, false);
@@ -15136,6 +15140,7 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
         tws_ws_answer_extensions(&b, &kept);
     }
     tws_buf_c(&b, "\r\n");
+    TWS_ASSERT(b.status == TWS_OK);
     if (!tws__conn_write(c, t, b.ptr, b.len, false)) {
         tws__context_free(context, c->desc);
         return;
@@ -18157,26 +18162,34 @@ static tws_turn *tws__peer_turn(const tws_peer *p)
     return &p->thread->turn;
 }
 
+#define TWS__LINES 1024 /* of an answer's head: the date and TWS_MAX_HEAD_LINES */
+
+static const char *tws__peer_lines(const tws_peer *p, const char *head, char lines[TWS__LINES])
+{
+    tws_buf b;
+    tws_buf_fixed(&b, lines, TWS__LINES - 1);
+    tws_buf_c(&b, p->thread->date);
+    tws_buf_c(&b, head == NULL ? "" : head);
+    TWS_ASSERT(b.status == TWS_OK);
+    lines[b.len] = '\0';
+    return lines;
+}
+
 TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const char *content_type,
                               tws_str body)
 {
-    char lines[1024];
-    tws_buf b;
-    tws_buf_fixed(&b, lines, sizeof lines - 1);
-    tws_buf_c(&b, p->thread->date);
-    tws_buf_c(&b, head == NULL ? "" : head);
-    lines[b.len] = '\0';
-    TWS_ASSERT(b.status == TWS_OK);
+    char lines[TWS__LINES];
     const tws_server *s = p->thread->server;
     bool crowded = (p->flags & TWS__PEER_CROWDED) != 0 && !s->desc.trust_proxy;
     bool last = crowded || (p->flags & TWS__PEER_EXCESS) != 0 || tws_server_draining(s);
-    tws_conn_respond(&p->conn, tws__peer_turn(p), status, lines, content_type, body, last);
+    tws_conn_respond(&p->conn, tws__peer_turn(p), status, tws__peer_lines(p, head, lines),
+                     content_type, body, last);
 }
 
 TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
                                     const char *message)
 {
-    char memory[512], lines[768];
+    char memory[512], lines[TWS_MAX_HEAD_LINES + 1];
     tws_buf b, h;
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_buf_c(&b, "{\"error\":{");
@@ -18196,6 +18209,7 @@ TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, c
     } else if (status == 429 || status == 503) {
         tws_buf_c(&h, "Retry-After: 1\r\n");
     }
+    TWS_ASSERT(h.status == TWS_OK);
     lines[h.len] = '\0';
     tws_peer_respond(p, status, lines, "application/json", tws_buf_view(&b));
 }
@@ -18213,13 +18227,9 @@ static void tws__peer_long(tws_peer *p, const tws_peer_ops *ops, void *data)
 TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_type,
                              const tws_peer_ops *ops, void *data)
 {
-    char lines[1024];
-    tws_buf b;
-    tws_buf_fixed(&b, lines, sizeof lines - 1);
-    tws_buf_c(&b, p->thread->date);
-    tws_buf_c(&b, head == NULL ? "" : head);
-    lines[b.len] = '\0';
-    tws_conn_stream(&p->conn, tws__peer_turn(p), 200, lines, content_type);
+    char lines[TWS__LINES];
+    tws_conn_stream(&p->conn, tws__peer_turn(p), 200, tws__peer_lines(p, head, lines),
+                    content_type);
     tws_count(&p->thread->traffic.streams, 1);
     tws__peer_long(p, ops, data);
 }
