@@ -136,6 +136,7 @@
  *     limits.max_message_bytes     64 KiB                      1009
  *     limits.max_frames            1,024 in one message        1009
  *     limits.head_ms, body_ms      10 s, 10 s                  408
+ *     limits.idle_ms               75 s                        between two requests: closed
  *     limits.compress_bytes        128                         the shortest message compressed
  *     limits.context_bytes, _bits  0: none, 12                 all contexts of WebSockets of yours
  *     limits.heartbeat_ms          25 s                        ping after that much silence
@@ -1200,8 +1201,9 @@ typedef enum tws_auth_source {
  * an empty one, decides. *token points into the request.
  * A token in the query is taken as it stands (base64url and dots need no escapes; one with an
  * escape is malformed later). Two of them in one place (a second token=, two Authorization fields)
- * are an error: *token is then empty and the source is that place. An Authorization of another
- * scheme than Bearer is passed over. cookie: NULL when cookies are not read. */
+ * are an error: *token is then empty and the source is that place; of cookies the first counts, as
+ * browsers order them (RFC 6265 5.4). An Authorization of another scheme than Bearer is passed
+ * over. cookie: NULL when cookies are not read. */
 TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie,
                                       tws_str *token);
 
@@ -1354,9 +1356,10 @@ typedef struct tws_hub_upstream {
  * them yielding when what the newer events may take would fall below half of the cap. */
 typedef struct tws_hub_desc {
     const tws_allocator *allocator;
-    uint32_t shards;              /* 0: 16; made a power of two */
-    uint32_t max_events;          /* retained per user; 0: 256 */
-    uint32_t max_bytes;           /* retained per user; 0: 256 KiB */
+    uint32_t shards;              /* 0: 16; made a power of two, 4,096 at most */
+    uint32_t max_events;          /* retained per user; 0: 256; 16,777,216 at most */
+    uint32_t max_bytes;           /* retained per user; 0: 256 KiB; max_total_bytes at most. What
+                                     takes more of it alone is too big an event, too */
     uint32_t max_age_s;           /* since a user's last event; 0: 3600; TWS_OFF: for ever */
     uint64_t max_total_bytes;     /* 0: 64 MiB; the least recently published users give way */
     uint32_t max_event_bytes;     /* of JSON; 0: 64 KiB */
@@ -1578,7 +1581,8 @@ typedef struct tws_redis_desc {
     const tws_allocator *allocator;
     const tws_redis_url *url;   /* user, password and db are copied */
     uint8_t seed[16];           /* random: jitter, the probe's channel, the hash of the users */
-    const char *task_key;       /* of the member that is looked up in an event; "task_id" */
+    const char *task_key;       /* of the member that is looked up in an event; "task_id"; not
+                                   copied */
     uint32_t max_users;         /* that have readers, or had until a moment ago; 131,072 */
     uint32_t max_event_bytes;   /* of JSON, 1 KiB to 64 MiB; a bigger one is dropped; 64 KiB.
                                    Room for three of them, and load_bytes, is taken at once */
@@ -1685,7 +1689,8 @@ TWS_API tws_redis_event_type tws_redis_next(tws_redis *r, tws_redis_event *ev);
 
 /* -- asking -- */
 
-/* *reason, if not NULL: as in the last STATE event. */
+/* How it is now, which the next STATE event may still have to tell. *reason, if not NULL: why; it
+ * lives until the next call on this session. */
 TWS_API tws_redis_state tws_redis_now(const tws_redis *r, tws_str *reason);
 
 typedef struct tws_redis_stats {
@@ -1767,7 +1772,7 @@ typedef struct tws_turn {
     size_t held_count;
     size_t work; /* frames taken, and requests, which count for more */
     size_t scratch_len;
-    struct tws__packer *packer; /* 240 KiB, once a message has been compressed */
+    struct tws__packer *packer; /* 240 KiB, once a message was compressed, here or by its client */
     tws_http_request request;
     uint8_t scratch[TWS_TURN_SCRATCH];
 } tws_turn;
@@ -1893,7 +1898,8 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
 /* Send a message. borrowed: payload lives until tws_conn_end (a received one does). False when it
- * was not taken: not open, or too much is waiting already: see max_output_bytes. */
+ * was not taken: not open, too much is waiting already (see max_output_bytes), or no memory, which
+ * has ended the connection. */
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed);
 /* Bytes as they are, into a stream. */
@@ -1901,7 +1907,7 @@ TWS_API bool tws_conn_put(tws_conn *c, tws_turn *t, const void *data, size_t len
 /* Can whole frames be offered now: open, nothing waiting, room in the turn? */
 TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t);
 /* Offer a unit of wire bytes that stays the caller's as long as none of it is sent: see end. False
- * when the turn is full. */
+ * when it cannot be now: see tws_conn_offers. */
 TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, size_t count);
 /* The bytes of the last offer live as long as the object is held. When the socket takes a part of
  * them, the rest is not copied: it is held, and released on this thread once it has gone. So an
@@ -1932,8 +1938,8 @@ TWS_API uint64_t tws_sys_now_ms(void);  /* monotonic */
 TWS_API uint64_t tws_sys_wall_ms(void); /* Unix time */
 /* n bytes of the system's entropy. False when there is none (then do not start). */
 TWS_API bool tws_sys_random(void *out, size_t n);
-TWS_API uint64_t tws_sys_open_files(void);      /* 0 where it cannot be told */
-TWS_API uint64_t tws_sys_max_files(void);       /* the soft limit */
+TWS_API uint64_t tws_sys_open_files(void);      /* at least so many; 0 where it cannot be told */
+TWS_API uint64_t tws_sys_max_files(void);       /* the soft limit; 1,024 where there is none */
 TWS_API uint64_t tws_sys_resident_bytes(void);  /* 0 where it cannot be told */
 
 /* == 20. loop: readiness backends, timers, wake-up from other threads ==================== */
@@ -2003,7 +2009,8 @@ TWS_API tws_timer *tws_timer_due(tws_loop *l, uint64_t now_ms);
 typedef struct tws_server tws_server;
 /* One connection as its handlers see it: only on its own thread, only during a callback. */
 typedef struct tws_peer tws_peer;
-/* The same connection for everybody else, for ever: it names no other connection later. */
+/* The same connection for everybody else: it names no other one later, unless kept while 16,777,216
+ * others have had the same place. */
 typedef uint64_t tws_peer_id;
 
 /* What a WebSocket or a stream does; any may be NULL. `data` is tws_peer_data(p). */
@@ -2043,13 +2050,14 @@ typedef struct tws_server_desc {
     int port;                 /* 0: 8000; TWS_PORT_ANY: a free one */
     const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
     uint32_t threads;         /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
-    uint32_t max_connections; /* 0: as open files allow, less 64 and 4 a thread */
-    uint32_t max_per_ip;      /* 0: off; beyond: 429, 4429, and beyond twice as many closed at once;
+    uint32_t max_connections; /* 0, and at most: as open files allow, less 64 and 4 a thread */
+    uint32_t max_per_ip;      /* 0: off; beyond: 4429 at a websocket route, and an on_request is to
+                                 say so (tws_peer_overload); beyond twice as many closed at once;
                                  behind a trusted proxy idle connections are nobody's */
     uint32_t receive_bytes;   /* one read; 0: 64 KiB */
     uint32_t drain_ms;        /* 0: 10 s; TWS_OFF: at once */
     bool trust_proxy;         /* the client's address is the last of X-Forwarded-For */
-    tws_conn_desc limits;
+    tws_conn_desc limits;     /* but for its allocator and context_use, which are the server's */
     const tws_allocator *allocator;
     void *context;            /* of the hooks below */
     /* At the end of every turn of every thread; also after tws_server_wake. */
@@ -2071,12 +2079,15 @@ typedef struct tws_server_stats {
 /* errors  TWS_ERR_MEMORY, TWS_ERR_SYSTEM (no entropy, no descriptors). Copies desc's strings not:
  *         they must live as long as the server. */
 TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc *desc);
-/* Before start. error: gets a sentence that says what to do; may be NULL. */
+/* Before start; on_request or websocket is given. error: gets a sentence that says what to do; may
+ * be NULL. errors as tws_router_add. */
 TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_buf *error);
 /* Bind and listen. error as above. From here on tws_server_port is known. */
 TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error);
 TWS_API int tws_server_port(const tws_server *s);
-/* Serve on all threads, the caller's among them, until tws_server_stop; returns when drained. */
+/* Serve on all threads, the caller's among them, until tws_server_stop; returns when drained.
+ * errors  TWS_ERR_MEMORY; TWS_ERR_SYSTEM: a thread could not be started, and those that were have
+ *         been drained. */
 TWS_API tws_status tws_server_run(tws_server *s);
 /* Or drive it from a loop of your own (threads = 1): one turn, waiting at most timeout_ms.
  * returns  TWS_OK, TWS_ERR_CLOSED once drained. */
@@ -2095,7 +2106,8 @@ TWS_API uint32_t tws_server_max_connections(const tws_server *s);
 TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out);
 /* From any thread: have a thread's on_turn called soon. */
 TWS_API void tws_server_wake(tws_server *s, unsigned thread);
-/* From any thread: have fn called with that connection on its thread; p is NULL when it is gone. */
+/* From any thread: have fn called with that connection on its thread; p is NULL when it is gone.
+ * errors  TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (no id of this server's): fn is not called. */
 TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id,
                                    void (*fn)(tws_peer *p, void *arg), void *arg);
 
@@ -2163,7 +2175,8 @@ TWS_API void tws_peer_lend(tws_peer *p, const tws_lender *lender, void *object);
 TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len);
 /* The message compressed: see tws_turn_compress. */
 TWS_API tws_str tws_peer_compress(tws_peer *p, tws_str message);
-/* Have on_output called: in this turn if p is being served, else at once. */
+/* Have on_output called: in this turn if p is being served, else at once, for which no other one
+ * may be: in another's callback take tws_peer_pull_later. */
 TWS_API void tws_peer_pull(tws_peer *p);
 /* Have on_output called again in the next turn. */
 TWS_API void tws_peer_pull_later(tws_peer *p);
@@ -2176,8 +2189,9 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
 
 typedef struct tws_task_server tws_task_server;
 
-/* A host's own rule: may `who` do that with that user's tasks? Asked once for each token, also for
- * the new one of an open connection: a no ends it, and TWS_LATER lets it go on until the answer. */
+/* A host's own rule: may `who` do that with that user's tasks? Asked once for each token and thread
+ * while its cache has it, also for the new one of an open connection: a no ends it, and TWS_LATER
+ * lets it go on until the answer. */
 typedef struct tws_authorize {
     const tws_identity *who;
     tws_auth_action action; /* READ, PUBLISH */
@@ -2240,16 +2254,19 @@ TWS_API void tws_task_server_free(tws_task_server *ts);
  *
  * id       [out] may be NULL. With Redis the id is not known yet: 0-0.
  * errors   TWS_ERR_SYNTAX (no JSON), TWS_ERR_ARGUMENT (JSON but no object; the user id),
- *          TWS_ERR_LIMIT (too big, or too many wait for Redis), TWS_ERR_MEMORY,
- *          TWS_ERR_UNAVAILABLE (Redis cannot store it now).
+ *          TWS_ERR_LIMIT (too big; with Redis too many wait, or there is no memory),
+ *          TWS_ERR_MEMORY, TWS_ERR_UNAVAILABLE (Redis cannot store it now).
  * thread   any, never blocking. */
 TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id,
                                            const char *json, size_t len, tws_event_id *id);
-/* Answer a TWS_LATER, once, from any thread. Remembered with the token.
+/* Answer a TWS_LATER, once, from any thread. Remembered with the token, but for the new one of an
+ * open connection.
  *
- * errors  TWS_ERR_MEMORY: not answered, and the client waits: try again. */
+ * errors  TWS_ERR_MEMORY: not answered, and the client waits: try again. TWS_ERR_ARGUMENT: no
+ *         ticket of this server's. */
 TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed);
-/* Replace all keys while running; connections keep what they were given. errors as ring_create. */
+/* Replace all keys while running, from any thread; connections keep what they were given. why and
+ * errors as tws_auth_ring_create. */
 TWS_API tws_status tws_task_server_set_keys(tws_task_server *ts, const tws_auth_key *keys,
                                             size_t count, const char **why);
 #endif /* TASKWS_NO_JWT */
@@ -18427,7 +18444,7 @@ typedef struct tws__seat {
     uint32_t copied;
     uint8_t copy_format;
     char *copy_memory; /* TWS__COPY bytes, once a batch was shared */
-    tws_counter auth_refused;
+    tws_counter refused;
 } tws__seat;
 
 struct tws_task_server {
@@ -18712,7 +18729,7 @@ static void tws__session_refuse(tws__session *s, const char *word)
 {
     const tws__refusal *r = tws__refusal_of(word);
     tws_task_server *ts = tws__session_server(s);
-    tws_count(&tws__seat_of(ts, s->peer)->auth_refused, 1);
+    tws_count(&tws__seat_of(ts, s->peer)->refused, 1);
     tws__task_log(ts, s->peer, "refused", word, tws__session_user(s));
     if (s->kind == TWS__WEBSOCKET || s->phase == TWS__LIVE) {
         s->phase = TWS__OVER;
@@ -20233,7 +20250,7 @@ static void tws__take_figures(tws_task_server *ts, tws__figures *f)
     tws_server_stat(ts->server, &f->server);
     tws_hub_stat(ts->hub, &f->hub);
     for (unsigned i = 0; i < ts->seats; i++) {
-        f->refused += tws_counted(&ts->seat[i].auth_refused);
+        f->refused += tws_counted(&ts->seat[i].refused);
     }
     f->open_files = tws__open_files(ts, &f->server);
     f->resident_bytes = tws_sys_resident_bytes();
@@ -20256,7 +20273,7 @@ static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
         {"taskws_requests_malformed_total", "counter", "Requests refused as malformed.",
          TWS__FIGURE(server.refused)},
         {"taskws_sessions_refused_total", "counter",
-         "Sessions refused by token, right or limit.", TWS__FIGURE(refused)},
+         "Sessions refused, or ended with an error or by a drain.", TWS__FIGURE(refused)},
         {"taskws_protocol_errors_total", "counter", "WebSockets closed for a protocol error.",
          TWS__FIGURE(server.protocol_errors)},
         {"taskws_timeouts_total", "counter", "Heartbeats unanswered and stalled clients.",
