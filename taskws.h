@@ -17623,7 +17623,8 @@ static void tws__thread_run_others(tws__thread *t, size_t n)
         }
         if (tws__thread_shares(t)) {
             tws_loop_move(t->loop, w, true);
-        } else {
+        }
+        if (!w->behind) { /* or there was no room for it there: nobody else would tell of it */
             tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
         }
     }
