@@ -20896,25 +20896,35 @@ static void tws__session_begin(tws__session *s, const tws_http_request *r)
     tws__session_authenticate(s, token, r->body);
 }
 
+/* NULL: answered already. A WebSocket is accepted first, so that it can be told what is wrong. */
+static tws__session *tws__session_for(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
+                                      uint8_t kind, tws_str user, tws_str key)
+{
+    tws__session *s = tws__session_create(ts, p, kind, user, key, tws__allowed_origin(ts, r));
+    if (s == NULL) {
+        tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
+        return NULL;
+    }
+    if (kind == TWS__WEBSOCKET && !tws_peer_accept(p, r, TWS__PROTOCOL, &tws__stream_ops, s)) {
+        tws__session_free(s); /* answered 400 or 426 */
+        return NULL;
+    }
+    return s;
+}
+
 static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
                               uint8_t kind, tws_str user)
 {
     const tws_str *field = kind == TWS__PUBLISH ? tws_http_find(r, "Idempotency-Key") : NULL;
     tws_str key = field == NULL ? tws_str_of(NULL, 0) : *field;
-    tws_str origin = tws__allowed_origin(ts, r);
     if (key.len > TWS__MAX_KEY) {
         char head[TWS__HEAD_BYTES];
-        tws_peer_respond_error(p, 400, tws__cors_head(head, origin, NULL), "bad_request",
-                               "Idempotency-Key is longer than 200 bytes");
+        tws_peer_respond_error(p, 400, tws__cors_head(head, tws__allowed_origin(ts, r), NULL),
+                               "bad_request", "Idempotency-Key is longer than 200 bytes");
         return;
     }
-    tws__session *s = tws__session_create(ts, p, kind, user, key, origin);
+    tws__session *s = tws__session_for(ts, p, r, kind, user, key);
     if (s == NULL) {
-        tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
-        return;
-    }
-    if (kind == TWS__WEBSOCKET && !tws_peer_accept(p, r, TWS__PROTOCOL, &tws__stream_ops, s)) {
-        tws__session_free(s); /* answered 400 or 426 */
         return;
     }
     if (kind == TWS__PUBLISH) {
@@ -20939,16 +20949,10 @@ static void tws__refuse_user(tws_task_server *ts, tws_peer *p, const tws_http_re
                              uint8_t kind)
 {
     tws_str none = tws_str_of(NULL, 0);
-    tws__session *s = tws__session_create(ts, p, kind, none, none, tws__allowed_origin(ts, r));
-    if (s == NULL) {
-        tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
-        return;
+    tws__session *s = tws__session_for(ts, p, r, kind, none, none);
+    if (s != NULL) {
+        tws__session_refuse(s, "bad_request");
     }
-    if (kind == TWS__WEBSOCKET && !tws_peer_accept(p, r, TWS__PROTOCOL, &tws__stream_ops, s)) {
-        tws__session_free(s);
-        return;
-    }
-    tws__session_refuse(s, "bad_request");
 }
 
 static void tws__open_user_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
