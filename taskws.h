@@ -152,6 +152,7 @@
  *     tws_str is a slice that nobody owns; tws_buf is a buffer whose first failure sticks.
  *     A mistake of the caller's is an assertion; what a peer or the system does is a tws_status.
  *     Memory comes from one hook (tws_allocator); running out of it ends one connection at most.
+ *     (But for the block of a name's lookup, whose thread may outlive server and hook: libc's.)
  *     Functions are for one thread at a time per object unless their comment says otherwise;
  *     publish, stop, wake, post and answer are for any thread.
  *
@@ -2239,7 +2240,8 @@ typedef struct tws_task_server_desc {
 
 /* The whole endpoint: create, listen, serve until SIGINT or SIGTERM, drain, free. A second signal
  * ends at once. Returns an exit code: 0 drained, 1 failed (with the reason on standard error).
- * Signals: sets and restores handlers of SIGINT and SIGTERM; one such call at a time. */
+ * Signals: sets and restores handlers of SIGINT and SIGTERM, and ignores SIGPIPE meanwhile; one
+ * such call at a time. */
 TWS_API int tws_task_server_run(const tws_task_server_desc *desc);
 
 /* Or piece by piece. error: gets a sentence that says what to do. */
@@ -19687,10 +19689,11 @@ static void tws__link_follow(tws__link *l)
     l->wanted = number != 0;
 }
 
-/* -- names: looked up in a thread, so that no loop waits for it -- */
+/* -- names: looked up in a thread, so that no loop waits for it --
+ * That thread may outlive the server, and then the host's allocator: this one block is libc's, as
+ * all that getaddrinfo takes. */
 
 struct tws__lookup {
-    const tws_allocator *allocator;
     tws__mutex lock;
     tws_server *server; /* NULL: nobody waits any more */
     uint32_t refs;
@@ -19704,7 +19707,7 @@ static void tws__lookup_unref(tws__lookup *k)
 {
     if (TWS__UNREF(&k->refs)) {
         TWS__MUTEX_FREE(&k->lock);
-        tws_release(k->allocator, k, sizeof *k);
+        tws_release(NULL, k, sizeof *k);
     }
 }
 
@@ -19742,12 +19745,10 @@ static void tws__upstream_look_up(tws__upstream *up)
     if (tws__sys_resolve(up->url.host, up->url.port, true, &up->addresses)) {
         return; /* an address already */
     }
-    const tws_allocator *a = up->ts->desc.allocator;
-    tws__lookup *k = (tws__lookup *)tws_alloc(a, sizeof *k);
+    tws__lookup *k = (tws__lookup *)tws_alloc(NULL, sizeof *k);
     if (k == NULL) {
         return;
     }
-    k->allocator = a;
     k->server = up->ts->server;
     k->refs = 2;
     k->port = up->url.port;

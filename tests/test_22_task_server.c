@@ -2247,6 +2247,19 @@ TEST("whatever allocation fails, Redis is asked about whose readers wait, a seco
     CHECK(readers > 0 && late > 0);
 }
 
+TEST("a name that is still being looked up when the server ends holds none of its memory")
+{
+    for (int i = 0; i < 50; i++) {
+        site s;
+        site_init(&s);
+        s.desc.redis_url = "redis://localhost:1";
+        site_start(&s, false);
+        peer_step();
+        site_end(&s); /* from here on the allocator may be gone */
+        CHECK_EQ(test_live_blocks(), 0);
+    }
+}
+
 TEST("limits that are off with Redis cost no memory, and drop no event")
 {
     site s;
