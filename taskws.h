@@ -16740,10 +16740,10 @@ static bool tws__tally_grow(tws_server *s)
     return true;
 }
 
-/* How many it has with this one. */
+/* How many it has with this one; 0: without memory it is not counted. */
 static uint32_t tws__tally_add(tws_server *s, uint64_t key)
 {
-    uint32_t count = 1;
+    uint32_t count = 0;
     TWS__LOCK(&s->tally_lock);
     if (s->tally_used * 2 < s->tally_cap || tws__tally_grow(s)) {
         tws__tally *t = tws__tally_find(s, key);
@@ -16809,22 +16809,20 @@ static void tws__peer_uncount_address(tws_peer *p)
 }
 
 /* Anew for each request: a proxy brings those of many clients over one connection, and others may
- * have gone since the last one. */
+ * have gone since the last one. Who comes over a Unix socket by himself has no address. */
 static uint32_t tws__peer_count_address(tws_peer *p, const tws_http_request *r)
 {
     tws_server *s = p->thread->server;
-    if (s->desc.max_per_ip == 0) {
+    if (s->desc.max_per_ip == 0 || (s->desc.unix_path != NULL && !s->desc.trust_proxy)) {
         return 0;
     }
     bool known = (p->flags & TWS__PEER_COUNTED) != 0 && !s->desc.trust_proxy;
     uint64_t key = known ? p->address : tws__peer_address_key(p, r);
     tws__peer_uncount_address(p);
     p->address = key;
-    p->flags |= TWS__PEER_COUNTED;
     const uint32_t count = tws__tally_add(s, key);
-    if (count > s->desc.max_per_ip) {
-        p->flags |= TWS__PEER_CROWDED;
-    }
+    p->flags |= (count > 0 ? TWS__PEER_COUNTED : 0u) |
+                (count > s->desc.max_per_ip ? TWS__PEER_CROWDED : 0u);
     return count;
 }
 
@@ -17344,8 +17342,7 @@ static bool tws__peer_create(tws__thread *t, int fd)
     tws_count(&t->traffic.accepted, 1);
     tws_timer_set(t->loop, &p->timer, tws__peer_deadline(p));
     /* Who never asks is one too many as well; as many again are kept, and told why if they ask. */
-    const bool known = s->desc.unix_path == NULL && !s->desc.trust_proxy;
-    if (known && tws__peer_count_address(p, NULL) / 2 > s->desc.max_per_ip) {
+    if (!s->desc.trust_proxy && tws__peer_count_address(p, NULL) / 2 > s->desc.max_per_ip) {
         tws__peer_bury(p);
     }
     return true;
@@ -18496,7 +18493,7 @@ static const tws__refusal tws__refusals[] = {
     {"draining", 503, 1001, true, "the server is shutting down; reconnect after a delay"},
     {"bad_request", 400, 4400, false, "a parameter is malformed"},
     {"slow_consumer", 503, 4409, true, "the client takes no data; resume with since"},
-    {"unavailable", 503, 1013, true, "Redis cannot be read now; try again"},
+    {"unavailable", 503, 1013, true, "Redis does not answer now; try again"},
     {"internal", 500, 1011, true, "the server could not do that now"},
 };
 
