@@ -19,7 +19,7 @@ static const char usage[] =
     "                      none; 0: nobody has (32 MiB)\n"
     "  --context-bits N    how far it can refer back, in bits: 8 to 15; clients that are built on\n"
     "                      zlib want 9; a connection takes 7 times that many bytes (12)\n"
-    "  --receive N         bytes of one read (262144)\n"
+    "  --receive N         bytes of one read (1048576)\n"
     "  --help              this text\n";
 
 static void on_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len)
@@ -110,7 +110,7 @@ int main(int argc, char **argv)
     memset(&desc, 0, sizeof desc);
     desc.port = 9001;
     desc.drain_ms = TWS_OFF;
-    desc.receive_bytes = 256 * 1024;
+    desc.receive_bytes = 1u << 20;
     desc.limits.max_message_bytes = 64u << 20;
     desc.limits.max_frames = TWS_OFF;
     desc.limits.max_output_bytes = 1u << 20;
