@@ -16821,8 +16821,12 @@ static uint32_t tws__peer_count_address(tws_peer *p, const tws_http_request *r)
     tws__peer_uncount_address(p);
     p->address = key;
     const uint32_t count = tws__tally_add(s, key);
-    p->flags |= (count > 0 ? TWS__PEER_COUNTED : 0u) |
-                (count > s->desc.max_per_ip ? TWS__PEER_CROWDED : 0u);
+    if (count > 0) {
+        p->flags |= TWS__PEER_COUNTED;
+    }
+    if (count > s->desc.max_per_ip) {
+        p->flags |= TWS__PEER_CROWDED;
+    }
     return count;
 }
 
