@@ -79,11 +79,11 @@ $(eval $(call kind,replay,$(CC),$(SANITIZE),tests/fuzz_main.c))
 $(eval $(call kind,fuzz,clang,$(SANITIZE) -fsanitize=fuzzer))
 
 # The server as chaos runs it.
-build/asan/server: SANITIZER = gcc $(SANITIZE)
-build/tsan/server: SANITIZER = clang -fsanitize=thread
+build/asan/server: CHAOS_CC = gcc $(SANITIZE)
+build/tsan/server: CHAOS_CC = clang -fsanitize=thread
 build/asan/server build/tsan/server: examples/server.c taskws.h build/web.h $(wildcard examples/*.h)
 	@mkdir -p $(@D)
-	$(SANITIZER) $(TEST_FLAGS) -Ibuild -o $@ $< -pthread
+	$(CHAOS_CC) $(TEST_FLAGS) -Ibuild -o $@ $< -pthread
 
 STORIES = 50
 chaos: build/asan/server
