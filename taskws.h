@@ -1451,6 +1451,7 @@ TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str u
 TWS_API void tws_hub_detach(tws_hub_reader *r);
 
 #define TWS_HUB_BATCH 32
+#define TWS_HUB_ROUNDS 7 /* with the first: what an upstream gives at a time, twice */
 
 typedef struct tws_hub_batch {
     tws_event *event[TWS_HUB_BATCH]; /* referenced: give back with tws_hub_batch_free */
@@ -1462,6 +1463,7 @@ typedef struct tws_hub_batch {
                              "slow_consumer") */
     tws_event_id last_id; /* start: the topic's newest id, 0-0 when it has none */
     const tws_hub_group *group; /* NULL: the topic is loading */
+    uint32_t news;        /* how often there had been news of the topic */
     uint64_t from;        /* the position that this batch was gathered for */
     uint64_t next;        /* the position behind it */
     uint64_t snapshot_until;
@@ -1479,20 +1481,21 @@ TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_
  * that is too slow even for its snapshot stays in it: it is given last statuses until it has caught
  * up, and no reset. b need not be initialized. */
 TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b);
-/* Would a gather for r have given this very batch? Then it serves r as well: readers of one group
- * that stand at one place share a gather. */
+/* Would a gather for r give this very batch? Then it serves r as well: readers of one group that
+ * stand at one place share a gather. */
 TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r);
 /* The first n events of b have been taken. */
 TWS_API void tws_hub_advance(tws_hub_reader *r, const tws_hub_batch *b, size_t n);
 /* Gives the events back; the batch is the same as none, and may be gathered into again. */
 TWS_API void tws_hub_batch_free(tws_hub_batch *b);
 
-/* The next group with news, taken off the inbox; NULL when there is none. Its mark is cleared
- * first, so news that comes while its readers are served marks it again. It is gone when its last
- * reader is detached. */
-TWS_API tws_hub_group *tws_hub_news(tws_hub_inbox *in);
-/* The readers of a group: first, then r->next. */
-TWS_API tws_hub_reader *tws_hub_first_reader(tws_hub_group *g);
+/* The next reader to serve, of a group with news, each in its turn; NULL: none is left. Any of them
+ * may be detached meanwhile. News that comes while a group is served is given to those who stand
+ * behind at once, and brings the whole group round again. */
+TWS_API tws_hub_reader *tws_hub_news(tws_hub_inbox *in);
+/* A batch was not all that there is for r: its group comes round again, without a wake. False when
+ * it did so TWS_HUB_ROUNDS times since it had news: see to r some time later. */
+TWS_API bool tws_hub_again(tws_hub_reader *r);
 /* Has all news been taken? From any thread: to see whether another one keeps up. */
 TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in);
 
@@ -10104,7 +10107,9 @@ struct tws_hub_group {
     tws_hub_reader *first; /* the inbox's thread only */
     tws_hub_group *later;  /* in the inbox; under its lock */
     tws_hub_group *sooner;
-    uint32_t marked;       /* in the inbox: set under both locks, cleared under its own */
+    uint32_t news;         /* how often there was some; changed under the shard's lock */
+    uint8_t rounds;        /* since then; under the shard's lock */
+    uint8_t marked;        /* in the inbox: set under both locks, cleared under its own */
 };
 
 struct tws_hub_inbox {
@@ -10114,7 +10119,8 @@ struct tws_hub_inbox {
     tws__mutex lock;
     tws_hub_group *first;
     tws_hub_group *last;
-    uint32_t wakers; /* threads that are about to call wake */
+    tws_hub_reader *at; /* the next one of the group that is served; the inbox's thread only */
+    uint32_t wakers;    /* threads that are about to call wake */
 };
 
 static tws_str tws__topic_user(const tws__topic *t)
@@ -10578,13 +10584,13 @@ static void tws__inbox_remove(tws_hub_inbox *in, tws_hub_group *g)
     TWS__STORE(&g->marked, 0u);
 }
 
-/* A mark that stands was not cleared before this publish took the shard's lock, so the gather that
- * follows the clearing will find this event. */
-static void tws__group_mark(tws_hub_group *g, tws__chores *c)
+/* A mark that stands was not cleared before who sets it took the shard's lock, so the gather that
+ * follows the clearing will find what it is for. True when the inbox was empty. */
+static bool tws__group_mark(tws_hub_group *g)
 {
     tws_hub_inbox *in = g->inbox;
     if (TWS__LOAD(&g->marked) != 0) {
-        return;
+        return false;
     }
     TWS__LOCK(&in->lock);
     bool was_empty = in->first == NULL;
@@ -10594,32 +10600,49 @@ static void tws__group_mark(tws_hub_group *g, tws__chores *c)
     in->last = g;
     TWS__STORE(&g->marked, 1u);
     TWS__UNLOCK(&in->lock);
-    if (was_empty) {
-        tws__chores_wake(c, in);
-    }
+    return was_empty;
 }
 
 static void tws__topic_mark(tws__topic *t, tws__chores *c)
 {
     for (tws_hub_group *g = t->groups; g != NULL; g = g->next) {
-        tws__group_mark(g, c);
+        TWS__STORE(&g->news, g->news + 1);
+        g->rounds = 0;
+        if (tws__group_mark(g)) {
+            tws__chores_wake(c, g->inbox);
+        }
     }
 }
 
-TWS_API tws_hub_group *tws_hub_news(tws_hub_inbox *in)
+TWS_API tws_hub_reader *tws_hub_news(tws_hub_inbox *in)
 {
-    TWS__LOCK(&in->lock);
-    tws_hub_group *g = in->first;
-    if (g != NULL) {
-        tws__inbox_remove(in, g);
+    tws_hub_reader *r = in->at;
+    if (r == NULL) {
+        TWS__LOCK(&in->lock);
+        tws_hub_group *g = in->first;
+        if (g != NULL) {
+            tws__inbox_remove(in, g);
+            r = g->first;
+        }
+        TWS__UNLOCK(&in->lock);
     }
-    TWS__UNLOCK(&in->lock);
-    return g;
+    in->at = r == NULL ? NULL : r->next;
+    return r;
 }
 
-TWS_API tws_hub_reader *tws_hub_first_reader(tws_hub_group *g)
+TWS_API bool tws_hub_again(tws_hub_reader *r)
 {
-    return g->first;
+    tws_hub_group *g = r->group;
+    tws__shard *s = g->topic->shard;
+    TWS__LOCK(&s->lock);
+    bool marked = TWS__LOAD(&g->marked) != 0;
+    if (!marked && g->rounds < TWS_HUB_ROUNDS) {
+        g->rounds++;
+        (void)tws__group_mark(g);
+        marked = true;
+    }
+    TWS__UNLOCK(&s->lock);
+    return marked;
 }
 
 TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in)
@@ -11031,6 +11054,9 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
     if (r->next != NULL) {
         r->next->prev = r->prev;
     }
+    if (g->inbox->at == r) {
+        g->inbox->at = r->next;
+    }
     r->group = NULL;
     tws__topic *t = g->topic;
     tws__shard *s = t->shard;
@@ -11194,6 +11220,7 @@ static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_b
         r->position = b->next; /* nothing was between */
     }
     b->group = r->group;
+    b->news = r->group->news;
     b->from = r->position;
     b->snapshot_until = r->u.snapshot_until;
 }
@@ -11208,6 +11235,7 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
     b->reset = NULL;
     b->last_id = tws__event_id(0, 0);
     b->group = NULL;
+    b->news = 0;
     b->from = r->position;
     b->next = r->position;
     b->snapshot_until = r->u.snapshot_until;
@@ -11225,9 +11253,10 @@ TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r)
 {
     bool live = b->snapshot_until <= b->from && r->u.snapshot_until <= r->position;
     bool found = r->state == TWS__READER_SNAPSHOT || r->state == TWS__READER_STEPS;
-    /* An empty batch is no answer: events may have come since. */
+    /* An empty batch is no answer: its gather may have moved its reader. */
     return b->count > 0 && found && b->group == r->group && !b->start && b->reset == NULL &&
-           b->from == r->position && (live || b->snapshot_until == r->u.snapshot_until);
+           b->from == r->position && (live || b->snapshot_until == r->u.snapshot_until) &&
+           b->news == TWS__LOAD(&r->group->news);
 }
 
 TWS_API void tws_hub_advance(tws_hub_reader *r, const tws_hub_batch *b, size_t n)
@@ -18441,7 +18470,6 @@ typedef struct tws__seat {
     unsigned index;
     tws__session *offered_by; /* the batch was offered to this one in the present turn */
     size_t offered;
-    bool behind; /* a reader took all that it was offered, and there is more */
     tws_hub_batch batch;
     tws_str copy[TWS_HUB_BATCH]; /* the batch's first frames in one piece, for who share it */
     bool copy_packed[TWS_HUB_BATCH]; /* it lies there as for who takes it compressed */
@@ -18711,7 +18739,6 @@ static void tws__session_free(tws__session *s)
     if (seat->offered_by == s) {
         seat->offered_by = NULL;
     }
-    seat->behind = false; /* its group may go with it */
     if (s->reader.group != NULL) {
         tws_hub_detach(&s->reader);
     }
@@ -19873,6 +19900,15 @@ static void tws__on_link(tws_guest *g, unsigned events)
     }
 }
 
+/* Has anything been published meanwhile? */
+static void tws__upstream_look(tws__upstream *up)
+{
+    tws__link *l = &up->link[TWS_REDIS_SUBSCRIBER];
+    if (l->guest.watch.fd >= 0 && !l->connecting) {
+        tws__link_receive(l);
+    }
+}
+
 /* The session's deadline has come: the end of this turn sees to it. */
 static void tws__on_redis_alarm(tws_guest *g, unsigned events)
 {
@@ -20722,8 +20758,9 @@ static void tws__on_stream_taken(tws_peer *p, size_t n)
     bool more = seat->batch.more || seat->offered < seat->batch.count;
     tws_hub_advance(&s->reader, &seat->batch, n);
     if (n == seat->offered && more) {
-        seat->behind = seat->behind || n > 0;
-        tws_peer_pull_later(p);
+        if (n == 0 || !tws_hub_again(&s->reader)) {
+            tws_peer_pull_later(p);
+        }
     }
 }
 
@@ -20771,38 +20808,29 @@ static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason)
     tws__session_free(s);
 }
 
-/* A batch for each reader of a group. */
-static void tws__seat_serve(tws__seat *seat, tws_hub_group *g)
-{
-    tws_hub_reader *next = NULL;
-    seat->behind = false;
-    for (tws_hub_reader *r = tws_hub_first_reader(g); r != NULL; r = next) {
-        next = r->next; /* r may leave when it is served */
-        tws__session *s = (tws__session *)(void *)r;
-        if (s->phase == TWS__LOADING) {
-            tws_server_post(seat->ts->server, tws_peer_id_of(s->peer), tws__snapshot_posted, NULL);
-        } else {
-            tws_peer_pull(s->peer);
-        }
-    }
-}
+#define TWS__LOOK 32u /* readers, between two looks at Redis */
 
-#define TWS__ROUNDS 8 /* of batches in one turn: what an upstream gives at a time, twice */
-
-/* News from the hub: every group that has some, and each of its readers. */
+/* News from the hub: each reader for whom there is some. What Redis says meanwhile goes with the
+ * batches of those who still wait. */
 static void tws__on_turn(void *context, unsigned thread)
 {
     tws_task_server *ts = (tws_task_server *)context;
     tws__seat *seat = &ts->seat[thread];
+    uint32_t served = 0;
     if (ts->up != NULL && thread == 0) {
         tws__upstream_run(ts->up);
     }
-    for (tws_hub_group *g = tws_hub_news(seat->inbox); g != NULL; g = tws_hub_news(seat->inbox)) {
-        tws__seat_serve(seat, g);
-        for (int round = 1; seat->behind && round < TWS__ROUNDS; round++) {
-            tws__seat_serve(seat, g); /* there is one, so there is g */
+    for (tws_hub_reader *r = tws_hub_news(seat->inbox); r != NULL; r = tws_hub_news(seat->inbox)) {
+        tws__session *s = (tws__session *)(void *)r;
+        if (s->phase == TWS__LOADING) {
+            tws_server_post(ts->server, tws_peer_id_of(s->peer), tws__snapshot_posted, NULL);
+        } else {
+            tws_peer_pull(s->peer);
         }
-        tws_hub_batch_free(&seat->batch); /* what it holds is old when the group has news again */
+        served++;
+        if (ts->up != NULL && thread == 0 && served % TWS__LOOK == 0) {
+            tws__upstream_look(ts->up);
+        }
     }
     tws_hub_batch_free(&seat->batch);
     if (ts->up != NULL && thread != 0) {

@@ -143,8 +143,7 @@ static double time_events(uint64_t readers, uint64_t events)
                             NULL) != TWS_OK) {
             die("an event is refused");
         }
-        for (tws_hub_group *g = tws_hub_news(inbox); g != NULL; g = tws_hub_news(inbox)) {
-            tws_hub_reader *r = tws_hub_first_reader(g);
+        for (tws_hub_reader *r = tws_hub_news(inbox); r != NULL; r = tws_hub_news(inbox)) {
             delivered += deliver((peer *)(void *)((char *)r - offsetof(peer, reader)));
         }
     }
