@@ -621,6 +621,34 @@ async def _(user):
                 await leaves.reading
 
 
+@test('a hundred readers of one user are told all in order, while they come and go and events come')
+async def _(user):
+    async with Redis() as redis, serving(redis.url, '--threads', '1', '--max-per-user', '0') as server, \
+            contextlib.AsyncExitStack() as stack:
+        stay = [await stack.enter_async_context(Client(server, user)) for _ in range(100)]
+        for client in stay:
+            await client.connected()
+        redis.count(user, 1)
+        for client in stay:
+            await client.told(1)
+        for _ in range(15):
+            counting = asyncio.create_task(asyncio.to_thread(redis.count, user, 200))
+            leaves = await Client(server, user).__aenter__()
+            await leaves.told(1)
+            last = leaves.tasks[-1]
+            leaves.ws.transport.abort()
+            with contextlib.suppress(Exception):
+                await leaves.reading
+            resumes = Client(server, user, last['id'])
+            resumes.begins = last['data']['n'] + 1
+            stay.append(await stack.enter_async_context(resumes))
+            await counting
+        for client in stay:
+            await until(lambda: client.numbers[-1:] == [3000])
+            assert client.numbers == list(range(getattr(client, 'begins', 0), 3001))
+            assert not client.of('reset', 'error')
+
+
 @test('events whose ids begin lower, since the clock of Redis was set back, arrive behind a reset')
 async def _(user):
     async with Redis() as redis, serving(redis.url) as server, Client(server, user) as client:
