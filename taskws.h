@@ -163,6 +163,9 @@
  *     Durable: EVAL script 1 task_status:{user_id} JSON [max_events] [ttl_ms] [idempotency key]
  *     appends to the stream of that name, publishes "ID JSON" on the channel of that name, returns
  *     the id. The script is tws_redis_script(), printed by `server --redis-script`.
+ *     Channels are one for all databases of a Redis: another environment needs another Redis.
+ *     With an ACL the server needs ~task_status:* ~{task_status:*}:once:* &task_status:*
+ *     +@connection +@pubsub +@scripting +@stream +time +pexpire +get +set, all of it.
  *     Redis away: sockets stay open, /ready says so, a POST is answered 503. Redis back: what was
  *     stored meanwhile is read and given, once and in order; what it lost is told by a reset.
  *
@@ -11954,6 +11957,7 @@ typedef struct tws__redis_publish {
     size_t user_len;
     size_t json_len;
     size_t key_len; /* user id, JSON and key follow */
+    bool lost;      /* it was sent, and its answer will not come */
 } tws__redis_publish;
 
 typedef struct tws__redis_queue {
@@ -12047,6 +12051,7 @@ struct tws_redis {
     uint64_t probe_ms; /* its PUBLISH was answered */
     bool probe_out;    /* it has not come back */
     bool probe_sent;   /* and its PUBLISH was answered */
+    bool probe_back;   /* one has, since a connection failed */
     bool replica;
     bool was_replica;  /* when it was last up */
     bool no_script;    /* Redis may not have it: the next publish brings it */
@@ -12454,12 +12459,15 @@ static uint64_t tws__redis_backoff(tws_redis *r, uint32_t attempts)
     return least + tws__redis_random(r) % (range - least + 1);
 }
 
-/* The state and its reason, both computed from what the connections are doing. */
+/* The state and its reason, both computed from what the connections are doing. One that has failed
+ * more than once is not believed before a probe has come back: what is wrong may show only then. */
 static tws_redis_state tws__redis_judge(const tws_redis *r, const char **why)
 {
     const tws__redis_end *bad = NULL;
     for (int i = TWS_REDIS_LINKS - 1; i >= 0; i--) {
-        bad = r->end[i].step != TWS__REDIS_UP ? &r->end[i] : bad;
+        const tws__redis_end *end = &r->end[i];
+        bool good = end->step == TWS__REDIS_UP && (end->attempts < 2 || r->probe_back);
+        bad = good ? bad : end;
     }
     if (bad != NULL) {
         *why = bad->why;
@@ -12491,7 +12499,9 @@ static void tws__redis_lose_calls(tws_redis *r)
     while (r->calls > 0) {
         tws__redis_call c = tws__redis_pop_call(r);
         if (c.kind == TWS__REDIS_STORE) {
-            tws__redis_put(&r->failed, (tws__redis_publish *)c.what);
+            tws__redis_publish *p = (tws__redis_publish *)c.what;
+            p->lost = true;
+            tws__redis_put(&r->failed, p);
         } else if (tws__redis_is_load(c.kind)) {
             tws__redis_user *u = (tws__redis_user *)c.what;
             tws__redis_undo_load(&c, told);
@@ -12539,6 +12549,7 @@ static void tws__redis_fail(tws_redis *r, tws_redis_link link, tws_redis_state s
     end->out_pos = 0;
     tws_buf_clear(&end->out);
     r->probe_out = false;
+    r->probe_back = false;
     r->stats.failures++;
     if (link == TWS_REDIS_COMMANDS) {
         tws__redis_lose_calls(r);
@@ -13286,25 +13297,35 @@ static void tws__redis_on_store_error(tws_redis *r, tws_str text, tws_redis_even
     tws__redis_tell_failed(r, p, e->state, tws__redis_said(r, text), ev);
 }
 
+/* A command that is forbidden, or not there, is so for every user; a key is one user's. */
+static bool tws__redis_forbids(tws_str text)
+{
+    tws_str word = text;
+    bool forbidden = tws_str_starts(text, "NOPERM");
+    while (forbidden && word.len > 0 && !tws_str_starts(word, "command")) {
+        word = tws_str_from(word, 1);
+    }
+    return (forbidden && word.len > 0) || tws_str_starts(text, "ERR unknown command");
+}
+
 /* An error where an answer should be. One that says something about all of Redis ends the
  * connection, and with it everything that is under way. */
 static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
 {
     const tws__redis_error *e = tws__redis_classify(text);
     tws__redis_kind kind = tws__redis_front(r)->kind;
-    if (e->scope == TWS__REDIS_SERVER || kind == TWS__REDIS_PROBE) {
+    bool reads = tws__redis_is_load(kind);
+    /* Without its streams, or its time, nobody could be told what is missing. */
+    bool vital = kind == TWS__REDIS_TIME || kind == TWS__REDIS_PROBE ||
+                 (reads && tws__redis_forbids(text));
+    if (e->scope == TWS__REDIS_SERVER || vital) {
         tws__redis_fail(r, TWS_REDIS_COMMANDS, e->state, text);
-        return;
-    }
-    if (tws__redis_is_load(kind)) {
+    } else if (reads) {
         tws__redis_on_load_error(r, text, ev);
     } else if (kind == TWS__REDIS_STORE) {
         tws__redis_on_store_error(r, text, ev);
-    } else if (kind == TWS__REDIS_TRY) {
-        tws__redis_on_try(r, e, text);
     } else {
-        r->time_out = false; /* it may be forbidden; it was answered all the same */
-        (void)tws__redis_pop_call(r);
+        tws__redis_on_try(r, e, text);
     }
 }
 
@@ -13354,6 +13375,11 @@ static void tws__redis_not_opened(tws_redis *r, tws_redis_link link, tws_str tex
     const tws__redis_error *e = tws__redis_classify(text);
     uint8_t step = r->end[link].step;
     bool full = tws_str_starts(text, "ERR max number of clients");
+    if (step == TWS__REDIS_PING && e->scope == TWS__REDIS_STORING) { /* since Redis 7, MISCONF */
+        tws__redis_up(r, link);
+        tws__redis_note_storing(r, e, text);
+        return;
+    }
     if (e->scope != TWS__REDIS_COMMAND || full || step > TWS__REDIS_AUTH) {
         tws__redis_fail(r, link, e->state, text);
     } else if (step == TWS__REDIS_AUTH) {
@@ -13508,6 +13534,7 @@ static void tws__redis_on_probe_back(tws_redis *r, tws_str text)
         return;
     }
     r->probe_out = false;
+    r->probe_back = true;
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
         tws__redis_end *end = &r->end[i];
         bool proven = r->now_ms - end->up_ms >= r->desc.backoff_max_ms;
@@ -13625,12 +13652,12 @@ static bool tws__redis_decode(tws_redis *r, tws_redis_link link, tws_redis_event
     return true;
 }
 
-/* Has the state changed since it was last told? */
+/* Has the state changed since it was last told, or its reason? */
 static bool tws__redis_tell_state(tws_redis *r, tws_redis_event *ev)
 {
     const char *why;
     tws_redis_state state = tws__redis_judge(r, &why);
-    if (state == r->told) {
+    if (state == r->told && strcmp(why, r->told_why) == 0) {
         return false;
     }
     r->told = state;
@@ -13650,7 +13677,13 @@ static bool tws__redis_advance(tws_redis *r, tws_redis_event *ev)
     }
     if (r->failed.first != NULL) {
         tws__redis_publish *p = tws__redis_get(&r->failed);
-        tws__redis_tell_failed(r, p, commands->state, tws_str_c(commands->why), ev);
+        tws_buf why;
+        tws_buf_fixed(&why, r->said, sizeof r->said);
+        tws_buf_c(&why, commands->why);
+        bool unknown = p->lost && (commands->state == TWS_REDIS_IS_UNREACHABLE ||
+                                   commands->state == TWS_REDIS_IS_SILENT);
+        tws_buf_c(&why, unknown ? ": stored or not is not known" : "");
+        tws__redis_tell_failed(r, p, commands->state, tws_buf_view(&why), ev);
         return true;
     }
     if (r->past_user != NULL) {
@@ -18462,6 +18495,12 @@ typedef struct tws__memo {
 
 typedef struct tws__upstream tws__upstream;
 
+typedef struct tws__telling {
+    uint64_t second;
+    uint32_t told; /* in that second */
+    uint32_t untold;
+} tws__telling;
+
 /* A thread's own part. */
 typedef struct tws__seat {
     tws_task_server *ts;
@@ -18476,6 +18515,7 @@ typedef struct tws__seat {
     uint32_t copied;
     uint8_t copy_format;
     char *copy_memory; /* TWS__COPY bytes, once a batch was shared */
+    tws__telling telling; /* who was refused */
     tws_counter refused;
 } tws__seat;
 
@@ -18603,12 +18643,41 @@ static uint64_t tws__hash_text(uint64_t h, tws_str text)
     return tws__mix(h, text.len);
 }
 
-static void tws__task_log(tws_task_server *ts, const tws_peer *p, const char *message,
-                          const char *word, tws_str user)
+/* A log is no place for as many lines as others bring about: so many a second. */
+static bool tws__tells(tws__telling *t, uint32_t most)
+{
+    const uint64_t now_s = tws_sys_now_ms() / 1000;
+    if (t->second != now_s) {
+        t->second = now_s;
+        t->told = 0;
+    }
+    const bool tells = t->told < most;
+    t->told += tells;
+    t->untold += !tells;
+    return tells;
+}
+
+/* When such a second is over: how many lines it lacks. */
+static void tws__tell_rest(tws__telling *t, tws_task_server *ts, const char *message)
+{
+    tws_log_line line;
+    if (t->untold == 0 || t->second == tws_sys_now_ms() / 1000) {
+        return;
+    }
+    if (tws_log_begin(&line, &ts->desc.log, TWS_LOG_WARN, tws_sys_wall_ms(), message)) {
+        tws_log_u64(&line, "lines_left_out", t->untold);
+        tws_log_end(&line);
+    }
+    t->untold = 0;
+}
+
+static void tws__log_refusal(tws_task_server *ts, const tws_peer *p, const char *word,
+                             tws_str user)
 {
     tws_log_line line;
     char address[64];
-    if (!tws_log_begin(&line, &ts->desc.log, TWS_LOG_INFO, tws_sys_wall_ms(), message)) {
+    if (!tws__tells(&tws__seat_of(ts, p)->telling, 100) ||
+        !tws_log_begin(&line, &ts->desc.log, TWS_LOG_INFO, tws_sys_wall_ms(), "refused")) {
         return;
     }
     tws_log_str(&line, "code", tws_str_c(word));
@@ -18761,7 +18830,7 @@ static void tws__session_refuse(tws__session *s, const char *word)
     const tws__refusal *r = tws__refusal_of(word);
     tws_task_server *ts = tws__session_server(s);
     tws_count(&tws__seat_of(ts, s->peer)->refused, 1);
-    tws__task_log(ts, s->peer, "refused", word, tws__session_user(s));
+    tws__log_refusal(ts, s->peer, word, tws__session_user(s));
     if (s->kind == TWS__WEBSOCKET || s->phase == TWS__LIVE) {
         s->phase = TWS__OVER;
         tws__session_error(s, r->word, r->message, r->retry, r->close);
@@ -19214,16 +19283,16 @@ struct tws__upstream {
     uint32_t most;      /* that the hub is given before all its readers have been served, */
     uint32_t room;      /* and what is left of that: events, and half KiB of them */
     bool unheard;       /* the session holds more */
-    uint64_t told_s;    /* the second in which so many lines about events were logged, */
-    uint32_t told;
-    uint32_t untold;    /* and how many were not */
+    tws__telling telling; /* about events */
+    uint32_t reasons;   /* for one state, so far */
+    tws_counter turned_away; /* events, since Redis stores none */
     uint32_t held;      /* thread 0 waits for the other threads' readers */
     uint32_t missed;    /* somebody's readers wait, and the session does not know of them */
 };
 
 #define TWS__MAX_ORDER_BYTES (8u << 20)
 #define TWS__LEAST_USERS 131072u /* that Redis may be asked about */
-#define TWS__TELL 10u            /* lines a second about what others publish */
+#define TWS__REASONS 4u          /* that are logged of one state */
 
 /* What an HTTP request waits for: the events of its body. Counted by those who still have a hand in
  * it; kept in a list, so that none is left over at the end. */
@@ -19234,7 +19303,7 @@ struct tws__waiting {
     tws_peer_id peer;
     uint32_t open;
     const char *fault; /* set once something was not stored: a text of ours */
-    char reason[96];   /* Redis's own words, where it was Redis who said no */
+    char reason[192];  /* Redis's own words, where it was Redis who said no */
     tws_buf ids;
 };
 
@@ -19382,28 +19451,11 @@ static tws__waiting *tws__ticket_holder(uint64_t ticket)
 
 /* -- what the session tells -- */
 
-/* A log is no place for as many lines as somebody publishes. */
-static bool tws__upstream_tells(tws__upstream *up, const tws_redis_event *ev)
-{
-    const uint64_t now_s = tws_sys_now_ms() / 1000;
-    if (ev->type == TWS_REDIS_STATE) {
-        return true;
-    }
-    if (up->told_s != now_s) {
-        up->told_s = now_s;
-        up->told = 0;
-    }
-    const bool tells = up->told < TWS__TELL;
-    up->told += tells;
-    up->untold += !tells;
-    return tells;
-}
-
 static void tws__upstream_log(tws__upstream *up, tws_log_level level, const char *message,
                               const tws_redis_event *ev)
 {
     tws_log_line line;
-    if (!tws__upstream_tells(up, ev) ||
+    if ((ev->type != TWS_REDIS_STATE && !tws__tells(&up->telling, 10)) ||
         !tws_log_begin(&line, &up->ts->desc.log, level, tws_sys_wall_ms(), message)) {
         return;
     }
@@ -19414,14 +19466,10 @@ static void tws__upstream_log(tws__upstream *up, tws_log_level level, const char
         if (tcp) {
             tws_log_u64(&line, "port", up->url.port);
         }
-    } else {
+    } else if (ev->user_id.len != 0) {
         tws_log_str(&line, "user_id", ev->user_id);
     }
     tws_log_str(&line, "reason", ev->reason);
-    if (up->untold != 0) {
-        tws_log_u64(&line, "lines_left_out", up->untold);
-        up->untold = 0;
-    }
     tws_log_end(&line);
 }
 
@@ -19432,9 +19480,12 @@ static void tws__upstream_changed(tws__upstream *up, const tws_redis_event *ev)
     memcpy(up->reason, ev->reason.ptr, n);
     up->reason[n] = '\0';
     TWS__UNLOCK(&up->lock);
+    up->reasons = ev->state == tws__upstream_state(up) ? up->reasons + 1 : 0;
     TWS__STORE(&up->state, (uint32_t)ev->state);
     bool good = ev->state == TWS_REDIS_IS_READY;
-    tws__upstream_log(up, good ? TWS_LOG_INFO : TWS_LOG_WARN, "redis", ev);
+    if (up->reasons < TWS__REASONS) { /* addresses that fail in turn have no end of them */
+        tws__upstream_log(up, good ? TWS_LOG_INFO : TWS_LOG_WARN, "redis", ev);
+    }
 }
 
 static void tws__upstream_event(tws__upstream *up, const tws_redis_event *ev)
@@ -19499,10 +19550,11 @@ static void tws__upstream_hear(tws__upstream *up)
             tws__upstream_stored(&ev);
             break;
         case TWS_REDIS_FAILED:
+            tws__upstream_log(up, TWS_LOG_WARN, "event not stored", &ev);
             tws__waiting_fail(tws__ticket_holder(ev.ticket), ev.reason);
             break;
         case TWS_REDIS_DROPPED:
-            tws__upstream_log(up, TWS_LOG_WARN, "event dropped", &ev);
+            tws__upstream_log(up, TWS_LOG_WARN, "event dropped, or a stream not read", &ev);
             break;
         case TWS_REDIS_STATE:
             tws__upstream_changed(up, &ev);
@@ -19878,8 +19930,10 @@ static void tws__upstream_run(tws__upstream *up)
     }
     bool soon = (up->unheard && up->held == 0) || tws__upstream_publishes(up);
     tws_guest_alarm(&up->alarm, soon ? now_ms : tws_redis_deadline(up->session));
+    tws__tell_rest(&up->telling, up->ts, "redis");
     TWS__LOCK(&up->lock);
     tws_redis_stat(up->session, &up->stats);
+    up->stats.failed += TWS__SUM(&up->turned_away, 0);
     TWS__UNLOCK(&up->lock);
 }
 
@@ -20030,6 +20084,7 @@ static const tws_hub_upstream *tws__upstream_seam(tws__upstream *up, tws_hub_ups
 static tws_status tws__upstream_publish(tws__upstream *up, tws_str user, tws_str json)
 {
     if (tws__upstream_state(up) != TWS_REDIS_IS_READY) {
+        TWS__COUNT(&up->turned_away, 1);
         return TWS_ERR_UNAVAILABLE;
     }
     if (user.len == 0 || user.len > TWS_MAX_USER_ID) {
@@ -20050,6 +20105,7 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
     tws_str json;
     tws_buf_fixed(&none, NULL, 0);
     if (tws__upstream_state(up) != TWS_REDIS_IS_READY) {
+        TWS__COUNT(&up->turned_away, events);
         tws__respond_stored(s, &none, "Redis cannot store events now; try again");
         return;
     }
@@ -20144,6 +20200,7 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
 
 static void tws__upstream_start(tws__upstream *up) { (void)up; }
 static void tws__upstream_run(tws__upstream *up) { (void)up; }
+static void tws__upstream_look(tws__upstream *up) { (void)up; }
 static void tws__upstream_release(tws__upstream *up) { (void)up; }
 static void tws__upstream_rejoin(tws__upstream *up) { (void)up; }
 static void tws__upstream_free(tws__upstream *up) { (void)up; }
@@ -20833,6 +20890,7 @@ static void tws__on_turn(void *context, unsigned thread)
         }
     }
     tws_hub_batch_free(&seat->batch);
+    tws__tell_rest(&seat->telling, ts, "refused");
     if (ts->up != NULL && thread != 0) {
         tws__upstream_release(ts->up);
     }

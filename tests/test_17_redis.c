@@ -234,9 +234,11 @@ static void open_subscriber(void)
 
 static void answer_beat(void)
 {
+    char number[24];
     output(C);
+    snprintf(number, sizeof number, "%llu", (unsigned long long)r->probe);
     feed(C, TIME_ANSWER ":1\r\n");
-    feed_push("message", probe_channel, "1");
+    feed_push("message", probe_channel, number);
 }
 
 static void begin_open(const char *address)
@@ -1642,7 +1644,7 @@ TEST("a connection that ends, or answers no more, fails what was not answered")
     feed(C, "$3\r\n5-0\r\n$3\r\n5-");
     tws_redis_closed(r, C, "reset by peer");
     CHECK_STR(notes(), "stored(1 5-0) state(unreachable: reset by peer) "
-                       "failed(2 unreachable: reset by peer)");
+                       "failed(2 unreachable: reset by peer: stored or not is not known)");
     wait_ms(50);
     open_commands();
     answer_beat();
@@ -1650,7 +1652,8 @@ TEST("a connection that ends, or answers no more, fails what was not answered")
     output(C);
     notes();
     wait_ms(5000);
-    CHECK_STR(notes(), "state(silent: no answer in time) failed(3 silent: no answer in time)");
+    CHECK_STR(notes(), "state(silent: no answer in time) "
+                       "failed(3 silent: no answer in time: stored or not is not known)");
     tws_redis_stat(r, &stats);
     CHECK_EQ(stats.publishing, 0);
     CHECK_EQ(stats.stored, 1);
@@ -1731,8 +1734,10 @@ TEST("a replica delivers, stores nothing, and is looked at again until it is one
     notes();
     wait_ms(50);
     open_subscriber();
-    CHECK_STR(notes(), "state(ready)");
+    CHECK_STR(notes(), "");
     CHECK_STR(output(S), "SUBSCRIBE task_status:42");
+    answer_beat();
+    CHECK_STR(notes(), "state(ready)");
     CHECK_EQ(publish("42", "1", NULL, 1), TWS_OK);
     end();
 }
@@ -1874,18 +1879,74 @@ TEST("a slow Redis is no silent one")
     end();
 }
 
-TEST("a server that forbids TIME or the probe is told apart")
+TEST("a server that forbids TIME, the probe or the streams is refused, and so it stays")
 {
-    begin_open("redis://h");
+    static const char *const time = "NOPERM this user has no permissions to run the 'time' command";
+    static const char *const read = "NOPERM User u has no permissions to run the 'xrevrange' command";
+    static const struct {
+        const char *name, *answer, *reason;
+    } row[] = {
+        {"TIME", "-%s\r\n:1\r\n", time},
+        {"the probe", TIME_ANSWER "-%s\r\n", "NOPERM no channel"},
+        {"the streams", "-%s\r\n" TIME_ANSWER ":1\r\n", read},
+        {"an old name", "-%s\r\n" TIME_ANSWER ":1\r\n", "ERR unknown command `XREVRANGE`"},
+    };
+    char text[300], state[200];
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        test_row(row[i].name, i);
+        begin_open("redis://h");
+        snprintf(text, sizeof text, row[i].answer, row[i].reason);
+        snprintf(state, sizeof state, "state(refused: %s)", row[i].reason);
+        for (int n = 0; n < 4; n++) {
+            if (i >= 2) {
+                CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
+                output(S);
+                feed_push("subscribe", "task_status:42", "2");
+            }
+            wait_ms(n == 0 ? 3000 : 0);
+            output(C);
+            feed(C, text);
+            CHECK_STR(notes(), n == 0 || n == 1 ? state : "");
+            wait_ms(r->desc.backoff_max_ms);
+            open_commands();
+            CHECK_STR(notes(), n == 0 ? "state(ready)" : ""); /* once may be an accident */
+        }
+        end();
+    }
+}
+
+TEST("a Redis that cannot save, and says so to PING, delivers")
+{
+    begin("redis://h");
+    open_subscriber();
+    tws_redis_connected(r, C);
+    output(C);
+    feed(C, HELLO_ANSWER);
+    output(C);
+    feed(C, "-MISCONF Redis is configured to save RDB snapshots, but\r\n");
+    answer_beat();
+    CHECK_STR(notes(), "state(readonly: MISCONF Redis is configured to save RDB snapshots, but)");
+    CHECK(tws_redis_state_delivers(tws_redis_now(r, NULL)));
+    CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
+    CHECK_STR(output(S), "SUBSCRIBE task_status:42");
     wait_ms(3000);
     output(C);
-    feed(C, "-NOPERM this user has no permissions to run the 'time' command\r\n:1\r\n");
-    feed_push("message", probe_channel, "2");
+    feed(C, TIME_ANSWER ":1\r\n+OK\r\n"); /* it stores again */
+    CHECK_STR(notes(), "state(ready)");
+    end();
+}
+
+TEST("a reason that changes while the state does not is told")
+{
+    begin("redis://h");
+    tws_redis_closed(r, C, "closed by Redis");
+    CHECK_STR(notes(), "state(unreachable: closed by Redis)");
+    wait_ms(r->desc.backoff_max_ms);
+    tws_redis_closed(r, C, "Connection refused");
+    CHECK_STR(notes(), "state(unreachable: Connection refused)");
+    wait_ms(r->desc.backoff_max_ms);
+    tws_redis_closed(r, C, "Connection refused");
     CHECK_STR(notes(), "");
-    wait_ms(3000);
-    output(C);
-    feed(C, TIME_ANSWER "-NOPERM no channel\r\n");
-    CHECK_STR(notes(), "state(refused: NOPERM no channel)");
     end();
 }
 
