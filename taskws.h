@@ -10131,11 +10131,13 @@ static tws_str tws__topic_user(const tws__topic *t)
     return tws_str_of((const char *)(t + 1), t->user_len);
 }
 
-/* -- what a locked section leaves to be done behind it -- */
+/* -- a locked section, and what it leaves to be done behind it -- */
 
 #define TWS__WAKES 8
 
 typedef struct tws__chores {
+    tws__shard *shard;
+    uint32_t hash;       /* of the user for whom it was entered */
     tws_event *given_up; /* to be freed, linked by chain */
     uint64_t bytes;      /* added to those held, modulo 2^64 */
     uint32_t wakes;
@@ -10144,6 +10146,7 @@ typedef struct tws__chores {
 
 static void tws__shard_enter(tws__shard *s, tws__chores *c)
 {
+    c->shard = s;
     c->given_up = NULL;
     c->bytes = 0;
     c->wakes = 0;
@@ -10151,12 +10154,12 @@ static void tws__shard_enter(tws__shard *s, tws__chores *c)
 }
 
 /* The sum changes under the lock under which the bytes did, so that it never falls below zero. */
-static void tws__shard_leave(tws__shard *s, tws__chores *c)
+static void tws__shard_leave(tws__chores *c)
 {
     if (c->bytes != 0) {
-        TWS__COUNT(&s->hub->bytes, c->bytes);
+        TWS__COUNT(&c->shard->hub->bytes, c->bytes);
     }
-    TWS__UNLOCK(&s->lock);
+    TWS__UNLOCK(&c->shard->lock);
     for (uint32_t i = 0; i < c->wakes; i++) {
         c->wake[i]->wake(c->wake[i]->context);
         (void)TWS__UNREF(&c->wake[i]->wakers);
@@ -10413,23 +10416,17 @@ static tws__topic **tws__shard_slot(const tws__shard *s, uint32_t hash)
     return &s->bucket[hash & (s->bucket_count - 1)];
 }
 
-static tws__topic *tws__shard_find(const tws__shard *s, tws_str user_id, uint32_t hash)
+/* Lock a user's shard and find the topic. NULL: there is none, as for what is no user id. */
+static tws__topic *tws__hub_enter(tws_hub *hub, tws_str user_id, tws__chores *c)
 {
-    tws__topic *t = *tws__shard_slot(s, hash);
-    while (t != NULL && (t->hash != hash || !tws_str_eq(tws__topic_user(t), user_id))) {
+    uint64_t hash = tws__hash(hub->hash_key, user_id);
+    c->hash = (uint32_t)hash;
+    tws__shard_enter(&hub->shard[(hash >> 32) & (hub->desc.shards - 1)], c);
+    tws__topic *t = *tws__shard_slot(c->shard, c->hash);
+    while (t != NULL && (t->hash != c->hash || !tws_str_eq(tws__topic_user(t), user_id))) {
         t = t->chain;
     }
     return t;
-}
-
-/* Lock the shard of a user. */
-static tws__shard *tws__hub_enter(tws_hub *hub, tws_str user_id, uint32_t *hash, tws__chores *c)
-{
-    uint64_t h = tws__hash(hub->hash_key, user_id);
-    tws__shard *s = &hub->shard[(h >> 32) & (hub->desc.shards - 1)];
-    *hash = (uint32_t)h;
-    tws__shard_enter(s, c);
-    return s;
 }
 
 /* Without memory chains get longer, no more. */
@@ -10455,8 +10452,9 @@ static void tws__shard_grow(tws__shard *s)
 }
 
 /* What an upstream has not loaded yet has no floor: it will tell. */
-static tws__topic *tws__shard_add(tws__shard *s, tws_str user_id, uint32_t hash)
+static tws__topic *tws__hub_add(tws_str user_id, const tws__chores *c)
 {
+    tws__shard *s = c->shard;
     tws__topic *t = (tws__topic *)tws_alloc(s->hub->desc.allocator, sizeof *t + user_id.len);
     if (t == NULL) {
         return NULL;
@@ -10465,13 +10463,13 @@ static tws__topic *tws__shard_add(tws__shard *s, tws_str user_id, uint32_t hash)
         tws__shard_grow(s);
     }
     t->shard = s;
-    t->hash = hash;
+    t->hash = c->hash;
     t->floor = s->hub->desc.upstream != NULL ? tws__event_id(0, 0) : s->floor;
     t->last_id = t->floor;
     t->user_len = (uint8_t)user_id.len;
     memcpy(t + 1, user_id.ptr, user_id.len);
-    t->chain = *tws__shard_slot(s, hash);
-    *tws__shard_slot(s, hash) = t;
+    t->chain = *tws__shard_slot(s, t->hash);
+    *tws__shard_slot(s, t->hash) = t;
     s->topics++;
     return t;
 }
@@ -10785,14 +10783,14 @@ static tws_status tws__topic_publish(tws__topic *t, tws_event *e, uint64_t now_m
     return TWS_OK;
 }
 
-static tws_status tws__shard_publish(tws__shard *s, tws_str user_id, uint32_t hash, tws_event *e,
-                                     uint64_t now_ms, tws_event_id *id, bool assign, tws__chores *c)
+static tws_status tws__shard_publish(tws__topic *t, tws_str user_id, tws_event *e, uint64_t now_ms,
+                                     tws_event_id *id, bool assign, tws__chores *c)
 {
-    tws__topic *t = tws__shard_find(s, user_id, hash);
-    if (s->hub->desc.upstream != NULL && (t == NULL || t->readers == 0 || t->joining != 0)) {
+    const bool fed = c->shard->hub->desc.upstream != NULL;
+    if (fed && (t == NULL || t->readers == 0 || t->joining != 0)) {
         return TWS_ERR_NOT_FOUND;
     }
-    t = t != NULL ? t : tws__shard_add(s, user_id, hash);
+    t = t != NULL ? t : tws__hub_add(user_id, c);
     if (t == NULL) {
         return TWS_ERR_MEMORY;
     }
@@ -10817,7 +10815,7 @@ static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms, uint64_t tur
         tws__topic_close_history(t, &c);
         tws__topic_tidy(t, &c);
     }
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
     return drop;
 }
 
@@ -10849,7 +10847,6 @@ static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json,
 {
     tws_event *e;
     tws__chores c;
-    uint32_t hash;
     if (!tws__user_id_fits(user_id)) {
         return TWS_ERR_ARGUMENT;
     }
@@ -10857,9 +10854,9 @@ static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json,
     if (status != TWS_OK) {
         return status;
     }
-    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
-    status = tws__shard_publish(s, user_id, hash, e, now_ms, id, assign, &c);
-    tws__shard_leave(s, &c);
+    tws__topic *t = tws__hub_enter(hub, user_id, &c);
+    status = tws__shard_publish(t, user_id, e, now_ms, id, assign, &c);
+    tws__shard_leave(&c);
     if (status != TWS_OK) {
         tws_event_unref(e);
         return status;
@@ -10949,15 +10946,15 @@ static void tws__group_free(tws_hub_group *g)
     tws_release(in->hub->desc.allocator, g, sizeof *g);
 }
 
-static tws_status tws__shard_attach(tws__shard *s, tws_hub_inbox *in, tws_hub_reader *r,
-                                    tws_str user_id, uint32_t hash, tws__chores *c)
+static tws_status tws__shard_attach(tws__topic *t, tws_hub_inbox *in, tws_hub_reader *r,
+                                    tws_str user_id, tws__chores *c)
 {
+    tws__shard *s = c->shard;
     const tws_hub_desc *desc = &s->hub->desc;
-    tws__topic *t = tws__shard_find(s, user_id, hash);
     if (t != NULL && !r->visits && t->readers - t->visitors >= desc->max_readers) {
         return TWS_ERR_LIMIT;
     }
-    t = t != NULL ? t : tws__shard_add(s, user_id, hash);
+    t = t != NULL ? t : tws__hub_add(user_id, c);
     if (t == NULL) {
         return TWS_ERR_MEMORY;
     }
@@ -10982,16 +10979,15 @@ static tws_status tws__hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str 
                                   const tws_event_id *since, bool visits)
 {
     tws__chores c;
-    uint32_t hash;
     tws_event_id from = since == NULL ? tws__event_id(0, 0) : *since;
     memset(r, 0, sizeof *r);
     r->visits = visits;
     if (!tws__user_id_fits(user_id)) {
         return TWS_ERR_ARGUMENT;
     }
-    tws__shard *s = tws__hub_enter(in->hub, user_id, &hash, &c);
-    tws_status status = tws__shard_attach(s, in, r, user_id, hash, &c);
-    tws__shard_leave(s, &c);
+    tws__topic *t = tws__hub_enter(in->hub, user_id, &c);
+    tws_status status = tws__shard_attach(t, in, r, user_id, &c);
+    tws__shard_leave(&c);
     if (status != TWS_OK) {
         return status;
     }
@@ -11076,7 +11072,7 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
         tws__topic_forget(t, tws__event_id(0, 0), &c); /* it ages; join brings it all */
     }
     tws__topic_tidy(t, &c);
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
 }
 
 static void tws__reader_to_snapshot(tws_hub_reader *r, const tws__topic *t)
@@ -11316,13 +11312,12 @@ TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_
     tws__chores c;
     tws_str frame;
     tws__topic *t = r->group->topic;
-    tws__shard *s = t->shard;
-    tws_hub *hub = s->hub;
+    tws_hub *hub = t->shard->hub;
     tws__packed *p = tws__packed_create(e->allocator, format, text);
     if (p == NULL) {
         return;
     }
-    tws__shard_enter(s, &c);
+    tws__shard_enter(t->shard, &c);
     if (!tws_event_compressed(e, format, &frame)) { /* else another thread was faster */
         p->next = e->packed;
         TWS__STORE(&e->packed, p);
@@ -11332,7 +11327,7 @@ TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_
         }
         p = NULL;
     }
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
     if (p != NULL) {
         tws_release(e->allocator, p, p->bytes);
     }
@@ -11344,16 +11339,11 @@ TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_
 TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number)
 {
     tws__chores c;
-    uint32_t hash;
-    if (!tws__user_id_fits(user_id)) {
-        return;
-    }
-    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
-    tws__topic *t = tws__shard_find(s, user_id, hash);
+    tws__topic *t = tws__hub_enter(hub, user_id, &c);
     if (t != NULL && t->joining == number) {
         t->joining = 0;
     }
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
 }
 
 /* Who is loaded is asked for once more, too: one of the readers may be ahead. */
@@ -11386,12 +11376,7 @@ TWS_API void tws_hub_rejoin(tws_hub *hub)
 TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from)
 {
     tws__chores c;
-    uint32_t hash;
-    if (!tws__user_id_fits(user_id)) {
-        return;
-    }
-    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
-    tws__topic *t = tws__shard_find(s, user_id, hash);
+    tws__topic *t = tws__hub_enter(hub, user_id, &c);
     if (t != NULL && t->readers > 0 && t->joining == 0) {
         if (!t->loading && tws_event_id_compare(complete_from, t->last_id) > 0) {
             tws__topic_break(t, &c);
@@ -11403,24 +11388,19 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
     }
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
 }
 
 TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete_from)
 {
     tws__chores c;
-    uint32_t hash;
-    if (!tws__user_id_fits(user_id)) {
-        return;
-    }
-    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
-    tws__topic *t = tws__shard_find(s, user_id, hash);
+    tws__topic *t = tws__hub_enter(hub, user_id, &c);
     if (t != NULL && t->joining == 0) {
         tws__topic_forget(t, complete_from, &c);
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
     }
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
 }
 
 /* -- asking -- */
@@ -11451,7 +11431,6 @@ TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_
                                     tws_event ***events, size_t *count, tws_event_id *last_id)
 {
     tws__chores c;
-    uint32_t hash;
     tws_status status = TWS_OK;
     *events = NULL;
     *count = 0;
@@ -11459,8 +11438,7 @@ TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_
     if (!tws__user_id_fits(user_id)) {
         return TWS_ERR_ARGUMENT;
     }
-    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
-    const tws__topic *t = tws__shard_find(s, user_id, hash);
+    const tws__topic *t = tws__hub_enter(hub, user_id, &c);
     const tws__history *h = t == NULL ? NULL : t->history;
     if (hub->desc.upstream != NULL && (t == NULL || t->readers == 0 || t->loading || t->thin)) {
         status = TWS_ERR_UNAVAILABLE;
@@ -11470,7 +11448,7 @@ TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_
     if (t != NULL && status == TWS_OK) {
         *last_id = tws__topic_last_id(t);
     }
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
     return status;
 }
 
@@ -11485,14 +11463,9 @@ TWS_API void tws_hub_snapshot_free(tws_hub *hub, tws_event **events, size_t coun
 TWS_API uint32_t tws_hub_readers(tws_hub *hub, tws_str user_id)
 {
     tws__chores c;
-    uint32_t hash;
-    if (!tws__user_id_fits(user_id)) {
-        return 0;
-    }
-    tws__shard *s = tws__hub_enter(hub, user_id, &hash, &c);
-    const tws__topic *t = tws__shard_find(s, user_id, hash);
+    const tws__topic *t = tws__hub_enter(hub, user_id, &c);
     uint32_t readers = t == NULL ? 0 : t->readers;
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
     return readers;
 }
 
@@ -11598,7 +11571,7 @@ static void tws__shard_free(tws__shard *s)
             tws__topic_tidy(t, &c);
         }
     }
-    tws__shard_leave(s, &c);
+    tws__shard_leave(&c);
     tws_release(s->hub->desc.allocator, s->bucket, s->bucket_count * sizeof *s->bucket);
     TWS__MUTEX_FREE(&s->lock);
 }
