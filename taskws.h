@@ -11605,160 +11605,126 @@ TWS_API void tws_hub_free(tws_hub *hub)
 
 #define TWS__REDIS_PORT 6379
 
-static tws_status tws__redis_url_fail(const char **why, tws_status status, const char *reason)
+/* An address as it is read. The first rule that it breaks sticks. */
+typedef struct tws__redis_address {
+    tws_redis_url *url; /* zeroed: what is copied in ends with a NUL */
+    const char *why;
+    tws_status status;
+} tws__redis_address;
+
+static void tws__redis_url_want(tws__redis_address *a, bool good, tws_status status,
+                                const char *rule)
 {
-    *why = reason;
-    return status;
+    if (!good && a->status == TWS_OK) {
+        a->status = status;
+        a->why = rule;
+    }
 }
 
-/* Percent-decoded, and ended by a NUL. */
-static tws_status tws__redis_url_part(tws_str text, char *out, size_t bytes, const char **why)
+static void tws__redis_url_decode(tws__redis_address *a, tws_str text, char *out, size_t bytes)
 {
     size_t n = 0;
     tws_status status = tws_http_decode(text, false, out, bytes - 1, &n);
-    out[n] = '\0';
-    if (status == TWS_ERR_LIMIT) {
-        return tws__redis_url_fail(why, status, "a part of the URL is too long");
-    }
-    if (status != TWS_OK) {
-        return tws__redis_url_fail(why, status, "a percent sign in the URL begins no escape");
-    }
-    return TWS_OK;
+    tws__redis_url_want(a, status != TWS_ERR_LIMIT, status, "a part of the URL is too long");
+    tws__redis_url_want(a, status == TWS_OK, status, "a percent sign in the URL begins no escape");
 }
 
-static tws_status tws__redis_url_copy(tws_str text, char *out, size_t bytes, const char **why)
+static void tws__redis_url_copy(tws__redis_address *a, tws_str text, char *out, size_t bytes)
 {
-    if (text.len == 0 || text.len > bytes - 1) {
-        return tws__redis_url_fail(why, text.len == 0 ? TWS_ERR_SYNTAX : TWS_ERR_LIMIT,
-                                   "the URL's host or path is empty or too long");
+    const bool fits = text.len > 0 && text.len < bytes;
+    tws__redis_url_want(a, fits, text.len == 0 ? TWS_ERR_SYNTAX : TWS_ERR_LIMIT,
+                        "the URL's host or path is empty or too long");
+    if (fits) {
+        memcpy(out, text.ptr, text.len);
     }
-    memcpy(out, text.ptr, text.len);
-    out[text.len] = '\0';
-    return TWS_OK;
 }
 
-/* The last @ ends the user and password: one that is not encoded in a password does no harm. */
-static size_t tws__redis_url_at(tws_str authority)
+/* Take user:password@ off the front. The last @ before a slash ends it: one that is not encoded in
+ * a password does no harm. */
+static void tws__redis_url_login(tws__redis_address *a, tws_str *rest)
 {
-    size_t at = authority.len;
-    for (size_t i = 0; i < authority.len; i++) {
-        at = authority.ptr[i] == '@' ? i : at;
+    size_t end = tws_str_find(*rest, '/');
+    while (end > 0 && rest->ptr[end - 1] != '@') {
+        end--;
     }
-    return at;
+    if (end == 0) {
+        return;
+    }
+    tws_str login = tws_str_of(rest->ptr, end - 1);
+    tws_str user = tws_str_of(login.ptr, tws_str_find(login, ':'));
+    tws__redis_url_want(a, user.len < login.len, TWS_ERR_SYNTAX,
+                        "the URL has a user without a password");
+    tws__redis_url_decode(a, user, a->url->user, sizeof a->url->user);
+    tws__redis_url_decode(a, tws_str_from(login, user.len + 1), a->url->password,
+                          sizeof a->url->password);
+    *rest = tws_str_from(*rest, end);
 }
 
-/* Take user:password@ off the authority's front. */
-static tws_status tws__redis_url_login(tws_str *authority, tws_redis_url *url, const char **why)
-{
-    size_t at = tws__redis_url_at(*authority);
-    if (at == authority->len) {
-        return TWS_OK;
-    }
-    tws_str login = tws_str_of(authority->ptr, at);
-    size_t colon = tws_str_find(login, ':');
-    *authority = tws_str_from(*authority, at + 1);
-    if (colon == login.len) {
-        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "the URL has a user without a password");
-    }
-    tws_str user = tws_str_of(login.ptr, colon);
-    tws_status status = tws__redis_url_part(user, url->user, sizeof url->user, why);
-    if (status != TWS_OK) {
-        return status;
-    }
-    return tws__redis_url_part(tws_str_from(login, colon + 1), url->password, sizeof url->password,
-                               why);
-}
-
-static tws_status tws__redis_url_db(tws_str digits, tws_redis_url *url, const char **why)
+static void tws__redis_url_db(tws__redis_address *a, tws_str digits)
 {
     uint64_t db = 0;
-    if (digits.len > 0 && (!tws_str_u64(digits, &db) || db > INT32_MAX)) {
-        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "the URL's database is no number");
-    }
-    url->db = (uint32_t)db;
-    return TWS_OK;
+    bool good = digits.len == 0 || (tws_str_u64(digits, &db) && db <= INT32_MAX);
+    tws__redis_url_want(a, good, TWS_ERR_SYNTAX, "the URL's database is no number");
+    a->url->db = (uint32_t)db;
 }
 
 /* host, host:port, [address]:port */
-static tws_status tws__redis_url_host(tws_str s, tws_redis_url *url, const char **why)
+static void tws__redis_url_host(tws__redis_address *a, tws_str s)
 {
     bool bracket = tws_str_starts(s, "[");
     size_t from = bracket ? 1u : 0u;
     size_t end = tws_str_find(s, bracket ? ']' : ':');
+    tws_str host = tws_str_of(s.ptr + from, end - from);
     tws_str port = tws_str_from(s, end + from);
     uint64_t number = TWS__REDIS_PORT;
-    if (bracket && end == s.len) {
-        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "a bracket in the URL is not closed");
-    }
-    if (port.len > 0 && (port.ptr[0] != ':' || !tws_str_u64(tws_str_from(port, 1), &number) ||
-                         number == 0 || number > UINT16_MAX)) {
-        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "the URL's port is no number");
-    }
-    url->port = (uint16_t)number;
-    tws_str host = tws_str_of(s.ptr + from, end - from);
-    return tws__redis_url_copy(host.len == 0 ? tws_str_c("127.0.0.1") : host, url->host,
-                               sizeof url->host, why);
+    bool good = port.len == 0 || (port.ptr[0] == ':' &&
+                                  tws_str_u64(tws_str_from(port, 1), &number) && number > 0 &&
+                                  number <= UINT16_MAX);
+    tws__redis_url_want(a, !bracket || end < s.len, TWS_ERR_SYNTAX,
+                        "a bracket in the URL is not closed");
+    tws__redis_url_want(a, good, TWS_ERR_SYNTAX, "the URL's port is no number");
+    a->url->port = (uint16_t)number;
+    tws__redis_url_copy(a, host.len == 0 ? tws_str_c("127.0.0.1") : host, a->url->host,
+                        sizeof a->url->host);
 }
 
-static tws_status tws__redis_url_tcp(tws_str rest, tws_redis_url *url, const char **why)
+/* path, path?db=N */
+static void tws__redis_url_path(tws__redis_address *a, tws_str s)
 {
-    size_t slash = tws_str_find(rest, '/');
-    tws_str authority = tws_str_of(rest.ptr, slash);
-    tws_status status = tws__redis_url_login(&authority, url, why);
-    if (status == TWS_OK) {
-        status = tws__redis_url_host(authority, url, why);
-    }
-    if (status == TWS_OK) {
-        status = tws__redis_url_db(tws_str_from(rest, slash + 1), url, why);
-    }
-    return status;
-}
-
-static tws_status tws__redis_url_unix(tws_str rest, tws_redis_url *url, const char **why)
-{
-    size_t slash = tws_str_find(rest, '/');
-    tws_str authority = tws_str_of(rest.ptr, slash);
-    size_t at = tws__redis_url_at(authority);
-    tws_status status = tws__redis_url_login(&authority, url, why);
-    if (status != TWS_OK) {
-        return status;
-    }
-    rest = at < slash ? tws_str_from(rest, at + 1) : rest;
-    size_t query = tws_str_find(rest, '?');
-    tws_str option = tws_str_from(rest, query + 1);
-    if (option.len > 0 && !tws_str_starts(option, "db=")) {
-        return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "the only option of the URL is db");
-    }
-    status = tws__redis_url_db(tws_str_from(option, strlen("db=")), url, why);
-    if (status != TWS_OK) {
-        return status;
-    }
-    return tws__redis_url_copy(tws_str_of(rest.ptr, query), url->path, sizeof url->path, why);
+    tws_str path = tws_str_of(s.ptr, tws_str_find(s, '?'));
+    tws_str option = tws_str_from(s, path.len + 1);
+    tws__redis_url_want(a, option.len == 0 || tws_str_starts(option, "db="), TWS_ERR_SYNTAX,
+                        "the only option of the URL is db");
+    tws__redis_url_db(a, tws_str_from(option, strlen("db=")));
+    tws__redis_url_copy(a, path, a->url->path, sizeof a->url->path);
 }
 
 TWS_API tws_status tws_redis_url_parse(tws_str text, tws_redis_url *url, const char **why)
 {
+    tws__redis_address a = {url, NULL, TWS_OK};
+    bool local = tws_str_starts(text, "unix://");
     memset(url, 0, sizeof *url);
-    *why = NULL;
-    for (size_t i = 0; i < text.len; i++) {
-        if ((uint8_t)text.ptr[i] <= ' ' || text.ptr[i] == 0x7f) {
-            return tws__redis_url_fail(why, TWS_ERR_SYNTAX, "a blank or control byte in the URL");
-        }
-    }
-    if (tws_str_starts(text, "unix://")) {
-        return tws__redis_url_unix(tws_str_from(text, strlen("unix://")), url, why);
-    }
     url->tls = tws_str_starts(text, "rediss://");
-    if (!url->tls && !tws_str_starts(text, "redis://")) {
-        return tws__redis_url_fail(why, TWS_ERR_SYNTAX,
-                                   "the URL does not begin with redis://, rediss:// or unix://");
+    for (size_t i = 0; i < text.len; i++) {
+        tws__redis_url_want(&a, (uint8_t)text.ptr[i] > ' ' && text.ptr[i] != 0x7f, TWS_ERR_SYNTAX,
+                            "a blank or control byte in the URL");
     }
-    size_t scheme = strlen(url->tls ? "rediss://" : "redis://");
-    tws_status status = tws__redis_url_tcp(tws_str_from(text, scheme), url, why);
-    if (status == TWS_OK && url->tls) {
-        return tws__redis_url_fail(why, TWS_ERR_UNAVAILABLE, "rediss:// is not in this build");
+    tws__redis_url_want(&a, local || url->tls || tws_str_starts(text, "redis://"), TWS_ERR_SYNTAX,
+                        "the URL does not begin with redis://, rediss:// or unix://");
+    if (a.status == TWS_OK) {
+        tws_str rest = tws_str_from(text, tws_str_find(text, '/') + 2);
+        tws__redis_url_login(&a, &rest);
+        if (local) {
+            tws__redis_url_path(&a, rest);
+        } else {
+            size_t slash = tws_str_find(rest, '/');
+            tws__redis_url_host(&a, tws_str_of(rest.ptr, slash));
+            tws__redis_url_db(&a, tws_str_from(rest, slash + 1));
+        }
+        tws__redis_url_want(&a, !url->tls, TWS_ERR_UNAVAILABLE, "rediss:// is not in this build");
     }
-    return status;
+    *why = a.why;
+    return a.status;
 }
 
 /* -- script -- */
