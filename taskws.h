@@ -12205,14 +12205,9 @@ static void tws__redis_tidy(tws_redis *r, tws__redis_user *u)
     tws_release(r->desc.allocator, u, sizeof *u + u->len);
 }
 
-static tws_status tws__redis_check_user(tws_str user_id)
-{
-    return user_id.len == 0 || user_id.len > TWS_MAX_USER_ID ? TWS_ERR_ARGUMENT : TWS_OK;
-}
-
 TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id)
 {
-    if (tws__redis_check_user(user_id) != TWS_OK) {
+    if (!tws__user_id_fits(user_id)) {
         return TWS_ERR_ARGUMENT;
     }
     tws__redis_user *u = tws__redis_find(r, user_id);
@@ -13704,7 +13699,7 @@ TWS_API void tws_redis_closed(tws_redis *r, tws_redis_link link, const char *why
 TWS_API tws_status tws_redis_publish(tws_redis *r, tws_str user_id, tws_str json, tws_str key,
                                      uint64_t ticket)
 {
-    if (tws__redis_check_user(user_id) != TWS_OK || json.len == 0 ||
+    if (!tws__user_id_fits(user_id) || json.len == 0 ||
         json.len > r->desc.max_event_bytes || key.len > TWS_REDIS_MAX_KEY) {
         return TWS_ERR_ARGUMENT;
     }
@@ -13789,25 +13784,20 @@ TWS_API void tws_redis_tick(tws_redis *r, uint64_t now_ms)
     tws__redis_sweep(r);
 }
 
-static uint64_t tws__redis_sooner(uint64_t a, uint64_t b)
-{
-    return a < b ? a : b;
-}
-
 TWS_API uint64_t tws_redis_deadline(const tws_redis *r)
 {
     const tws__redis_end *commands = &r->end[TWS_REDIS_COMMANDS];
     const tws__redis_end *subscriber = &r->end[TWS_REDIS_SUBSCRIBER];
-    uint64_t at = tws__redis_sooner(commands->at_ms, subscriber->at_ms);
-    at = tws__redis_sooner(at, tws__redis_sooner(tws__redis_deaf_at(r), tws__redis_recheck_at(r)));
+    uint64_t at = tws__min64(commands->at_ms, subscriber->at_ms);
+    at = tws__min64(at, tws__min64(tws__redis_deaf_at(r), tws__redis_recheck_at(r)));
     if (commands->step == TWS__REDIS_UP && !r->time_out) {
-        at = tws__redis_sooner(at, r->beat_ms);
+        at = tws__min64(at, r->beat_ms);
     }
     if (tws__redis_linked(&r->idle)) {
-        at = tws__redis_sooner(at, tws__redis_of_idle(r->idle.next)->idle_ms);
+        at = tws__min64(at, tws__redis_of_idle(r->idle.next)->idle_ms);
     }
     if (commands->starved || subscriber->starved) {
-        at = tws__redis_sooner(at, r->now_ms + r->desc.backoff_min_ms);
+        at = tws__min64(at, r->now_ms + r->desc.backoff_min_ms);
     }
     return at;
 }
