@@ -8620,20 +8620,13 @@ static void tws__log_time(tws_buf *b, uint64_t ms)
     for (; days >= tws__month_days(year, month); month++) {
         days -= tws__month_days(year, month);
     }
-    tws__write_digits(b, year, 4);
-    tws_buf_char(b, '-');
-    tws__write_digits(b, month + 1, 2);
-    tws_buf_char(b, '-');
-    tws__write_digits(b, days + 1, 2);
-    tws_buf_char(b, 'T');
-    tws__write_digits(b, ms / 3600000 % 24, 2);
-    tws_buf_char(b, ':');
-    tws__write_digits(b, ms / 60000 % 60, 2);
-    tws_buf_char(b, ':');
-    tws__write_digits(b, ms / 1000 % 60, 2);
-    tws_buf_char(b, '.');
-    tws__write_digits(b, ms, 3);
-    tws_buf_char(b, 'Z');
+    const uint64_t part[] = {year, month + 1, days + 1, ms / 3600000 % 24, ms / 60000 % 60,
+                             ms / 1000 % 60, ms};
+    const char *shape = "4-2-2T2:2:2.3Z"; /* how many digits of a part, and what stands behind */
+    for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
+        tws__write_digits(b, part[i], (size_t)(shape[2 * i] - '0'));
+        tws_buf_char(b, shape[2 * i + 1]);
+    }
 }
 
 /* ASCII without control characters only: what is beyond may be an escape to a terminal (C1), a
@@ -8673,6 +8666,13 @@ static bool tws__log_wants_quotes(tws_str s)
     return s.len == 0;
 }
 
+static void tws__log_key(tws_log_line *l, const char *key)
+{
+    tws_buf_char(&l->out, ' ');
+    tws_buf_c(&l->out, key);
+    tws_buf_char(&l->out, '=');
+}
+
 /* The message has no key: in text it stands alone. */
 static void tws__log_write(tws_log_line *l, const char *key, tws_str value)
 {
@@ -8685,9 +8685,7 @@ static void tws__log_write(tws_log_line *l, const char *key, tws_str value)
         tws__log_escape(&l->out, value);
         return;
     }
-    tws_buf_char(&l->out, ' ');
-    tws_buf_c(&l->out, key);
-    tws_buf_char(&l->out, '=');
+    tws__log_key(l, key);
     tws_buf_c(&l->out, quote);
     tws__log_escape(&l->out, value);
     tws_buf_c(&l->out, quote);
@@ -8760,9 +8758,7 @@ TWS_API void tws_log_u64(tws_log_line *l, const char *key, uint64_t value)
     if (l->log->json) {
         tws_json_write_member_u64(&l->out, key, value);
     } else {
-        tws_buf_char(&l->out, ' ');
-        tws_buf_c(&l->out, key);
-        tws_buf_char(&l->out, '=');
+        tws__log_key(l, key);
         tws_buf_u64(&l->out, value);
     }
     l->out.len = l->out.status == TWS_OK ? l->out.len : start;
