@@ -8807,11 +8807,10 @@ static bool tws__router_is_word(char c)
 
 static const char *tws__router_check_param(tws_str segment)
 {
-    size_t i;
     if (segment.len < 3 || segment.ptr[segment.len - 1] != '}') {
         return "a parameter is a whole segment, {name}";
     }
-    for (i = 1; i < segment.len - 1; i++) {
+    for (size_t i = 1; i < segment.len - 1; i++) {
         if (!tws__router_is_word(segment.ptr[i])) {
             return "a parameter's name is letters, digits and _";
         }
@@ -8821,8 +8820,7 @@ static const char *tws__router_check_param(tws_str segment)
 
 static const char *tws__router_check_literal(tws_str segment)
 {
-    size_t i;
-    for (i = 0; i < segment.len; i++) {
+    for (size_t i = 0; i < segment.len; i++) {
         char c = segment.ptr[i];
         if (c <= ' ' || c > '~' || c == '{' || c == '}' || c == '?' || c == '#') {
             return "a character that no path may hold";
@@ -8833,8 +8831,7 @@ static const char *tws__router_check_literal(tws_str segment)
 
 static const char *tws__router_check_method(tws_str method)
 {
-    size_t i;
-    for (i = 0; i < method.len; i++) {
+    for (size_t i = 0; i < method.len; i++) {
         if ((method.ptr[i] < 'A' || method.ptr[i] > 'Z') && method.ptr[i] != '-') {
             return "a method is upper-case letters";
         }
@@ -8932,16 +8929,12 @@ static void tws__router_name(tws_buf *b, const tws_router_entry *e)
     tws_buf_c(b, e->pattern);
 }
 
-/* "GET /a: why GET /b". */
-static tws_status tws__router_refuse(tws_buf *error, const tws_router_entry *route, const char *why,
-                                     const tws_router_entry *other)
+/* "GET /a: why" */
+static void tws__router_refuse(tws_buf *error, const tws_router_entry *route, const char *why)
 {
     tws__router_name(error, route);
     tws_buf_c(error, ": ");
     tws_buf_c(error, why);
-    tws_buf_char(error, ' ');
-    tws__router_name(error, other);
-    return TWS_ERR_EXISTS;
 }
 
 /* Can these two stand in one table? */
@@ -8950,16 +8943,18 @@ static tws_status tws__router_compare(const tws_router_entry *route, const tws_r
 {
     tws_str path = tws__router_pattern(route);
     tws_str other = tws__router_pattern(old);
+    const char *why = "begins twice with the prefix of ";
+    const tws_router_entry *wrong = route;
     if (strcmp(route->method, old->method) == 0 && tws__router_same_shape(path, other)) {
-        return tws__router_refuse(error, route, "is registered already as", old);
+        why = "is registered already as ";
+    } else if (tws__router_doubles_prefix_of(other, path)) {
+        wrong = old;
+    } else if (!tws__router_doubles_prefix_of(path, other)) {
+        return TWS_OK;
     }
-    if (tws__router_doubles_prefix_of(path, other)) {
-        return tws__router_refuse(error, route, "begins twice with the prefix of", old);
-    }
-    if (tws__router_doubles_prefix_of(other, path)) {
-        return tws__router_refuse(error, old, "begins twice with the prefix of", route);
-    }
-    return TWS_OK;
+    tws__router_refuse(error, wrong, why);
+    tws__router_name(error, wrong == old ? route : old);
+    return TWS_ERR_EXISTS;
 }
 
 static tws_status tws__router_check(const tws_router *r, const tws_router_entry *route,
@@ -8968,23 +8963,18 @@ static tws_status tws__router_check(const tws_router *r, const tws_router_entry 
     tws_str path = tws__router_pattern(route);
     tws_status status = TWS_OK;
     const char *reason = tws__router_check_method(tws_str_c(route->method));
-    tws_str part;
-    size_t i;
     reason = reason != NULL ? reason : tws__router_check_pattern(path);
     if (reason != NULL) {
-        tws__router_name(error, route);
-        tws_buf_c(error, ": ");
-        tws_buf_c(error, reason);
+        tws__router_refuse(error, route, reason);
         return TWS_ERR_ARGUMENT;
     }
-    part = tws__router_doubled_part(path);
+    tws_str part = tws__router_doubled_part(path);
     if (part.len > 0) {
-        tws__router_name(error, route);
-        tws_buf_c(error, ": begins twice with ");
+        tws__router_refuse(error, route, "begins twice with ");
         tws_buf_str(error, part);
         return TWS_ERR_EXISTS;
     }
-    for (i = 0; i < r->count && status == TWS_OK; i++) {
+    for (size_t i = 0; i < r->count && status == TWS_OK; i++) {
         status = tws__router_compare(route, &r->entry[i], error);
     }
     return status;
@@ -9042,8 +9032,7 @@ TWS_API void tws_router_init(tws_router *r, const tws_allocator *a)
 
 TWS_API void tws_router_free(tws_router *r)
 {
-    size_t i;
-    for (i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++) {
         const tws_router_entry *e = &r->entry[i];
         tws_release(r->allocator, (char *)e->method, tws__router_text_bytes(e));
     }
@@ -9112,9 +9101,8 @@ static void tws__router_find_method(const tws_router *r, tws_str method, tws_str
                                     tws_router_match *best)
 {
     tws_router_match m;
-    size_t i;
     memset(&m, 0, sizeof m);
-    for (i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++) {
         m.entry = &r->entry[i];
         if (!tws__router_fits(m.entry, path, &m)) {
             continue;
@@ -9159,8 +9147,7 @@ TWS_API void tws_router_allow(const tws_router *r, tws_str path, tws_buf *out)
 {
     size_t begin = out->len;
     tws_router_match m;
-    size_t i;
-    for (i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++) {
         const char *method = r->entry[i].method;
         if (!tws__router_fits(&r->entry[i], path, &m)) {
             continue;
@@ -9174,8 +9161,7 @@ TWS_API void tws_router_allow(const tws_router *r, tws_str path, tws_buf *out)
 
 TWS_API void tws_router_print(const tws_router *r, tws_buf *out)
 {
-    size_t i;
-    for (i = 0; i < r->count; i++) {
+    for (size_t i = 0; i < r->count; i++) {
         size_t column = out->len + 8;
         tws_buf_c(out, r->entry[i].method);
         do {
