@@ -8709,7 +8709,7 @@ static tws_str tws__log_clean(char *memory, size_t max, tws_str s)
 
 /* A field stands whole or not at all: one that does not fit is shown shorter, and at the last
  * ends the line. */
-static void tws__log_field(tws_log_line *l, const char *key, tws_str value)
+TWS_API void tws_log_str(tws_log_line *l, const char *key, tws_str value)
 {
     char memory[TWS__LOG_VALUE + 3];
     size_t start = l->out.len;
@@ -8743,13 +8743,8 @@ TWS_API bool tws_log_begin(tws_log_line *l, const tws_log *log, tws_log_level le
     } else {
         tws_buf_c(&l->out, text[level]);
     }
-    tws__log_field(l, NULL, tws_str_c(message));
+    tws_log_str(l, NULL, tws_str_c(message));
     return true;
-}
-
-TWS_API void tws_log_str(tws_log_line *l, const char *key, tws_str value)
-{
-    tws__log_field(l, key, value);
 }
 
 TWS_API void tws_log_u64(tws_log_line *l, const char *key, uint64_t value)
@@ -12375,22 +12370,23 @@ static uint64_t tws__redis_backoff(tws_redis *r, uint32_t attempts)
     return least + tws__redis_random(r) % (range - least + 1);
 }
 
-/* The state and its reason, both computed from what the connections are doing. One that has failed
+/* The state and its reason are computed from what the connections are doing. One that has failed
  * more than once is not believed before a probe has come back: what is wrong may show only then. */
-static tws_redis_state tws__redis_judge(const tws_redis *r, const char **why)
+TWS_API tws_redis_state tws_redis_now(const tws_redis *r, tws_str *reason)
 {
-    const tws__redis_end *bad = NULL;
+    const char *why = r->replica ? "it is a replica" : r->storing_why;
+    tws_redis_state state = r->replica ? TWS_REDIS_IS_READONLY : r->storing;
     for (int i = TWS_REDIS_LINKS - 1; i >= 0; i--) {
         const tws__redis_end *end = &r->end[i];
-        bool good = end->step == TWS__REDIS_UP && (end->attempts < 2 || r->probe_back);
-        bad = good ? bad : end;
+        if (end->step != TWS__REDIS_UP || (end->attempts >= 2 && !r->probe_back)) {
+            why = end->why;
+            state = end->state;
+        }
     }
-    if (bad != NULL) {
-        *why = bad->why;
-        return bad->state;
+    if (reason != NULL) {
+        *reason = tws_str_c(why);
     }
-    *why = r->replica ? "it is a replica" : r->storing_why;
-    return r->replica ? TWS_REDIS_IS_READONLY : r->storing;
+    return state;
 }
 
 static void tws__redis_expect(tws_redis *r, tws__redis_end *end, uint32_t answers)
@@ -13571,13 +13567,13 @@ static bool tws__redis_decode(tws_redis *r, tws_redis_link link, tws_redis_event
 /* Has the state changed since it was last told, or its reason? */
 static bool tws__redis_tell_state(tws_redis *r, tws_redis_event *ev)
 {
-    const char *why;
-    tws_redis_state state = tws__redis_judge(r, &why);
-    if (state == r->told && strcmp(why, r->told_why) == 0) {
+    tws_str why;
+    tws_redis_state state = tws_redis_now(r, &why);
+    if (state == r->told && tws_str_eq_c(why, r->told_why)) {
         return false;
     }
     r->told = state;
-    tws__redis_keep_reason(r->told_why, tws_str_c(why));
+    tws__redis_keep_reason(r->told_why, why);
     ev->type = TWS_REDIS_STATE;
     ev->state = state;
     ev->reason = tws_str_c(r->told_why);
@@ -13785,16 +13781,6 @@ TWS_API uint64_t tws_redis_deadline(const tws_redis *r)
 }
 
 /* -- asking -- */
-
-TWS_API tws_redis_state tws_redis_now(const tws_redis *r, tws_str *reason)
-{
-    const char *why;
-    tws_redis_state state = tws__redis_judge(r, &why);
-    if (reason != NULL) {
-        *reason = tws_str_c(why);
-    }
-    return state;
-}
 
 TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out)
 {
@@ -14184,7 +14170,7 @@ TWS_API void tws_conn_free(tws_conn *c)
     tws__conn_drop(c, &c->out);
 }
 
-static bool tws__conn_is_open(const tws_conn *c)
+TWS_API bool tws_conn_open(const tws_conn *c)
 {
     return c->state == TWS__OPEN || c->state == TWS__STREAM;
 }
@@ -14204,7 +14190,7 @@ static void tws__conn_enter(tws_conn *c, uint8_t state, uint64_t now_ms)
 /* The WebSocket's or stream's life is over; its owner hears it from the next call of next. */
 static void tws__conn_over(tws_conn *c, uint16_t code)
 {
-    if (tws__conn_is_open(c)) {
+    if (tws_conn_open(c)) {
         c->flags |= TWS__REPORT;
         c->close_code = code;
     }
@@ -14453,7 +14439,7 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
         }
         if (tws__conn_waiting(c) == 0) {
             tws__conn_drop(c, &c->out);
-            if (c->state == TWS__OPEN || c->state == TWS__STREAM) {
+            if (tws_conn_open(c)) {
                 c->since_ms = t->now_ms; /* a pong that came meanwhile may be unread still */
             }
         }
@@ -14469,7 +14455,7 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
 
 TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t)
 {
-    return tws__conn_is_open(c) && c->out == NULL && t->unit_count < TWS_TURN_UNITS &&
+    return tws_conn_open(c) && c->out == NULL && t->unit_count < TWS_TURN_UNITS &&
            t->out_count + 4 <= TWS_TURN_SLICES;
 }
 
@@ -15342,7 +15328,7 @@ static tws_conn_event_type tws__conn_at_eof(tws_conn *c, tws_turn *t, tws_conn_e
     if (c->state == TWS__WAIT || c->state >= TWS__FLUSH) {
         return TWS_CONN_NONE; /* a half-closed peer still gets its answer */
     }
-    bool open = tws__conn_is_open(c);
+    bool open = tws_conn_open(c);
     tws__conn_enter(c, TWS__FLUSH, t->now_ms);
     tws__turn_take(t, t->input_len);
     if (!open) {
@@ -15469,7 +15455,7 @@ TWS_API tws_conn_event_type tws_conn_tick(tws_conn *c, tws_turn *t, tws_conn_eve
         return TWS_CONN_NONE;
     }
     bool stalled = c->out != NULL && t->now_ms >= tws__after(c->progress_ms, c->desc->stall_ms);
-    if (stalled && tws__conn_is_open(c)) {
+    if (stalled && tws_conn_open(c)) {
         return tws__conn_timeout(ev, TWS_TIMEOUT_STALL);
     }
     switch (c->state) {
@@ -15528,11 +15514,6 @@ TWS_API void tws_conn_shut(tws_conn *c, uint64_t now_ms)
 TWS_API bool tws_conn_done(const tws_conn *c)
 {
     return c->state == TWS__DONE;
-}
-
-TWS_API bool tws_conn_open(const tws_conn *c)
-{
-    return tws__conn_is_open(c);
 }
 
 TWS_API unsigned tws_conn_window_bits(const tws_conn *c)
