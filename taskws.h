@@ -8106,12 +8106,6 @@ static size_t tws__resp_scalar(tws_resp_decoder *d, tws_str text, tws_resp_type 
     return 1 + text.len + 2;
 }
 
-static size_t tws__resp_checked(tws_resp_decoder *d, bool good, tws_str text, tws_resp_type type,
-                                tws_resp_event *ev)
-{
-    return good ? tws__resp_scalar(d, text, type, ev) : tws__resp_fail(d, TWS__RESP_SCALAR);
-}
-
 /* -- strings -- */
 
 /* What is here of the open string or chunk; with it its CR LF, if that is here too. */
@@ -8262,67 +8256,83 @@ static size_t tws__resp_container(tws_resp_decoder *d, tws_str text, tws_resp_ty
 
 /* -- values -- */
 
-static size_t tws__resp_value(tws_resp_decoder *d, tws_str in, tws_str line, tws_resp_event *ev)
+/* The byte that a value begins with; those first that come most. */
+typedef struct tws__resp_mark {
+    char byte;
+    uint8_t type;
+} tws__resp_mark;
+
+static const tws__resp_mark tws__resp_marks[] = {
+    {'$', TWS_RESP_BULK},         {'*', TWS_RESP_ARRAY},      {'>', TWS_RESP_PUSH},
+    {':', TWS_RESP_INTEGER},      {'+', TWS_RESP_SIMPLE},     {'%', TWS_RESP_MAP},
+    {'-', TWS_RESP_SERVER_ERROR}, {'_', TWS_RESP_NULL},       {'#', TWS_RESP_BOOL},
+    {'~', TWS_RESP_SET},          {'=', TWS_RESP_VERBATIM},   {',', TWS_RESP_DOUBLE},
+    {'|', TWS_RESP_ATTRIBUTE},    {'(', TWS_RESP_BIG_NUMBER}, {'!', TWS_RESP_SERVER_ERROR},
+    {'.', TWS_RESP_END},
+};
+
+/* TWS_RESP_ERROR: none begins with it. A peer that is no Redis is known by its first byte. */
+static tws_resp_type tws__resp_type_of(char c)
 {
-    tws_str text = tws_str_from(line, 1);
-    switch (line.ptr[0]) {
-    case '+': return tws__resp_scalar(d, text, TWS_RESP_SIMPLE, ev);
-    case '-': return tws__resp_scalar(d, text, TWS_RESP_SERVER_ERROR, ev);
-    case ':': {
-        bool good = tws__resp_integer(text, &ev->integer);
-        return tws__resp_checked(d, good, text, TWS_RESP_INTEGER, ev);
+    for (size_t i = 0; i < sizeof tws__resp_marks / sizeof tws__resp_marks[0]; i++) {
+        if (tws__resp_marks[i].byte == c) {
+            return (tws_resp_type)tws__resp_marks[i].type;
+        }
     }
-    case ',': return tws__resp_checked(d, tws__resp_is_double(text), text, TWS_RESP_DOUBLE, ev);
-    case '(':
-        return tws__resp_checked(d, tws__resp_is_whole_number(text), text, TWS_RESP_BIG_NUMBER, ev);
-    case '#':
-        ev->integer = tws_str_eq_c(text, "t") ? 1 : 0;
-        return tws__resp_checked(d, ev->integer == 1 || tws_str_eq_c(text, "f"), text,
-                                 TWS_RESP_BOOL, ev);
-    case '_': return tws__resp_checked(d, text.len == 0, text, TWS_RESP_NULL, ev);
-    case '$': return tws__resp_string(d, in, text, TWS_RESP_BULK, ev);
-    case '!': return tws__resp_string(d, in, text, TWS_RESP_SERVER_ERROR, ev);
-    case '=': return tws__resp_string(d, in, text, TWS_RESP_VERBATIM, ev);
-    case '*': return tws__resp_container(d, text, TWS_RESP_ARRAY, ev);
-    case '%': return tws__resp_container(d, text, TWS_RESP_MAP, ev);
-    case '~': return tws__resp_container(d, text, TWS_RESP_SET, ev);
-    case '>': return tws__resp_container(d, text, TWS_RESP_PUSH, ev);
-    case '|': return tws__resp_container(d, text, TWS_RESP_ATTRIBUTE, ev);
-    default: break;
-    }
-    return text.len == 0 ? tws__resp_close(d, 3, ev) : tws__resp_fail(d, TWS__RESP_NOTHING_TO_END);
+    return TWS_RESP_ERROR;
 }
 
-/* A peer that is no Redis is known by its first byte. */
-static bool tws__resp_type_known(const tws_resp_decoder *d, char c)
+static size_t tws__resp_value(tws_resp_decoder *d, tws_str in, tws_str line, tws_resp_type type,
+                              tws_resp_event *ev)
 {
-    switch (c) {
-    case ';': return d->state == TWS__RESP_CHUNK;
-    case '+': case '-': case ':': case ',': case '(': case '#': case '_': case '$':
-    case '!': case '=': case '*': case '%': case '~': case '>': case '|': case '.':
-        return d->state != TWS__RESP_CHUNK;
-    default: return false;
+    tws_str text = tws_str_from(line, 1);
+    bool good = true;
+    switch (type) {
+    case TWS_RESP_BULK: case TWS_RESP_VERBATIM: return tws__resp_string(d, in, text, type, ev);
+    case TWS_RESP_ARRAY: case TWS_RESP_MAP: case TWS_RESP_SET: case TWS_RESP_PUSH:
+    case TWS_RESP_ATTRIBUTE: return tws__resp_container(d, text, type, ev);
+    case TWS_RESP_SERVER_ERROR:
+        if (line.ptr[0] == '!') {
+            return tws__resp_string(d, in, text, type, ev);
+        }
+        break;
+    case TWS_RESP_INTEGER: good = tws__resp_integer(text, &ev->integer); break;
+    case TWS_RESP_DOUBLE: good = tws__resp_is_double(text); break;
+    case TWS_RESP_BIG_NUMBER: good = tws__resp_is_whole_number(text); break;
+    case TWS_RESP_BOOL:
+        ev->integer = tws_str_eq_c(text, "t") ? 1 : 0;
+        good = ev->integer == 1 || tws_str_eq_c(text, "f");
+        break;
+    case TWS_RESP_NULL: good = text.len == 0; break;
+    case TWS_RESP_END:
+        return text.len == 0 ? tws__resp_close(d, 3, ev)
+                             : tws__resp_fail(d, TWS__RESP_NOTHING_TO_END);
+    default: break;
     }
+    return good ? tws__resp_scalar(d, text, type, ev) : tws__resp_fail(d, TWS__RESP_SCALAR);
 }
 
 static size_t tws__resp_step(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
 {
     tws_str line;
+    bool chunk = d->state == TWS__RESP_CHUNK;
     if (d->state == TWS__RESP_STRING || d->state == TWS__RESP_IN_CHUNK) {
         return tws__resp_piece(d, in, ev);
     }
     if (in.len == 0) {
         return 0;
     }
-    if (!tws__resp_type_known(d, in.ptr[0])) {
-        return tws__resp_fail(d, d->state == TWS__RESP_CHUNK ? TWS__RESP_CHUNK_MISSING
-                                                             : TWS__RESP_TYPE);
+    if (chunk && in.ptr[0] != ';') {
+        return tws__resp_fail(d, TWS__RESP_CHUNK_MISSING);
+    }
+    tws_resp_type type = tws__resp_type_of(in.ptr[0]);
+    if (!chunk && type == TWS_RESP_ERROR) {
+        return tws__resp_fail(d, TWS__RESP_TYPE);
     }
     if (!tws__resp_line(d, in, &line)) {
         return 0;
     }
-    return d->state == TWS__RESP_CHUNK ? tws__resp_chunk(d, in, line, ev)
-                                       : tws__resp_value(d, in, line, ev);
+    return chunk ? tws__resp_chunk(d, in, line, ev) : tws__resp_value(d, in, line, type, ev);
 }
 
 TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len,
