@@ -2528,6 +2528,12 @@ TWS_API bool tws_str_eq_nocase(tws_str a, tws_str b)
     return true;
 }
 
+/* That word, in any case. */
+static bool tws__str_is(tws_str s, const char *word)
+{
+    return tws_str_eq_nocase(s, tws_str_c(word));
+}
+
 TWS_API bool tws_str_starts(tws_str s, const char *prefix)
 {
     return tws_str_eq_c(tws_str_of(s.ptr, tws__min(s.len, strlen(prefix))), prefix);
@@ -4340,9 +4346,9 @@ static bool tws__http_ends_chunked(tws_str codings)
     int chunked = 0;
     tws_str last = codings;
     while (tws_str_split(&codings, ',', &last)) {
-        chunked += tws_str_eq_nocase(last, tws_str_c("chunked")) ? 1 : 0;
+        chunked += tws__str_is(last, "chunked") ? 1 : 0;
     }
-    return chunked == 1 && tws_str_eq_nocase(last, tws_str_c("chunked"));
+    return chunked == 1 && tws__str_is(last, "chunked");
 }
 
 /* A coding that is sound but not ours is 501 (RFC 9112 6.1); one that leaves the body's end
@@ -4352,7 +4358,7 @@ static tws_http_result tws__http_note_coding(tws__http_head *h, tws_str value)
     if ((h->seen & TWS__HTTP_SEEN_CHUNKED) != 0) {
         return tws__http_refuse(h, 400, value, "a second Transfer-Encoding");
     }
-    if (!tws_str_eq_nocase(value, tws_str_c("chunked"))) {
+    if (!tws__str_is(value, "chunked")) {
         return tws__http_refuse(h, tws__http_ends_chunked(value) ? 501 : 400, value,
                                 "the only Transfer-Encoding is chunked");
     }
@@ -4364,11 +4370,11 @@ static tws_http_result tws__http_note_connection(tws__http_head *h, tws_str valu
 {
     tws_str option;
     while (tws_str_split(&value, ',', &option)) {
-        if (tws_str_eq_nocase(option, tws_str_c("close"))) {
+        if (tws__str_is(option, "close")) {
             h->seen |= TWS__HTTP_SEEN_CLOSE;
-        } else if (tws_str_eq_nocase(option, tws_str_c("keep-alive"))) {
+        } else if (tws__str_is(option, "keep-alive")) {
             h->seen |= TWS__HTTP_SEEN_KEEP_ALIVE;
-        } else if (tws_str_eq_nocase(option, tws_str_c("upgrade"))) {
+        } else if (tws__str_is(option, "upgrade")) {
             h->seen |= TWS__HTTP_SEEN_UPGRADE;
         }
     }
@@ -4377,7 +4383,7 @@ static tws_http_result tws__http_note_connection(tws__http_head *h, tws_str valu
 
 static bool tws__http_is_named(const tws_http_field *f, const char *name)
 {
-    return tws_str_eq_nocase(f->name, tws_str_c(name));
+    return tws__str_is(f->name, name);
 }
 
 /* Fields that decide how the message goes on. */
@@ -4398,7 +4404,7 @@ static tws_http_result tws__http_note(tws__http_head *h, const tws_http_field *f
     if (tws__http_is_named(f, "upgrade")) {
         h->seen |= TWS__HTTP_SEEN_PROTOCOL;
     }
-    if (tws__http_is_named(f, "expect") && tws_str_eq_nocase(f->value, tws_str_c("100-continue"))) {
+    if (tws__http_is_named(f, "expect") && tws__str_is(f->value, "100-continue")) {
         h->seen |= TWS__HTTP_SEEN_CONTINUE;
     }
     return TWS_HTTP_DONE;
@@ -4465,6 +4471,36 @@ static const tws_str *tws__http_field_named(const tws_http_field *field, uint32_
         }
     }
     return NULL;
+}
+
+/* How often a field occurs; *value is the last of them. */
+static int tws__http_count(const tws_http_field *field, uint32_t fields, const char *name,
+                           tws_str *value)
+{
+    int count = 0;
+    *value = tws_str_of(NULL, 0);
+    for (uint32_t i = 0; i < fields; i++) {
+        if (tws__http_is_named(&field[i], name)) {
+            *value = field[i].value;
+            count++;
+        }
+    }
+    return count;
+}
+
+static bool tws__http_lists(const tws_http_field *field, uint32_t fields, const char *name,
+                            const char *token)
+{
+    tws_str item;
+    for (uint32_t i = 0; i < fields; i++) {
+        tws_str list = field[i].value;
+        while (tws__http_is_named(&field[i], name) && tws_str_split(&list, ',', &item)) {
+            if (tws__str_is(item, token)) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* -- requests -- */
@@ -4702,16 +4738,7 @@ TWS_API const tws_str *tws_http_find(const tws_http_request *r, const char *name
 
 TWS_API bool tws_http_lists(const tws_http_request *r, const char *name, const char *token)
 {
-    tws_str item;
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        tws_str list = r->field[i].value;
-        while (tws__http_is_named(&r->field[i], name) && tws_str_split(&list, ',', &item)) {
-            if (tws_str_eq_nocase(item, tws_str_c(token))) {
-                return true;
-            }
-        }
-    }
-    return false;
+    return tws__http_lists(r->field, r->field_count, name, token);
 }
 
 /* Takes the next `name=value` off a list. Without `=` the value is empty. */
@@ -5105,21 +5132,6 @@ TWS_API void tws_ws_accept(tws_str key, char out[TWS_WS_ACCEPT_LEN + 1])
     out[tws_base64_encode(digest, sizeof digest, out)] = '\0';
 }
 
-/* How often a field occurs; *value is the last of them. */
-static int tws__ws_count(const tws_http_field *field, uint32_t fields, const char *name,
-                         tws_str *value)
-{
-    int count = 0;
-    *value = tws_str_of(NULL, 0);
-    for (uint32_t i = 0; i < fields; i++) {
-        if (tws_str_eq_nocase(field[i].name, tws_str_c(name))) {
-            *value = field[i].value;
-            count++;
-        }
-    }
-    return count;
-}
-
 static int tws__ws_refuse(const char **reason, int status, const char *why)
 {
     *reason = why;
@@ -5155,13 +5167,13 @@ TWS_API int tws_ws_check(const tws_http_request *r, tws_str *key, const char **r
     if (r->chunked || r->content_length > 0) {
         return tws__ws_refuse(reason, 400, "a WebSocket handshake has no body");
     }
-    if (tws__ws_count(r->field, r->field_count, "sec-websocket-version", &version) != 1) {
+    if (tws__http_count(r->field, r->field_count, "sec-websocket-version", &version) != 1) {
         return tws__ws_refuse(reason, 400, "not exactly one Sec-WebSocket-Version");
     }
     if (!tws_str_eq_c(version, "13")) {
         return tws__ws_refuse(reason, 426, "Sec-WebSocket-Version is not 13");
     }
-    if (tws__ws_count(r->field, r->field_count, "sec-websocket-key", key) != 1) {
+    if (tws__http_count(r->field, r->field_count, "sec-websocket-key", key) != 1) {
         return tws__ws_refuse(reason, 400, "not exactly one Sec-WebSocket-Key");
     }
     if (!tws__ws_key_valid(*key)) {
@@ -5203,23 +5215,6 @@ TWS_API void tws_ws_request(tws_buf *b, tws_str host, tws_str target, const uint
     tws_buf_c(b, "\r\n");
 }
 
-static bool tws__ws_response_lists(const tws_http_response *r, const char *name, const char *token)
-{
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        tws_str rest = r->field[i].value;
-        tws_str part;
-        if (!tws_str_eq_nocase(r->field[i].name, tws_str_c(name))) {
-            continue;
-        }
-        while (tws_str_split(&rest, ',', &part)) {
-            if (tws_str_eq_nocase(part, tws_str_c(token))) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t nonce[16],
                                    const char **reason)
 {
@@ -5231,11 +5226,11 @@ TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t non
     *reason = NULL;
     if (r->status != 101) {
         *reason = "the status is not 101";
-    } else if (!tws__ws_response_lists(r, "upgrade", "websocket")) {
+    } else if (!tws__http_lists(r->field, r->field_count, "upgrade", "websocket")) {
         *reason = "no Upgrade: websocket";
-    } else if (!tws__ws_response_lists(r, "connection", "upgrade")) {
+    } else if (!tws__http_lists(r->field, r->field_count, "connection", "upgrade")) {
         *reason = "Connection does not list Upgrade";
-    } else if (tws__ws_count(r->field, r->field_count, "sec-websocket-accept", &accept) != 1) {
+    } else if (tws__http_count(r->field, r->field_count, "sec-websocket-accept", &accept) != 1) {
         *reason = "not exactly one Sec-WebSocket-Accept"; /* RFC 6455 11.3.3 */
     } else if (!tws_str_eq_c(accept, want)) {
         *reason = "Sec-WebSocket-Accept does not answer the key";
@@ -5315,7 +5310,7 @@ static bool tws__ws_extension_note(tws_ws_compression *terms, unsigned *seen, tw
     static const char *const known[] = {"server_no_context_takeover", "client_no_context_takeover",
                                         "server_max_window_bits", "client_max_window_bits"};
     unsigned which = 0;
-    while (which < 4 && !tws_str_eq_nocase(name, tws_str_c(known[which]))) {
+    while (which < 4 && !tws__str_is(name, known[which])) {
         which++;
     }
     if (which == 4 || (*seen >> which & 1u) != 0) {
@@ -5358,7 +5353,7 @@ static bool tws__ws_extension_read(tws_str *rest, unsigned context_bits, tws_ws_
     tws_ws_compression offer = {TWS_WS_MAX_WINDOW_BITS, false, 0, 0};
     unsigned seen = 0;
     tws_str name = tws__ws_extension_token(rest), value;
-    bool good = tws_str_eq_nocase(name, tws_str_c(TWS__WS_DEFLATE));
+    bool good = tws__str_is(name, TWS__WS_DEFLATE);
     while (name.len > 0 && rest->len > 0 && rest->ptr[0] == ';') {
         tws_str parameter;
         if (!tws__ws_extension_parameter(rest, &parameter, &value)) {
@@ -9184,31 +9179,17 @@ TWS_API void tws_router_print(const tws_router *r, tws_buf *out)
 
 /* -- where the token stands -- */
 
-/* The value of a field that may stand once. Returns how often it does. */
-static size_t tws__auth_field(const tws_http_request *r, const char *name, tws_str *value)
-{
-    size_t count = 0;
-    *value = tws_str_of("", 0);
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        if (tws_str_eq_nocase(r->field[i].name, tws_str_c(name))) {
-            *value = r->field[i].value;
-            count++;
-        }
-    }
-    return count;
-}
-
 /* `Bearer`, in any case, and what follows. Another scheme is somebody else's: a proxy's password
  * may stand beside our ?token=. RFC 6750 2.1, RFC 9110 11.1. */
 static bool tws__auth_bearer(const tws_http_request *r, tws_str *token)
 {
     tws_str value;
-    size_t count = tws__auth_field(r, "Authorization", &value);
+    int count = tws__http_count(r->field, r->field_count, "Authorization", &value);
     size_t scheme = tws_str_find(value, ' ');
     if (count > 1) {
         return true;
     }
-    if (!tws_str_eq_nocase(tws_str_of(value.ptr, scheme), tws_str_c("Bearer"))) {
+    if (!tws__str_is(tws_str_of(value.ptr, scheme), "Bearer")) {
         return false;
     }
     *token = tws_str_trim(tws_str_from(value, scheme));
@@ -9222,7 +9203,7 @@ static bool tws__auth_subprotocol(const tws_http_request *r, tws_str *token)
     for (uint32_t i = 0; i < r->field_count; i++) {
         tws_str offers = r->field[i].value;
         tws_str offer;
-        if (!tws_str_eq_nocase(r->field[i].name, tws_str_c("Sec-WebSocket-Protocol"))) {
+        if (!tws__http_is_named(&r->field[i], "Sec-WebSocket-Protocol")) {
             continue;
         }
         while (tws_str_split(&offers, ',', &offer)) {
@@ -9721,9 +9702,9 @@ static bool tws__auth_same_origin(tws_str origin, tws_str host)
 {
     tws_str scheme = tws_str_of(origin.ptr, tws_str_find(origin, ':'));
     tws_str rest = tws_str_from(origin, scheme.len);
-    bool https = tws_str_eq_nocase(scheme, tws_str_c("https"));
+    bool https = tws__str_is(scheme, "https");
     const char *port = https ? ":443" : ":80";
-    if (!https && !tws_str_eq_nocase(scheme, tws_str_c("http"))) {
+    if (!https && !tws__str_is(scheme, "http")) {
         return false; /* "null" too, and a browser extension whose name is our host's */
     }
     if (!tws_str_starts(rest, "://") || host.len == 0) {
@@ -9740,7 +9721,7 @@ TWS_API bool tws_auth_origin(const tws_http_request *r, const char *allowed)
     tws_str list = tws_str_trim(tws_str_c(allowed));
     tws_str origin;
     tws_str item;
-    size_t count = tws__auth_field(r, "Origin", &origin);
+    int count = tws__http_count(r->field, r->field_count, "Origin", &origin);
     if (count != 1) {
         return count == 0;
     }
