@@ -9884,24 +9884,19 @@ static char *tws__event_frame_before(char *at, uint64_t payload_len)
 /* Write the heads. Last before the event is seen by anyone; under the lock, for the id is. */
 static void tws__event_seal(tws_event *e, tws_event_id id, bool has_id)
 {
-    char text[TWS_EVENT_ID_MAX];
-    tws_str id_text = tws_str_of(text, has_id ? tws_event_id_format(id, text) : 0);
+    char text[1 + TWS_EVENT_ID_MAX + 1]; /* in quotes */
+    size_t n = tws_event_id_format(id, text + 1);
+    text[0] = '"';
+    text[1 + n] = '"';
     char *data = tws__event_at(e, 0);
     char *envelope = tws__event_before(data, tws_str_c(TWS__EVENT_MIDDLE));
-    if (has_id) {
-        envelope = tws__event_before(envelope, tws_str_c("\""));
-        envelope = tws__event_before(envelope, id_text);
-        envelope = tws__event_before(envelope, tws_str_c("\""));
-    } else {
-        envelope = tws__event_before(envelope, tws_str_c("null"));
-    }
+    envelope = tws__event_before(envelope, has_id ? tws_str_of(text, n + 2) : tws_str_c("null"));
     envelope = tws__event_before(envelope, tws_str_c(TWS__EVENT_OPEN));
     envelope = tws__event_frame_before(envelope, (uint64_t)(data - envelope) + e->data_len + 1);
     char *raw = tws__event_frame_before(envelope, e->data_len);
-    char *sse = tws__event_before(raw, tws_str_c("data: "));
+    char *sse = tws__event_before(raw, tws_str_c(has_id ? "\ndata: " : "data: "));
     if (has_id) {
-        sse = tws__event_before(sse, tws_str_c("\n"));
-        sse = tws__event_before(sse, id_text);
+        sse = tws__event_before(sse, tws_str_of(text + 1, n));
         sse = tws__event_before(sse, tws_str_c("id: "));
     }
     e->id = id;
