@@ -12330,10 +12330,10 @@ static void tws__redis_keep_reason(char out[TWS__REDIS_REASON], tws_str reason)
     out[n] = '\0';
 }
 
-static tws_str tws__redis_said(tws_redis *r, tws_str reason)
+static const char *tws__redis_said(tws_redis *r, tws_str reason)
 {
     tws__redis_keep_reason(r->said, reason);
-    return tws_str_c(r->said);
+    return r->said;
 }
 
 /* xorshift64*: jitter needs no more. */
@@ -12811,10 +12811,10 @@ static void tws__redis_tell(tws_redis_event *ev, tws_redis_event_type type,
 }
 
 static void tws__redis_tell_dropped(tws_redis *r, tws_redis_event *ev, const tws__redis_user *u,
-                                    tws_event_id id, tws_str reason)
+                                    tws_event_id id, const char *reason)
 {
     tws__redis_tell(ev, TWS_REDIS_DROPPED, u, id);
-    ev->reason = reason;
+    ev->reason = tws_str_c(reason);
     r->stats.dropped++;
 }
 
@@ -12836,7 +12836,7 @@ static void tws__redis_give(tws_redis *r, const tws__redis_user *u, tws_event_id
     }
     if (json.len == 0 || json.len > r->desc.max_event_bytes) {
         tws__redis_tell_dropped(r, ev, u, id,
-                                tws_str_c(json.len == 0 ? "an empty event" : "an event too big"));
+                                json.len == 0 ? "an empty event" : "an event too big");
         return;
     }
     tws__redis_tell(ev, TWS_REDIS_EVENT, u, id);
@@ -12932,7 +12932,7 @@ static void tws__redis_on_data(tws_redis *r, const tws__redis_call *c, const tws
     }
     a->has_data = true;
     if (!whole) {
-        tws__redis_tell_dropped(r, ev, u, a->id, tws_str_c("an event too big"));
+        tws__redis_tell_dropped(r, ev, u, a->id, "an event too big");
     } else if (c->kind == TWS__REDIS_FIRST) {
         tws__redis_note_past(r, in->text);
     } else {
@@ -13060,7 +13060,7 @@ static void tws__redis_on_load_error(tws_redis *r, tws_str text, tws_redis_event
         tws__redis_tell_dropped(r, ev, u, tws__event_id(0, 0), tws__redis_said(r, text));
     } else if (!r->answer.skip) { /* what came since the last event will not be known */
         tws__redis_tell_lost(r, u, tws__event_id_max(u->heard, tws__redis_empty_from(r)), ev);
-        ev->reason = tws__redis_said(r, text);
+        ev->reason = tws_str_c(tws__redis_said(r, text));
     }
     tws__redis_end_load(r, ev);
 }
@@ -13130,7 +13130,7 @@ static void tws__redis_note_storing(tws_redis *r, const tws__redis_error *e, tws
 {
     bool refused = e != NULL && e->scope == TWS__REDIS_STORING;
     r->storing = refused ? e->state : TWS_REDIS_IS_READY;
-    tws__redis_keep_reason(r->storing_why, refused ? text : tws_str_c(""));
+    tws__redis_keep_reason(r->storing_why, refused ? text : tws_str_of(NULL, 0));
 }
 
 /* An error of another kind says that SET is forbidden, not that storing is. */
@@ -13149,12 +13149,12 @@ static void tws__redis_drop_publish(tws_redis *r, tws__redis_publish *p)
 }
 
 static void tws__redis_tell_failed(tws_redis *r, tws__redis_publish *p, tws_redis_state state,
-                                   tws_str reason, tws_redis_event *ev)
+                                   const char *reason, tws_redis_event *ev)
 {
     ev->type = TWS_REDIS_FAILED;
     ev->ticket = p->ticket;
     ev->state = state;
-    ev->reason = reason;
+    ev->reason = tws_str_c(reason);
     r->stats.failed++;
     tws__redis_drop_publish(r, p);
 }
@@ -13168,21 +13168,20 @@ static void tws__redis_on_stored(tws_redis *r, const tws_resp_event *in, tws_red
     }
     tws__redis_publish *p = (tws__redis_publish *)tws__redis_pop_call(r).what;
     if (!string || in->depth > 0 || !tws_event_id_parse(in->text, &id)) {
-        tws_str reason = tws_str_c("an answer that is no id");
-        tws__redis_tell_failed(r, p, TWS_REDIS_IS_REFUSED, reason, ev);
+        tws__redis_tell_failed(r, p, TWS_REDIS_IS_REFUSED, "an answer that is no id", ev);
         return;
     }
     ev->type = TWS_REDIS_STORED;
     ev->ticket = p->ticket;
     ev->id = id;
-    tws__redis_note_storing(r, NULL, tws_str_c(""));
+    tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0));
     r->stats.stored++;
     tws__redis_drop_publish(r, p);
 }
 
-static void tws__redis_on_store_error(tws_redis *r, tws_str text, tws_redis_event *ev)
+static void tws__redis_on_store_error(tws_redis *r, const tws__redis_error *e, tws_str text,
+                                      tws_redis_event *ev)
 {
-    const tws__redis_error *e = tws__redis_classify(text);
     tws__redis_publish *p = (tws__redis_publish *)tws__redis_pop_call(r).what;
     if (tws_str_starts(text, "NOSCRIPT")) {
         r->no_script = true;
@@ -13221,7 +13220,7 @@ static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
     } else if (reads) {
         tws__redis_on_load_error(r, text, ev);
     } else if (kind == TWS__REDIS_STORE) {
-        tws__redis_on_store_error(r, text, ev);
+        tws__redis_on_store_error(r, e, text, ev);
     } else {
         tws__redis_on_try(r, e, text);
     }
@@ -13239,7 +13238,7 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
     if (link == TWS_REDIS_COMMANDS) {
         r->time_out = false;
         r->no_script = true;
-        tws__redis_note_storing(r, NULL, tws_str_c(""));
+        tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0));
         if (r->was_replica && !r->replica) { /* its data may have changed without a push */
             tws__redis_fail_c(r, TWS_REDIS_SUBSCRIBER, TWS_REDIS_IS_READONLY, "it was a replica");
         }
@@ -13342,7 +13341,7 @@ static void tws__redis_on_answer(tws_redis *r, const tws_resp_event *in, tws_red
     case TWS__REDIS_PROBE: tws__redis_on_probe(r, in); break;
     case TWS__REDIS_TRY:
         if (in->done) {
-            tws__redis_on_try(r, NULL, tws_str_c(""));
+            tws__redis_on_try(r, NULL, tws_str_of(NULL, 0));
         }
         break;
     case TWS__REDIS_STORE: tws__redis_on_stored(r, in, ev); break;
@@ -13414,7 +13413,7 @@ static void tws__redis_on_message(tws_redis *r, const tws_resp_event *in, tws_re
         return;
     }
     if (!in->first || json.len > r->desc.max_event_bytes + TWS_EVENT_ID_MAX + 1) {
-        tws__redis_tell_dropped(r, ev, u, tws__event_id(0, 0), tws_str_c("an event too big"));
+        tws__redis_tell_dropped(r, ev, u, tws__event_id(0, 0), "an event too big");
         return;
     }
     tws_event_id id = tws__redis_split(&json);
@@ -13576,12 +13575,13 @@ static bool tws__redis_advance(tws_redis *r, tws_redis_event *ev)
     if (r->failed.first != NULL) {
         tws__redis_publish *p = tws__redis_get(&r->failed);
         tws_buf why;
-        tws_buf_fixed(&why, r->said, sizeof r->said);
+        tws_buf_fixed(&why, r->said, sizeof r->said - 1);
         tws_buf_c(&why, commands->why);
         bool unknown = p->lost && (commands->state == TWS_REDIS_IS_UNREACHABLE ||
                                    commands->state == TWS_REDIS_IS_SILENT);
         tws_buf_c(&why, unknown ? ": stored or not is not known" : "");
-        tws__redis_tell_failed(r, p, commands->state, tws_buf_view(&why), ev);
+        r->said[why.len] = '\0';
+        tws__redis_tell_failed(r, p, commands->state, r->said, ev);
         return true;
     }
     if (r->past_user != NULL) {
