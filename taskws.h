@@ -1763,23 +1763,23 @@ typedef struct tws_turn {
     uint64_t now_ms;
     uint8_t *input; /* not yet taken */
     size_t input_len;
-    tws_str out[TWS_TURN_SLICES];
     size_t out_count;
     size_t out_bytes;
     size_t sent_bytes;
-    size_t unit_start[TWS_TURN_UNITS]; /* offsets in the output of what was offered */
-    const tws_lender *unit_lender[TWS_TURN_UNITS];
-    void *unit_object[TWS_TURN_UNITS];
+    size_t scratch_len;
     size_t unit_count;
     size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
     size_t unit_done;
-    bool full;         /* output stands in the way of input: write, then go on */
-    uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
-    uint32_t held_cap[TWS_TURN_HELD];
     size_t held_count;
     size_t work; /* frames taken, and requests, which count for more */
-    size_t scratch_len;
+    bool full;   /* output stands in the way of input: write, then go on */
     struct tws__packer *packer; /* 240 KiB, once a message was compressed, here or by its client */
+    size_t unit_start[TWS_TURN_UNITS]; /* offsets in the output of what was offered */
+    const tws_lender *unit_lender[TWS_TURN_UNITS];
+    void *unit_object[TWS_TURN_UNITS];
+    uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
+    uint32_t held_cap[TWS_TURN_HELD];
+    tws_str out[TWS_TURN_SLICES];
     tws_http_request request;
     uint8_t scratch[TWS_TURN_SCRATCH];
 } tws_turn;
@@ -11919,12 +11919,11 @@ enum {
 };
 
 typedef struct tws__redis_end {
-    tws_resp_decoder decoder;
     char *in;
     size_t in_pos;
     size_t in_len;
-    tws_buf out;
     size_t out_pos;
+    tws_buf out;
     uint64_t at_ms;
     uint64_t heard_ms; /* bytes came */
     uint64_t up_ms;
@@ -11936,21 +11935,17 @@ typedef struct tws__redis_end {
     bool in_push;
     bool starved;     /* a command was not made for want of memory */
     tws_redis_state state; /* why it was down last */
+    tws_resp_decoder decoder;
     char why[TWS__REDIS_REASON];
 } tws__redis_end;
 
+/* What is used most comes first, and what is large at the end: so most of it is near. */
 struct tws_redis {
-    tws_redis_desc desc; /* with the defaults filled in */
-    tws_redis_url url;
-    size_t memory; /* of this allocation: session, calls, input, past, text */
-    uint64_t hash_key[2];
-    uint64_t random;
     uint64_t now_ms;
-    uint64_t redis_ms; /* Redis's own clock, as of the last TIME; 0: not known */
     uint64_t beat_ms;  /* next TIME and probe */
     uint64_t beaten_ms; /* last TIME sent */
+    uint64_t redis_ms; /* Redis's own clock, as of the last TIME; 0: not known */
     uint64_t probe;    /* number of the last one */
-    uint64_t probe_ms; /* its PUBLISH was answered */
     bool probe_out;    /* it has not come back */
     bool probe_sent;   /* and its PUBLISH was answered */
     bool probe_back;   /* one has, since a connection failed */
@@ -11960,12 +11955,26 @@ struct tws_redis {
     bool time_out;     /* TIME was not answered yet */
     tws_redis_state told; /* the state that was */
     tws_redis_state storing; /* READY, or why no event can be stored */
-    char storing_why[TWS__REDIS_REASON];
-    char told_why[TWS__REDIS_REASON];
-    char said[TWS__REDIS_REASON];
-    char sha[41];
-    char probe_channel[sizeof TWS__REDIS_PREFIX + sizeof "probe:" + 16];
-    tws__redis_end end[TWS_REDIS_LINKS];
+    /* calls: a ring */
+    tws__redis_call *call;
+    size_t call_max;
+    size_t call_first;
+    size_t calls;
+    size_t loads;
+    size_t storing_calls;
+    /* A user's past, given oldest first: JSON, id, length; behind one another, newest first. */
+    tws__redis_user *past_user;
+    size_t past_len;
+    tws__redis_answer answer; /* to the first of the calls */
+    tws__redis_push push;
+    size_t past_max;
+    char *past;
+    tws_event_id past_from;
+    tws_event_id past_newest;
+    uint64_t probe_ms; /* its PUBLISH was answered */
+    uint64_t random;
+    uint64_t hash_key[2];
+    size_t memory; /* of this allocation: session, calls, input, past, text */
     /* users */
     tws__redis_user **bucket;
     size_t bucket_count;
@@ -11974,29 +11983,21 @@ struct tws_redis {
     tws__redis_node to_leave;
     tws__redis_node to_tell; /* live, and DUE */
     tws__redis_node idle;
-    /* calls: a ring */
-    tws__redis_call *call;
-    size_t call_max;
-    size_t call_first;
-    size_t calls;
-    size_t loads;
-    tws__redis_answer answer; /* to the first of them */
-    tws__redis_push push;
     /* publishes: accepted, sent are in calls, answered NOSCRIPT, failed and not told */
     tws__redis_queue accepted;
     tws__redis_queue again;
     tws__redis_queue failed;
-    size_t storing_calls;
     size_t publish_bytes;
-    /* A user's past, given oldest first: JSON, id, length; behind one another, newest first. */
-    tws__redis_user *past_user;
-    tws_event_id past_from;
-    tws_event_id past_newest;
-    char *past;
-    size_t past_max;
-    size_t past_len;
-    tws_buf text; /* what was no JSON, as a JSON string */
     tws_redis_stats stats;
+    tws_buf text; /* what was no JSON, as a JSON string */
+    tws__redis_end end[TWS_REDIS_LINKS];
+    tws_redis_desc desc; /* with the defaults filled in */
+    char storing_why[TWS__REDIS_REASON];
+    char told_why[TWS__REDIS_REASON];
+    char said[TWS__REDIS_REASON];
+    char sha[41];
+    char probe_channel[sizeof TWS__REDIS_PREFIX + sizeof "probe:" + 16];
+    tws_redis_url url;
 };
 
 /* -- sizes -- */
