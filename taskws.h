@@ -1457,7 +1457,6 @@ TWS_API void tws_hub_detach(tws_hub_reader *r);
 #define TWS_HUB_ROUNDS 7 /* with the first: what an upstream gives at a time, twice */
 
 typedef struct tws_hub_batch {
-    tws_event *event[TWS_HUB_BATCH]; /* referenced: give back with tws_hub_batch_free */
     size_t count;
     bool more;            /* events follow behind these */
     bool start;           /* first batch of a reader: its position has been found */
@@ -1470,6 +1469,7 @@ typedef struct tws_hub_batch {
     uint64_t from;        /* the position that this batch was gathered for */
     uint64_t next;        /* the position behind it */
     uint64_t snapshot_until;
+    tws_event *event[TWS_HUB_BATCH]; /* referenced: give back with tws_hub_batch_free */
 } tws_hub_batch;
 
 /* Keep with an event of r's topic its compressed text, for all who read it. It counts as the
