@@ -155,6 +155,7 @@
  *     (But for the block of a name's lookup, whose thread may outlive server and hook: libc's.)
  *     Functions are for one thread at a time per object unless their comment says otherwise;
  *     publish, stop, wake, post and answer are for any thread.
+ *     After a fork one of the two processes may use what was made before it, and free it.
  *
  *
  * REDIS
@@ -1224,7 +1225,7 @@ typedef struct tws_auth_key {
 typedef struct tws_auth_ring tws_auth_ring;
 
 /* Copies what it needs; secrets are kept as prepared HMAC keys only, and wiped at the end.
- * why     [out] a static sentence on refusal, else NULL.
+ * why     [out] a static sentence on refusal, else NULL. May be NULL.
  * errors  TWS_ERR_ARGUMENT: no key, an empty key, one under 32 bytes (RFC 7518 3.2) unless
  *         allow_short, a kid twice or above TWS_JWT_MAX_KID; *why says which. TWS_ERR_MEMORY. */
 TWS_API tws_status tws_auth_ring_create(tws_auth_ring **ring, const tws_allocator *a,
@@ -2071,6 +2072,9 @@ typedef struct tws_server_desc {
     void (*on_turn)(void *context, unsigned thread);
     /* About once a second, on thread 0. */
     void (*on_second)(void *context, uint64_t wall_ms);
+    /* On thread 0, when it drains and no connection is left: is something else under way, to be
+     * waited for as connections are? NULL: no. After false it is not asked again. */
+    bool (*is_busy)(void *context);
 } tws_server_desc;
 
 #define TWS_PORT_ANY (-1)
@@ -2203,7 +2207,7 @@ typedef struct tws_authorize {
     const tws_identity *who;
     tws_auth_action action; /* READ, PUBLISH */
     tws_str user_id;
-    uint64_t ticket; /* for tws_task_server_answer, after TWS_LATER */
+    uint64_t ticket; /* for tws_task_server_answer, after TWS_LATER; never 0 */
 } tws_authorize;
 
 typedef enum tws_verdict { TWS_DENY, TWS_ALLOW, TWS_LATER } tws_verdict;
@@ -2255,10 +2259,14 @@ TWS_API tws_status tws_task_server_create(tws_task_server **ts, const tws_task_s
                                           tws_buf *error);
 /* The server beneath: add routes, listen, run or step, stop. */
 TWS_API tws_server *tws_task_server_base(tws_task_server *ts);
-/* When its server has ended, or was never run. */
+/* Where it writes, for lines of yours: desc.log, or standard error. From any thread. */
+TWS_API const tws_log *tws_task_server_log(const tws_task_server *ts);
+/* When its server has ended, or was never run, and no other thread is in a call of it, or will be
+ * (publish, answer, set_keys). */
 TWS_API void tws_task_server_free(tws_task_server *ts);
 
-/* Publish one JSON object for a user.
+/* Publish one JSON object for a user. With Redis TWS_OK is accepted, not stored: what is refused
+ * there after that is logged and counted, and a drain waits for the rest.
  *
  * id       [out] may be NULL. With Redis the id is not known yet: 0-0.
  * errors   TWS_ERR_SYNTAX (no JSON), TWS_ERR_ARGUMENT (JSON but no object; the user id),
@@ -3939,7 +3947,7 @@ TWS_API void tws_json_unescape(const tws_json_token *token, tws_buf *out)
 }
 
 /* Compared piece by piece, so that a key of any length needs no memory. */
-static bool tws__json_key_is(const tws_json_token *key, tws_str name)
+static bool tws__json_is(const tws_json_token *key, tws_str name)
 {
     if (!key->escaped) {
         return tws_str_eq(key->text, name);
@@ -3972,7 +3980,7 @@ static size_t tws__json_find(tws_json_reader *r, tws_str name, tws_json_token *v
     tws_json_token token;
     size_t count = 0;
     while (tws_json_next(r, &token) != TWS_JSON_END && r->reason == NULL) {
-        if (token.type == TWS_JSON_KEY && r->depth == 1 && tws__json_key_is(&token, name)) {
+        if (token.type == TWS_JSON_KEY && r->depth == 1 && tws__json_is(&token, name)) {
             tws__json_read_value(r, value);
             count++;
         }
@@ -7550,7 +7558,7 @@ static tws_jwt_error tws__jwt_members(tws_str json, const tws_str *name, tws_jso
         tws_json_token member;
         tws__json_read_value(&r, &member);
         for (size_t i = 0; i < count; i++) {
-            if (!tws__json_key_is(&token, name[i])) {
+            if (!tws__json_is(&token, name[i])) {
                 continue;
             }
             if (value[i].type != TWS_JSON_END) {
@@ -7743,7 +7751,7 @@ static bool tws__jwt_date(const tws_json_token *claim, int64_t *s)
 
 static bool tws__jwt_is(const tws_json_token *claim, tws_str wanted)
 {
-    return claim->type == TWS_JSON_STRING && tws__json_key_is(claim, wanted);
+    return claim->type == TWS_JSON_STRING && tws__json_is(claim, wanted);
 }
 
 /* One string, or an array that has it. RFC 7519 4.1.3. */
@@ -9301,6 +9309,8 @@ TWS_API tws_status tws_auth_ring_create(tws_auth_ring **ring, const tws_allocato
                                         const tws_auth_key *keys, size_t count, bool allow_short,
                                         const char **why)
 {
+    const char *unused;
+    why = why == NULL ? &unused : why;
     *ring = NULL;
     *why = tws__auth_check_keys(keys, count, allow_short);
     if (*why != NULL) {
@@ -14631,10 +14641,12 @@ static void tws__conn_continue(tws_conn *c, tws_turn *t)
 static tws_conn_event_type tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     const tws_http_request *r = &t->request;
+    /* What no memory holds: a head and its body are one block. */
+    uint64_t most = tws__min64(c->desc->max_body_bytes, INT32_MAX - r->head_bytes);
     if (tws_str_eq_c(r->method, "HEAD")) {
         c->flags |= TWS__NO_BODY; /* however it is answered */
     }
-    if (r->content_length > c->desc->max_body_bytes) {
+    if (r->content_length > most) {
         return tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
     }
     c->u.http.head_bytes = (uint32_t)r->head_bytes;
@@ -15775,8 +15787,8 @@ static int tws__sys_listen_unix(const char *path, const char **why)
     struct stat st;
     memset(&a, 0, sizeof a);
     a.sun_family = AF_UNIX;
-    if (strlen(path) >= sizeof a.sun_path) {
-        *why = "the path is too long for a socket";
+    if (path[0] == '\0' || strlen(path) >= sizeof a.sun_path) {
+        *why = path[0] == '\0' ? "the socket's path is empty" : "the path is too long for a socket";
         return -1;
     }
     memcpy(a.sun_path, path, strlen(path));
@@ -16803,6 +16815,7 @@ static bool tws__thread_take_slot(tws__thread *t, tws_peer *p)
             t->slot_cap = cap;
         }
         memset(&t->slot[t->slot_count], 0, sizeof *t->slot);
+        t->slot[t->slot_count].generation = 1;
         t->slot[t->slot_count].next = UINT32_MAX;
         t->free_slot = t->slot_count;
         t->slot_count++;
@@ -16817,7 +16830,7 @@ static void tws__thread_give_slot(tws__thread *t, const tws_peer *p)
 {
     tws__slot *s = &t->slot[p->slot];
     s->peer = NULL;
-    s->generation = (s->generation + 1) & 0xffffffu;
+    s->generation = s->generation == 0xffffffu ? 1 : s->generation + 1;
     s->next = t->free_slot;
     t->free_slot = p->slot;
 }
@@ -16840,8 +16853,12 @@ static void tws__peer_bury(tws_peer *p)
     }
     if (p->ops != NULL && p->ops->on_close != NULL) {
         const tws_peer_ops *ops = p->ops;
+        tws_peer *served = t->served;
+        tws_conn_abort(&p->conn);
         p->ops = NULL;
+        t->served = p; /* what it says now goes nowhere, as at any other end */
         ops->on_close(p, 1006, tws_str_of(NULL, 0));
+        t->served = served;
     }
     p->ops = NULL;
     if ((p->flags & TWS__PEER_LONG) != 0) {
@@ -16928,13 +16945,12 @@ static void tws__peer_no_route(tws_peer *p, const tws_http_request *r, bool path
         tws_peer_respond_error(p, 404, NULL, "not_found", "there is nothing at this path");
         return;
     }
-    char memory[160];
+    char memory[TWS_MAX_HEAD_LINES - 100];
     tws_buf b;
-    tws_buf_fixed(&b, memory, sizeof memory - 1);
+    tws_buf_fixed(&b, memory, sizeof memory - sizeof "\r\n");
     tws_buf_c(&b, "Allow: ");
-    tws_router_allow(&p->thread->server->router, r->path, &b);
-    tws_buf_c(&b, "\r\n");
-    memory[b.len] = '\0';
+    tws_router_allow(&p->thread->server->router, r->path, &b); /* as many as there is room for */
+    memcpy(memory + b.len, "\r\n", sizeof "\r\n");
     tws_peer_respond_error(p, 405, memory, "method_not_allowed",
                            "this path does not take that method; see the Allow field");
 }
@@ -17431,19 +17447,26 @@ static bool tws__thread_drained(tws__thread *t)
     if (stopping >= 2 || passed > limit) {
         tws__thread_end_all(t);
     }
+    if (t->index != 0) {
+        return t->peers == 0;
+    }
     /* The first has the guests and on_turn, which the others' connections may wait for. */
-    return t->index == 0 ? TWS__LOAD(&t->server->connections) == 0 : t->peers == 0;
+    const tws_server_desc *d = &t->server->desc;
+    bool waits = d->is_busy != NULL && stopping < 2 && passed <= limit;
+    return TWS__LOAD(&t->server->connections) == 0 && !(waits && d->is_busy(d->context));
 }
 
 /* -- what a thread has to do besides -- */
 
-static void tws__thread_run_posts(tws__thread *t)
+/* True when there were some. */
+static bool tws__thread_run_posts(tws__thread *t)
 {
     TWS__LOCK(&t->post_lock);
     tws__post *post = t->posts;
     t->posts = NULL;
     t->posts_end = &t->posts;
     TWS__UNLOCK(&t->post_lock);
+    bool some = post != NULL;
     while (post != NULL) {
         tws__post *next = post->next;
         tws_peer *p = tws__thread_peer(t, post->id);
@@ -17457,6 +17480,7 @@ static void tws__thread_run_posts(tws__thread *t)
         tws_release(t->server->desc.allocator, post, sizeof *post);
         post = next;
     }
+    return some;
 }
 
 /* -- whoever does not go first -- */
@@ -17642,7 +17666,6 @@ static void tws__thread_free(tws__thread *t)
         if (t->listener.fd >= 0) {
             close(t->listener.fd);
         }
-        tws__thread_run_posts(t); /* nobody is there any more: each hears NULL */
     }
     tws_loop_free(t->loop);
     tws_release(a, t->receive, t->server->desc.receive_bytes);
@@ -17698,7 +17721,7 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
     s->desc.limits.allocator = desc->allocator;
     s->desc.limits.context_use = &s->context_use;
     tws_conn_defaults(&s->desc.limits);
-    uint64_t files = tws__min64(tws_sys_max_files(), 0x7fffffffu);
+    uint64_t files = tws__min64(tws_sys_max_files(), 0xffffffu);
     uint32_t other = TWS__FILES + TWS__THREAD_FILES * s->threads;
     uint32_t most = files > 2 * other ? (uint32_t)files - other : other;
     if (s->desc.max_connections == 0 || s->desc.max_connections > most) {
@@ -17738,6 +17761,13 @@ TWS_API void tws_server_free(tws_server *s)
     /* All connections first: one that ends may wake any thread. */
     for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
         tws__thread_end_all(s->thread[i]);
+    }
+    /* Nobody is there any more: each hears NULL, and may post or wake once more itself. */
+    for (bool some = true; some;) {
+        some = false;
+        for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
+            some = tws__thread_run_posts(s->thread[i]) || some;
+        }
     }
     for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
         tws__thread_free(s->thread[i]);
@@ -17845,6 +17875,7 @@ static void tws__server_cannot_listen(const tws_server *s, const char *why, tws_
 TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
 {
     const char *why = "";
+    TWS_ASSERT(s->listeners == 0); /* it listens already */
     s->port = s->desc.port == 0 ? 8000 : s->desc.port == TWS_PORT_ANY ? 0 : s->desc.port;
     tws__sys_grow_files((uint64_t)s->desc.max_connections + TWS__FILES +
                         TWS__THREAD_FILES * s->threads);
@@ -17855,6 +17886,10 @@ TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
         }
         if (error != NULL) {
             tws__server_cannot_listen(s, why, error);
+        }
+        while (i > 0) {
+            i--;
+            tws__thread_close_listener(s->thread[i]);
         }
         return status;
     }
@@ -18036,7 +18071,7 @@ TWS_API tws_server *tws_peer_server(const tws_peer *p)
     return p->thread->server;
 }
 
-/* thread:8 generation:24 slot:32 */
+/* thread:8 generation:24 slot:32, never 0, and a slot fits into 24 bits */
 TWS_API tws_peer_id tws_peer_id_of(const tws_peer *p)
 {
     const tws__thread *t = p->thread;
@@ -18353,6 +18388,7 @@ typedef struct tws__session {
     uint64_t who;      /* a keyed hash of the token's user */
     int64_t expires_s;
     uint8_t kind, phase, format;
+    uint8_t question; /* the number of the last one to the host */
     bool has_since : 1, warned : 1, ndjson : 1; /* since stands in the reader */
     uint8_t user_len; /* the user id stands behind this struct, */
     uint8_t key_len;  /* behind it the request's idempotency key, */
@@ -18394,6 +18430,7 @@ typedef struct tws__seat {
     uint32_t copied;
     uint8_t copy_format;
     char *copy_memory; /* TWS__COPY bytes, once a batch was shared */
+    uint8_t questions;    /* to the host, so far */
     tws__telling telling; /* who was refused */
     tws_counter refused;
 } tws__seat;
@@ -19164,6 +19201,7 @@ struct tws__upstream {
     bool unheard;       /* the session holds more */
     tws__telling telling; /* about events */
     uint32_t reasons;   /* for one state, so far */
+    bool over;          /* no event is accepted any more; under the lock */
     tws_counter turned_away; /* events, since Redis stores none */
     uint32_t held;      /* thread 0 waits for the other threads' readers */
     uint32_t missed;    /* somebody's readers wait, and the session does not know of them */
@@ -19188,14 +19226,14 @@ struct tws__waiting {
 
 /* -- orders, from any thread -- */
 
-static bool tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str user, tws_str json,
-                                tws_str key, uint64_t ticket)
+static tws_status tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str user, tws_str json,
+                                      tws_str key, uint64_t ticket)
 {
     const tws_allocator *a = up->ts->desc.allocator;
     size_t bytes = sizeof(tws__order) + user.len + json.len + key.len;
     tws__order *o = (tws__order *)tws_alloc(a, bytes);
     if (o == NULL) {
-        return false;
+        return TWS_ERR_LIMIT;
     }
     char *text = (char *)(o + 1);
     o->bytes = bytes;
@@ -19212,26 +19250,30 @@ static bool tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str user, t
         memcpy(text + user.len + json.len, key.ptr, key.len);
     }
     TWS__LOCK(&up->lock);
-    bool full = kind == TWS__ORDER_PUBLISH && up->order_bytes + bytes > TWS__MAX_ORDER_BYTES;
-    if (!full) {
-        up->order_bytes += kind == TWS__ORDER_PUBLISH ? bytes : 0;
+    bool publish = kind == TWS__ORDER_PUBLISH;
+    tws_status status = publish && up->over ? TWS_ERR_UNAVAILABLE : TWS_OK;
+    if (publish && up->order_bytes + bytes > TWS__MAX_ORDER_BYTES) {
+        status = TWS_ERR_LIMIT;
+    }
+    if (status == TWS_OK) {
+        up->order_bytes += publish ? bytes : 0;
         *up->orders_end = o;
         up->orders_end = &o->next;
     }
     TWS__UNLOCK(&up->lock);
-    if (full) {
+    if (status != TWS_OK) {
         tws_release(a, o, bytes);
-        return false;
+        return status;
     }
     tws_server_wake(up->ts->server, 0);
-    return true;
+    return TWS_OK;
 }
 
 /* Under a shard's lock. Without memory the user's readers wait until the hub says it again. */
 static void tws__upstream_note(tws__upstream *up, uint8_t kind, tws_str user, uint32_t number)
 {
     tws_str none = tws_str_of(NULL, 0);
-    if (!tws__upstream_order(up, kind, user, none, none, number)) {
+    if (tws__upstream_order(up, kind, user, none, none, number) != TWS_OK) {
         TWS__STORE(&up->missed, 1u);
     }
 }
@@ -19493,6 +19535,18 @@ static bool tws__upstream_must_wait(const tws__upstream *up, tws_status status)
     return status == TWS_ERR_LIMIT && n.publishing != 0;
 }
 
+/* The session does not take it. */
+static void tws__upstream_not_stored(tws__upstream *up, const tws__order *o)
+{
+    tws_redis_event ev;
+    memset(&ev, 0, sizeof ev);
+    ev.user_id = tws_str_of((const char *)(o + 1), o->user_len);
+    ev.reason = tws_str_c("Redis cannot store events now");
+    TWS__COUNT(&up->turned_away, 1);
+    tws__upstream_log(up, TWS_LOG_WARN, "event not stored", &ev);
+    tws__waiting_fail(tws__ticket_holder(o->ticket), ev.reason);
+}
+
 /* As many as the session has room for: one body may bring more than that. True when some went. */
 static bool tws__upstream_publishes(tws__upstream *up)
 {
@@ -19508,8 +19562,7 @@ static bool tws__upstream_publishes(tws__upstream *up)
             break;
         }
         if (status != TWS_OK) {
-            tws__waiting_fail(tws__ticket_holder(o->ticket),
-                              tws_str_c("Redis cannot store events now"));
+            tws__upstream_not_stored(up, o);
         }
         bytes += o->bytes;
         tws_release(up->ts->desc.allocator, o, o->bytes);
@@ -19833,6 +19886,18 @@ static void tws__on_link(tws_guest *g, unsigned events)
     }
 }
 
+/* Is there an event that was accepted, and not answered? If not, none is accepted any more. */
+static bool tws__upstream_busy(tws__upstream *up)
+{
+    tws_redis_stats n;
+    tws_redis_stat(up->session, &n);
+    TWS__LOCK(&up->lock);
+    bool busy = n.publishing != 0 || up->order_bytes != 0;
+    up->over = !busy;
+    TWS__UNLOCK(&up->lock);
+    return busy;
+}
+
 /* Has anything been published meanwhile? */
 static void tws__upstream_look(tws__upstream *up)
 {
@@ -19970,8 +20035,7 @@ static tws_status tws__upstream_publish(tws__upstream *up, tws_str user, tws_str
         return TWS_ERR_ARGUMENT;
     }
     tws_str none = tws_str_of(NULL, 0);
-    return tws__upstream_order(up, TWS__ORDER_PUBLISH, user, json, none, 0) ? TWS_OK
-                                                                            : TWS_ERR_LIMIT;
+    return tws__upstream_order(up, TWS__ORDER_PUBLISH, user, json, none, 0);
 }
 
 /* Store a body's events and answer when the last of them has been answered. */
@@ -20004,8 +20068,8 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
     uint32_t ordered = 0;
     for (uint64_t n = 0; tws__next_event(s, &body, &n, &json); ordered++) {
         tws_str key = tws__event_key(s, n, memory);
-        if (!tws__upstream_order(up, TWS__ORDER_PUBLISH, tws__session_user(s), json, key,
-                                 (uint64_t)(uintptr_t)w)) {
+        if (tws__upstream_order(up, TWS__ORDER_PUBLISH, tws__session_user(s), json, key,
+                                (uint64_t)(uintptr_t)w) != TWS_OK) {
             TWS__STORE(&w->fault, (const char *)"too many events are waiting for Redis");
             break;
         }
@@ -20080,6 +20144,7 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
 static void tws__upstream_start(tws__upstream *up) { (void)up; }
 static void tws__upstream_run(tws__upstream *up) { (void)up; }
 static void tws__upstream_look(tws__upstream *up) { (void)up; }
+static bool tws__upstream_busy(tws__upstream *up) { (void)up; return false; }
 static void tws__upstream_release(tws__upstream *up) { (void)up; }
 static void tws__upstream_rejoin(tws__upstream *up) { (void)up; }
 static void tws__upstream_free(tws__upstream *up) { (void)up; }
@@ -20389,13 +20454,18 @@ static void tws__session_verdict(tws__session *s, const tws_identity *who, bool 
     }
 }
 
-static tws_authorize tws__session_question(const tws__session *s, const tws_identity *who)
+/* Where a ticket has the low bits of the question's number: an answer that comes twice, or late, is
+ * not taken for one to what the same connection is asked next. */
+#define TWS__QUESTION 24u
+
+static tws_authorize tws__session_question(tws__session *s, const tws_identity *who)
 {
     tws_authorize question;
+    s->question = ++tws__seat_of(tws__session_server(s), s->peer)->questions;
     question.who = who;
     question.action = tws__session_action(s);
     question.user_id = tws__session_user(s);
-    question.ticket = tws_peer_id_of(s->peer);
+    question.ticket = tws_peer_id_of(s->peer) | (uint64_t)s->question << TWS__QUESTION;
     return question;
 }
 
@@ -20453,8 +20523,10 @@ static void tws__session_authenticate(tws__session *s, tws_str token, tws_str bo
 
 static void tws__answer_posted(tws_peer *p, void *arg)
 {
-    bool allowed = arg != NULL;
+    uintptr_t answer = (uintptr_t)arg;
+    bool allowed = (answer & 1) != 0;
     tws__session *s = tws__session_of(p);
+    s = s != NULL && s->question == answer >> 1 ? s : NULL;
     if (s != NULL && s->phase == TWS__LIVE && !allowed) {
         tws__session_refuse(s, "forbidden_user"); /* about a new token */
         return;
@@ -20476,7 +20548,10 @@ static void tws__answer_posted(tws_peer *p, void *arg)
 
 TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed)
 {
-    return tws_server_post(ts->server, ticket, tws__answer_posted, allowed ? ts : NULL);
+    uint64_t number = ticket >> TWS__QUESTION & 0xff;
+    uintptr_t answer = (uintptr_t)(number << 1) | (allowed ? 1u : 0u);
+    return tws_server_post(ts->server, ticket ^ number << TWS__QUESTION, tws__answer_posted,
+                           (void *)answer);
 }
 
 /* -- messages from a client -- */
@@ -20552,14 +20627,19 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
                            false, 0);
         return;
     }
-    if (tws_str_eq_c(type.text, "ping")) {
+    if (tws__json_is(&type, tws_str_c("ping"))) {
         tws_peer_send(p, TWS_WS_TEXT, pong, sizeof pong - 1);
         return;
     }
-    bool auth = tws_str_eq_c(type.text, "auth") && s->phase != TWS__AWAIT_VERDICT;
+    bool auth = tws__json_is(&type, tws_str_c("auth")) && s->phase != TWS__AWAIT_VERDICT;
     if (auth && tws_json_member(text, tws_str_c("token"), &token) == TWS_OK &&
         token.type == TWS_JSON_STRING) {
-        tws__session_new_token(s, token.text);
+        char memory[TWS_JWT_MAX + 1]; /* one too long stays too long */
+        tws_buf plain;
+        tws_buf_fixed(&plain, memory, sizeof memory);
+        tws_json_unescape(&token, &plain);
+        tws__session_new_token(s, plain.status == TWS_OK ? tws_buf_view(&plain) : token.text);
+        tws_wipe(memory, sizeof memory);
         return;
     }
     tws__session_error(s, "bad_message", "types are \"ping\" and \"auth\" with a string \"token\"",
@@ -20773,6 +20853,12 @@ static void tws__on_turn(void *context, unsigned thread)
     if (ts->up != NULL && thread != 0) {
         tws__upstream_release(ts->up);
     }
+}
+
+static bool tws__is_busy(void *context)
+{
+    tws_task_server *ts = (tws_task_server *)context;
+    return ts->up != NULL && tws__upstream_busy(ts->up);
 }
 
 static void tws__on_second(void *context, uint64_t wall_ms)
@@ -21073,6 +21159,10 @@ static tws_status tws__add_routes(tws_task_server *ts, tws_buf *error)
         {"GET", "/ready", false, tws__on_ready},
         {"GET", "/metrics", false, tws__on_metrics},
     };
+    if (strchr(prefix, '{') != NULL) {
+        tws_buf_c(error, "the prefix may have no parameter: the user's is the only one");
+        return TWS_ERR_ARGUMENT;
+    }
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char pattern[256];
         tws_route route;
@@ -21131,6 +21221,7 @@ static tws_status tws__make_server(tws_task_server *ts, tws_buf *error)
     sd.allocator = d->allocator;
     sd.context = ts;
     sd.on_turn = tws__on_turn;
+    sd.is_busy = tws__is_busy;
     sd.on_second = tws__on_second;
     tws_status status = tws_server_create(&ts->server, &sd);
     if (status != TWS_OK) {
@@ -21285,6 +21376,11 @@ TWS_API void tws_task_server_free(tws_task_server *ts)
 TWS_API tws_server *tws_task_server_base(tws_task_server *ts)
 {
     return ts->server;
+}
+
+TWS_API const tws_log *tws_task_server_log(const tws_task_server *ts)
+{
+    return &ts->desc.log;
 }
 
 TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id,

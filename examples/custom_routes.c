@@ -41,6 +41,7 @@ typedef struct lookup {
 } lookup;
 
 static tws_task_server *endpoint;
+static unsigned looking_up; /* threads that will use it */
 
 /* Stands for a query to a database: slow, and in a thread of its own. */
 static void *look_up(void *arg)
@@ -50,6 +51,7 @@ static void *look_up(void *arg)
     nanosleep(&pause, NULL);
     tws_task_server_answer(l->ts, l->ticket, l->same_team);
     free(l);
+    __atomic_sub_fetch(&looking_up, 1, __ATOMIC_RELEASE);
     return NULL;
 }
 
@@ -77,7 +79,9 @@ static tws_verdict authorize(void *context, const tws_authorize *q)
     l->ts = endpoint;
     l->ticket = q->ticket;
     l->same_team = tws_str_eq(team_of(who), team_of(q->user_id));
+    __atomic_add_fetch(&looking_up, 1, __ATOMIC_RELAXED);
     if (pthread_create(&thread, NULL, look_up, l) != 0) {
+        __atomic_sub_fetch(&looking_up, 1, __ATOMIC_RELAXED);
         free(l);
         return TWS_DENY;
     }
@@ -130,6 +134,10 @@ int main(int argc, char **argv)
     printf("listening on http://127.0.0.1:%d\n", tws_server_port(server));
     fflush(stdout);
     status = tws_server_run(server);
+    while (__atomic_load_n(&looking_up, __ATOMIC_ACQUIRE) != 0) { /* their client has gone */
+        struct timespec pause = {0, 1000 * 1000};
+        nanosleep(&pause, NULL);
+    }
     tws_task_server_free(endpoint);
     return status == TWS_OK ? 0 : 1;
 }

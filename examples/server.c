@@ -93,6 +93,19 @@ static uint32_t number_or_off(const char *name, const char *value, uint32_t fact
     return n == 0 ? TWS_OFF : n * factor;
 }
 
+static bool yes_or_no(const char *name, const char *value)
+{
+    static const char *const word[] = {"1", "true", "yes", "on", "0", "false", "no", "off"};
+    size_t i = 0;
+    while (i < 8 && strcmp(value, word[i]) != 0) {
+        i++;
+    }
+    if (i == 8) {
+        fail("1 or 0 (true or false, yes or no, on or off) is needed", name);
+    }
+    return i < 4;
+}
+
 static void set_port(options *o, const char *name, const char *v)
 {
     uint32_t port = number(name, v, 65535);
@@ -154,8 +167,8 @@ static void set_ip(options *o, const char *name, const char *v) { o->desc.max_pe
 static void set_beat(options *o, const char *name, const char *v) { o->desc.limits.heartbeat_ms = number_or_off(name, v, 1000); }
 static void set_drain(options *o, const char *name, const char *v) { o->desc.drain_ms = number_or_off(name, v, 1000); }
 static void set_compress(options *o, const char *name, const char *v) { o->desc.limits.compress_bytes = strcmp(v, "off") == 0 ? TWS_OFF : number(name, v, 0x7fffffff); }
-static void set_proxy(options *o, const char *name, const char *v) { (void)name; o->desc.trust_proxy = strcmp(v, "0") != 0; }
-static void set_demo(options *o, const char *name, const char *v) { (void)name; o->demo = strcmp(v, "0") != 0; }
+static void set_proxy(options *o, const char *name, const char *v) { o->desc.trust_proxy = yes_or_no(name, v); }
+static void set_demo(options *o, const char *name, const char *v) { o->demo = yes_or_no(name, v); }
 
 static void set_tls(options *o, const char *name, const char *v)
 {
@@ -257,8 +270,9 @@ static bool read_key(char *line, tws_auth_key *key, bool *bad)
 {
     char *word[3] = {NULL, NULL, NULL};
     size_t words = 0;
-    for (char *p = strtok(line, " \t\r"); p != NULL && words < 3; p = strtok(NULL, " \t\r")) {
-        word[words++] = p;
+    for (char *p = strtok(line, " \t\r"); p != NULL; p = strtok(NULL, " \t\r")) {
+        word[words < 3 ? words : 2] = p;
+        words++;
     }
     if (words == 0 || word[0][0] == '#') {
         return false;
@@ -268,17 +282,18 @@ static bool read_key(char *line, tws_auth_key *key, bool *bad)
     key->kid = words == 1 ? NULL : word[0];
     key->secret = words == 1 ? word[0] : word[1];
     key->secret_len = strlen((const char *)key->secret);
-    *bad = *bad || (words == 3 && (!tws_str_u64(tws_str_c(word[2]), &until) || until == 0));
+    *bad = *bad || words > 3 ||
+           (words == 3 && (!tws_str_u64(tws_str_c(word[2]), &until) || until == 0));
     key->until_s = (int64_t)until;
     return true;
 }
 
-static bool read_key_file(key_file *f, const char *path)
+/* NULL, or what is wrong with it. */
+static const char *read_key_file(key_file *f, const char *path)
 {
     FILE *in = fopen(path, "r");
     if (in == NULL) {
-        fprintf(stderr, "server: cannot read %s: %s\n", path, strerror(errno));
-        return false;
+        return strerror(errno);
     }
     size_t n = fread(f->text, 1, sizeof f->text - 1, in);
     const bool unread = ferror(in) != 0;
@@ -287,12 +302,10 @@ static bool read_key_file(key_file *f, const char *path)
     f->count = 0;
     bool bad = false;
     if (unread || strlen(f->text) != n) {
-        fprintf(stderr, "server: %s: %s\n", path, unread ? "cannot be read" : "not a text file");
-        return false;
+        return unread ? "cannot be read" : "not a text file";
     }
     if (n == sizeof f->text - 1) {
-        fprintf(stderr, "server: %s: longer than %zu bytes\n", path, n - 1);
-        return false;
+        return "longer than 8 KiB";
     }
     for (char *line = f->text; line != NULL;) {
         tws_auth_key key;
@@ -302,18 +315,15 @@ static bool read_key_file(key_file *f, const char *path)
         }
         if (read_key(line, &key, &bad)) {
             if (f->count == MAX_KEYS) {
-                fprintf(stderr, "server: %s: more than %d keys\n", path, MAX_KEYS);
-                return false;
+                return "more than 16 keys";
             }
             f->key[f->count++] = key;
         }
         line = end == NULL ? NULL : end + 1;
     }
-    if (bad) {
-        fprintf(stderr, "server: %s: lines are KEY, or KID KEY [UNTIL], which is a Unix time in "
-                        "seconds; a key has no blanks\n", path);
-    }
-    return !bad;
+    return bad ? "lines are KEY, or KID KEY [UNTIL], which is a Unix time in seconds; a key has no "
+                 "blanks"
+               : NULL;
 }
 
 /* -- dashboard -- */
@@ -446,27 +456,24 @@ typedef struct control {
     bool ended; /* the server has */
 } control;
 
-/* On standard error, unless that takes nothing: SIGTERM must not wait behind it. */
-static void tell(const char *what, const char *why)
-{
-    struct pollfd p = {STDERR_FILENO, POLLOUT, 0};
-    if (poll(&p, 1, 0) == 1 && p.revents == POLLOUT) {
-        fprintf(stderr, "server: SIGHUP: %s%s\n", what, why);
-    }
-}
-
 static void reload_keys(const control *c)
 {
     static key_file f;
-    const char *why = "";
-    if (c->o->secret_file == NULL) {
-        tell("no --secret-file to read again", "");
-    } else if (read_key_file(&f, c->o->secret_file)) {
-        tws_status status = tws_task_server_set_keys(c->ts, f.key, f.count, &why);
-        const char *kept = status == TWS_ERR_MEMORY ? "no memory" : why;
-        tell(status == TWS_OK ? "keys replaced" : "keys kept: ", status == TWS_OK ? "" : kept);
+    tws_log_line line;
+    const char *file = c->o->secret_file;
+    const char *why = file == NULL ? "there is no --secret-file" : read_key_file(&f, file);
+    if (why == NULL && tws_task_server_set_keys(c->ts, f.key, f.count, &why) == TWS_OK) {
+        why = NULL;
     }
     tws_wipe(&f, sizeof f);
+    if (tws_log_begin(&line, tws_task_server_log(c->ts), why == NULL ? TWS_LOG_INFO : TWS_LOG_ERROR,
+                      tws_sys_wall_ms(), why == NULL ? "keys replaced" : "keys kept")) {
+        if (why != NULL) {
+            tws_log_str(&line, "file", tws_str_c(file));
+            tws_log_str(&line, "reason", tws_str_c(why));
+        }
+        tws_log_end(&line);
+    }
 }
 
 static void *control_main(void *arg)
@@ -545,7 +552,9 @@ int main(int argc, char **argv)
     tws_task_server *ts = NULL;
     read_options(&o, argc, argv);
     if (o.secret_file != NULL) {
-        if (!read_key_file(&keys, o.secret_file)) {
+        const char *why = read_key_file(&keys, o.secret_file);
+        if (why != NULL) {
+            fprintf(stderr, "server: %s: %s\n", o.secret_file, why);
             return 1;
         }
         o.desc.keys = keys.key;

@@ -375,6 +375,31 @@ TEST("Expect: 100-continue is answered once, before the body, and not when the b
     unmake(w);
 }
 
+TEST("a body for which no memory has room is refused by its size, whatever the limit")
+{
+    static const struct {
+        const char *length, *log;
+    } row[] = {
+        {"2147483000", ""},
+        {"2147483647", "bad 413;"},
+        {"4294967230", "bad 413;"}, /* with its head 2^32, or a bit more or less */
+        {"4294967240", "bad 413;"},
+        {"4294967294", "bad 413;"},
+        {"18446744073709551615", "bad 413;"},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        world *w = make();
+        char head[128];
+        test_row(row[i].length, i);
+        w->desc.max_body_bytes = TWS_OFF;
+        snprintf(head, sizeof head, "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: %s\r\n\r\nx",
+                 row[i].length);
+        turn_c(w, head);
+        CHECK_STR(tws_str_c(w->log), row[i].log);
+        unmake(w);
+    }
+}
+
 TEST("a chunked body beyond the limit is refused when it passes it")
 {
     world *w = make();

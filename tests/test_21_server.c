@@ -1044,6 +1044,31 @@ TEST("behind on_close a connection that still drains has no data for posted call
     site_end(&s);
 }
 
+/* Whoever hears that nobody is there may try once more, and wake any thread. */
+static void post_again(tws_peer *p, void *arg)
+{
+    tws_server *s = (tws_server *)arg;
+    CHECK(p == NULL);
+    posted.heard_gone++;
+    tws_server_wake(s, 0);
+    if (posted.heard_gone <= 2) {
+        CHECK_EQ(tws_server_post(s, 0, post_again, s), TWS_OK);
+        CHECK_EQ(tws_server_post(s, (tws_peer_id)1 << 56, take_post, &posted), TWS_OK);
+    }
+}
+
+TEST("what is posted by who hears that the server ends is called, too")
+{
+    site s;
+    site_init(&s);
+    memset(&posted, 0, sizeof posted);
+    s.desc.threads = 2;
+    CHECK_EQ(tws_server_create(&s.server, &s.desc), TWS_OK);
+    CHECK_EQ(tws_server_post(s.server, (tws_peer_id)1 << 56, post_again, s.server), TWS_OK);
+    tws_server_free(s.server);
+    CHECK_EQ(posted.heard_gone, 5);
+}
+
 TEST("what was posted and not called when the server ends is called with nobody")
 {
     site s;
@@ -1491,6 +1516,47 @@ TEST("four threads share a port, and each connection stays with its own")
     CHECK_EQ(met.closed, ALL);
 }
 
+TEST("where not all threads can listen, none does, and it may be tried again")
+{
+    for (int local = 0; local < 2; local++) {
+        char memory[256], path[64];
+        struct rlimit limit, low;
+        tws_buf error;
+        site s;
+        peer p;
+        test_row(local != 0 ? "a Unix socket" : "a port", (size_t)local);
+        site_init(&s);
+        snprintf(path, sizeof path, "/tmp/taskws-21-%d", (int)getpid());
+        s.desc.unix_path = local != 0 ? path : NULL;
+        s.desc.threads = 2;
+        CHECK_EQ(tws_server_create(&s.server, &s.desc), TWS_OK);
+        CHECK_EQ(tws_server_route(s.server, &routes[0], NULL), TWS_OK);
+        getrlimit(RLIMIT_NOFILE, &limit);
+        low = limit;
+        low.rlim_cur = (rlim_t)tws_sys_open_files() + 1;
+        CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
+        tws_buf_fixed(&error, memory, sizeof memory);
+        CHECK_EQ(tws_server_listen(s.server, &error), TWS_ERR_SYSTEM);
+        CHECK(peer_contains(tws_buf_view(&error), "Too many open files"));
+        setrlimit(RLIMIT_NOFILE, &limit);
+        CHECK(access(path, F_OK) != 0);
+        CHECK(s.server->thread[0]->listener.fd < 0);
+        CHECK_EQ(tws_server_listen(s.server, &error), TWS_OK);
+        pthread_create(&s.id, NULL, site_main, s.server);
+        s.threaded = true;
+        for (int i = 0; i < 20; i++) { /* of both threads */
+            if (local == 0) {
+                peer_open(&p, port_of(&s));
+            } else {
+                CHECK(peer_open_unix(&p, path));
+            }
+            CHECK_EQ(peer_get(&p, "/hello", NULL), 200);
+            peer_close(&p);
+        }
+        site_end(&s);
+    }
+}
+
 TEST("a second server on a port is refused with a sentence, with one thread and with several")
 {
     static const uint32_t threads[][2] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}};
@@ -1526,6 +1592,7 @@ TEST("where there is nothing to listen on, the sentence says where and why")
         {"127.0.0.1", 70000, NULL, "127.0.0.1 port 70000", "65535"},
         {"127.0.0.1", -7, NULL, "127.0.0.1 port -7", "65535"},
         {NULL, 0, "/tmp/no such directory/s", "/tmp/no such directory/s: ", "No such file"},
+        {NULL, 0, "", "cannot listen on : ", "path is empty"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char memory[256];
@@ -1791,6 +1858,110 @@ TEST("whoever stands in the backlog when the drain begins is answered, however m
         CHECK(peer_end(&p[i]));
     }
     PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+    site_end(&s);
+}
+
+static int busy_left;
+
+static bool is_busy(void *context)
+{
+    (void)context;
+    return busy_left > 0 && --busy_left > 0;
+}
+
+TEST("a drain waits for what the host has under way, but not beyond its time, nor a second stop")
+{
+    static const char *const name[] = {"it ends", "its time is over", "a second stop"};
+    for (size_t i = 0; i < 3; i++) {
+        site s;
+        int steps = 0;
+        test_row(name[i], i);
+        site_init(&s);
+        busy_left = i == 0 ? 5 : 1000000;
+        s.desc.is_busy = is_busy;
+        s.desc.drain_ms = i == 1 ? 20 : 60000;
+        s.desc.limits.close_ms = 20;
+        site_start(&s, false);
+        tws_server_stop(s.server);
+        while (tws_server_step(s.server, 1) == TWS_OK && steps < 10000) {
+            steps++;
+            if (i == 2 && steps == 3) {
+                tws_server_stop(s.server);
+            }
+        }
+        CHECK(i == 1 ? steps > 4 && steps < 10000 : steps == (i == 0 ? 4 : 3));
+        site_end(&s);
+    }
+}
+
+/* What is said behind the end goes nowhere, whatever the end was. */
+static void say_behind(tws_peer *p, uint16_t code, tws_str reason)
+{
+    tws_str slice = tws_str_c("x");
+    on_close(p, code, reason);
+    CHECK(!tws_peer_send(p, TWS_WS_TEXT, "x", 1));
+    CHECK(!tws_peer_put(p, "x", 1));
+    CHECK(!tws_peer_offer(p, &slice, 1));
+    tws_peer_close(p, 1000, "");
+}
+
+TEST("a handler that says something behind the end is not heard, whichever end it was")
+{
+    static const tws_peer_ops ops = {on_message, say_behind, NULL, NULL, NULL, NULL};
+    static const char *const how[] = {"its own", "an end of file", "a drain", "a second stop", "free"};
+    for (size_t i = 0; i < 5; i++) {
+        tws_route route = {"GET", "/behind", NULL, &ops, NULL};
+        site s;
+        peer p;
+        test_row(how[i], i);
+        site_init(&s);
+        s.desc.drain_ms = i == 2 ? 20 : 60000;
+        s.desc.limits.close_ms = 20;
+        site_start(&s, false);
+        CHECK_EQ(tws_server_route(s.server, &route, NULL), TWS_OK);
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_upgrade(&p, "/behind", NULL), 101);
+        if (i == 0) {
+            peer_say(&p, "close");
+            PEER_UNTIL(met.closed == 1);
+        } else if (i == 1) {
+            peer_close(&p);
+            PEER_UNTIL(met.closed == 1);
+        } else if (i < 4) {
+            tws_server_stop(s.server);
+            for (int k = 0; k < (i == 3 ? 1 : 2000) && met.closed == 0; k++) {
+                tws_server_step(s.server, 1);
+            }
+        }
+        if (i > 0) {
+            peer_server = NULL;
+        }
+        site_end(&s);
+        CHECK_EQ(met.closed, 1);
+        peer_close(&p);
+    }
+}
+
+TEST("a path with more methods than fit into a line is told some, and the answer stays one answer")
+{
+    char method[32][24];
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    for (int i = 0; i < 30; i++) {
+        tws_route route = {method[i], "/many", say_hello, NULL, (void *)(uintptr_t) "many"};
+        snprintf(method[i], sizeof method[i], "A-METHOD-WITH-A-NAME-%c", 'A' + i % 26);
+        method[i][0] = i < 26 ? 'A' : 'B';
+        CHECK_EQ(tws_server_route(s.server, &route, NULL), TWS_OK);
+        for (int k = 0; k < 2 && i % 10 == 9; k++) {
+            peer_open(&p, port_of(&s));
+            CHECK_EQ(peer_get(&p, "/many", NULL), 405);
+            CHECK(peer_contains(tws_buf_view(&p.body), "method_not_allowed"));
+            CHECK_EQ(peer_get(&p, "/hello", NULL), 200);
+            peer_close(&p);
+        }
+    }
     site_end(&s);
 }
 

@@ -548,6 +548,15 @@ TEST("a token may come as the first message; until then pings are answered and n
     CHECK(peer_message(&p));
     CHECK_STR(json(tws_buf_view(&p.body), "data"), "{\"task_id\":\"a\"}");
     CHECK(peer_leave(&p, 1000));
+    watch(&p, &s, "2", NULL); /* JSON is JSON, however it is written */
+    peer_say(&p, "{\"\\u0074ype\":\"\\u0070ing\"}");
+    CHECK_TEXT(&p, "{\"type\":\"pong\"}");
+    const char *plain = token("2", 100, "");
+    peer_say(&p, text("{\"type\":\"\\u0061uth\",\"token\":\"\\u00%02x%s\"}", (unsigned)plain[0],
+                      plain + 1));
+    CHECK(peer_message(&p));
+    CHECK_STR(json(tws_buf_view(&p.body), "type"), "connected");
+    peer_close(&p);
     watch(&p, &s, "2", NULL);
     peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("3", 100, "")));
     check_ws_refusal(&p, 4403, "forbidden_user", false);
@@ -1326,6 +1335,31 @@ TEST("a later answer is remembered with the token, be it yes or no")
         peer_close(&p);
         site_end(&s);
     }
+}
+
+TEST("an answer that comes twice is none to what the same connection is asked next")
+{
+    site s;
+    peer p;
+    host_init(&s, TWS_LATER);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    peer_ask(&p, "GET", TASKS "ann", bearer(token("2", 100, "")), NULL);
+    PEER_UNTIL(host.count == 1);
+    CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], true), TWS_OK);
+    CHECK_EQ(peer_answer(&p), 200);
+    peer_ask(&p, "GET", TASKS "bob", bearer(token("2", 100, "")), NULL);
+    PEER_UNTIL(host.count == 2);
+    CHECK(host.tickets[0] != 0 && host.tickets[1] != 0 && host.tickets[0] != host.tickets[1]);
+    CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], true), TWS_OK);
+    CHECK_EQ(tws_task_server_answer(s.ts, 0, true), TWS_OK); /* nobody's */
+    for (int k = 0; k < 20; k++) {
+        peer_pause();
+    }
+    CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[1], false), TWS_OK);
+    CHECK_EQ(peer_answer(&p), 403);
+    peer_close(&p);
+    site_end(&s);
 }
 
 TEST("an answer for who has gone, in whatever way, does nothing")
@@ -2187,6 +2221,7 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
         {"a short key", "0123456789", NULL, "shorter than 32 bytes"},
         {"a doubled prefix", SECRET, "/api/v1/api/v1/ws", "/api/v1"},
         {"a prefix without a slash", SECRET, "api", "/"},
+        {"a prefix with a parameter", SECRET, "/t/{tenant}", "the user's is the only one"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char memory[512];

@@ -115,6 +115,43 @@ async def _(_user):
         assert curl.stdout == '401', curl
 
 
+@test('a switch in the environment is on or off by any usual word, and else refused')
+async def _(user):
+    forged = {'X-Forwarded-For': '6.6.6.6'}
+    for word, on in (('1', True), ('true', True), ('on', True), ('0', False), ('false', False),
+                     ('no', False), ('off', False)):
+        with Server(env={'TASKWS_TRUST_PROXY': word}) as own:
+            await own.request('GET', f'{PREFIX}/tasks/{user}', forged)
+            line = await asyncio.to_thread(own.wait_for, r'refused .*address=(\S+)')
+            assert (line.group(1) == '6.6.6.6') == on, (word, line.group(0))
+    for word in 'maybe', '2', 'False!':
+        done = await ends('server', '--port', '0', seconds=10,
+                          env={'TASKWS_SECRET': SECRET, 'TASKWS_TRUST_PROXY': word})
+        assert done.returncode == 2 and '$TASKWS_TRUST_PROXY' in done.stderr, done
+
+
+@test('a log of JSON is JSON to the last line, and a bad key file keeps the keys')
+async def _(user):
+    with tempfile.NamedTemporaryFile('w') as file:
+        file.write('k ' + 'A' * 40)
+        file.flush()
+        with Server('--secret-file', file.name, '--log', 'json', secret=None) as own:
+            mine = token(user, secret='A' * 40, headers={'kid': 'k'})
+            for text in ('k ' + 'A' * 40 + ' 5 6', 'k ' + 'A' * 40 + ' never', '\n'.join(['A' * 40] * 17)):
+                file.seek(0)
+                file.truncate()
+                file.write(text)
+                file.flush()
+                before = own.output().count('keys kept')
+                own.signal(signal.SIGHUP)
+                while own.output().count('keys kept') == before:
+                    await asyncio.sleep(0.05)
+                answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=mine)
+                assert answer.status == 200, (text, answer.body)
+            for line in own.output().splitlines():
+                assert 'listening on' in line or json.loads(line)['message'], line
+
+
 @test('the secret may stand in a file, with or without a newline at its end')
 async def _(user):
     for end in '', '\n', '\r\n':
@@ -175,11 +212,12 @@ async def _(_user):
         assert done.returncode == 1 and str(own.port) in done.stderr, done
 
 
-def be_refused(port, times):
-    """So many requests that the server refuses, each with a line in its log."""
+def be_refused(port, seconds):
+    """Requests that the server refuses, a hundred a second with a line in its log: some 500 bytes."""
+    end = time.monotonic() + seconds
     with socket.create_connection(('127.0.0.1', port), 10) as s, s.makefile('rb') as answers:
-        for _ in range(times // 10):
-            s.sendall(f'GET {PREFIX}/tasks/{"x" * 90} HTTP/1.1\r\nHost: a\r\n\r\n'.encode() * 10)
+        while time.monotonic() < end:
+            s.sendall(f'GET {PREFIX}/tasks/{"%01" * 120} HTTP/1.1\r\nHost: a\r\n\r\n'.encode() * 10)
             for _ in range(10):
                 assert b' 401 ' in answers.readline()
                 length = 0
@@ -201,13 +239,13 @@ async def _(user):
     os.close(gone)
     with open('/dev/full', 'wb') as full:
         for name, stderr, least, options in (
-                ('full disk', full, 1000, {}), ('unread', its_end, 100, {}),
-                ('no reader', without_reader, 1000, {}),
+                ('full disk', full, 200, {}), ('unread', its_end, 50, {}),
+                ('no reader', without_reader, 200, {}),
                 ('closed', None, 0, {'preexec_fn': lambda: os.close(2)})):
             with Server(stderr=stderr, **options) as own:
                 async with own.connect(user) as ws:
                     await receive(ws, 'connected')
-                    await asyncio.wait_for(asyncio.to_thread(be_refused, own.port, 1000), 30)
+                    await asyncio.wait_for(asyncio.to_thread(be_refused, own.port, 3), 30)
                     await ws.send('{"type":"ping"}')
                     await receive(ws, 'pong')
                 lines = await dropped(own)
