@@ -18529,16 +18529,21 @@ static size_t tws__session_bytes(const tws__session *s)
 }
 
 /* Field lines of an answer: those given, and what lets a page of an allowed Origin read it (CORS).
- * Tokens are shown by the page itself, so nothing here allows credentials. */
+ * Where a cookie may be the token, pages of the listed origins may have it sent; with a * nobody. */
 #define TWS__HEAD_BYTES 512
-static const char *tws__cors_head(char memory[TWS__HEAD_BYTES], tws_str origin, const char *more)
+static const char *tws__cors_head(const tws_task_server *ts, char memory[TWS__HEAD_BYTES],
+                                  tws_str origin, const char *more)
 {
+    const tws_task_server_desc *d = &ts->desc;
+    const bool cookies =
+        d->token_cookie != NULL && d->origins != NULL && strchr(d->origins, '*') == NULL;
     tws_buf b;
     tws_buf_fixed(&b, memory, TWS__HEAD_BYTES - 1);
     tws_buf_c(&b, more == NULL ? "" : more);
     if (origin.len != 0) {
         tws_http_add(&b, "Access-Control-Allow-Origin", origin);
         tws_buf_c(&b, "Vary: Origin\r\n");
+        tws_buf_c(&b, cookies ? "Access-Control-Allow-Credentials: true\r\n" : "");
     }
     TWS_ASSERT(b.status == TWS_OK);
     memory[b.len] = '\0';
@@ -18548,7 +18553,7 @@ static const char *tws__cors_head(char memory[TWS__HEAD_BYTES], tws_str origin, 
 static const char *tws__session_head(const tws__session *s, char memory[TWS__HEAD_BYTES],
                                      const char *more)
 {
-    return tws__cors_head(memory, tws__session_origin(s), more);
+    return tws__cors_head(tws__session_server(s), memory, tws__session_origin(s), more);
 }
 
 static uint64_t tws__hash_text(uint64_t h, tws_str text)
@@ -20972,7 +20977,7 @@ static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_r
     tws_str key = field == NULL ? tws_str_of(NULL, 0) : *field;
     if (key.len > TWS__MAX_KEY) {
         char head[TWS__HEAD_BYTES];
-        tws_peer_respond_error(p, 400, tws__cors_head(head, tws__allowed_origin(ts, r), NULL),
+        tws_peer_respond_error(p, 400, tws__cors_head(ts, head, tws__allowed_origin(ts, r), NULL),
                                "bad_request", "Idempotency-Key is longer than 200 bytes");
         return;
     }
@@ -21052,7 +21057,7 @@ static void tws__on_tasks_post(tws_peer *p, const tws_http_request *r, void *con
     tws_task_server *ts = (tws_task_server *)context;
     if (!r->chunked && tws_http_find(r, "Content-Length") == NULL) {
         char head[TWS__HEAD_BYTES];
-        tws_peer_respond_error(p, 411, tws__cors_head(head, tws__allowed_origin(ts, r), NULL),
+        tws_peer_respond_error(p, 411, tws__cors_head(ts, head, tws__allowed_origin(ts, r), NULL),
                                "bad_request", "a body with its Content-Length is needed");
         return;
     }
@@ -21062,7 +21067,8 @@ static void tws__on_tasks_post(tws_peer *p, const tws_http_request *r, void *con
 /* A page asks whether it may ask (CORS preflight): WHATWG Fetch 3.2.2. */
 static void tws__on_preflight(tws_peer *p, const tws_http_request *r, void *context)
 {
-    tws_str origin = tws__allowed_origin((tws_task_server *)context, r);
+    const tws_task_server *ts = (const tws_task_server *)context;
+    tws_str origin = tws__allowed_origin(ts, r);
     char head[TWS__HEAD_BYTES];
     const char *lines = origin.len == 0
                             ? NULL
@@ -21070,7 +21076,7 @@ static void tws__on_preflight(tws_peer *p, const tws_http_request *r, void *cont
                               "Access-Control-Allow-Headers: Authorization, Content-Type, "
                               "Idempotency-Key, Last-Event-ID\r\n"
                               "Access-Control-Max-Age: 600\r\n";
-    tws_peer_respond(p, 204, tws__cors_head(head, origin, lines), NULL, tws_str_of(NULL, 0));
+    tws_peer_respond(p, 204, tws__cors_head(ts, head, origin, lines), NULL, tws_str_of(NULL, 0));
 }
 
 static void tws__on_status(tws_peer *p, const tws_http_request *r, void *context)

@@ -1714,12 +1714,15 @@ TEST("a page of an allowed origin may ask, and is told so before and with the an
 {
     static const struct {
         const char *origins, *origin;
-        bool allowed;
+        bool allowed, cookie, credentials;
     } row[] = {
-        {NULL, "https://any.example", true},
-        {"https://app.example", "https://app.example", true},
-        {"https://app.example", "https://evil.example", false},
-        {"*", "null", true},
+        {NULL, "https://any.example", true, false, false},
+        {"https://app.example", "https://app.example", true, false, false},
+        {"https://app.example", "https://evil.example", false, false, false},
+        {"*", "null", true, false, false},
+        {"https://app.example", "https://app.example", true, true, true},
+        {"https://app.example", "https://evil.example", false, true, false},
+        {"https://app.example, *", "https://app.example", true, true, false},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         site s;
@@ -1728,6 +1731,7 @@ TEST("a page of an allowed origin may ask, and is told so before and with the an
         test_row(row[i].origin, i);
         site_init(&s);
         s.desc.origins = row[i].origins;
+        s.desc.token_cookie = row[i].cookie ? "token" : NULL;
         site_start(&s, false);
         CHECK_EQ(ask(&p, &s, "OPTIONS", TASKS "2",
                      text("Origin: %s\r\nAccess-Control-Request-Method: POST\r\n", row[i].origin),
@@ -1737,10 +1741,13 @@ TEST("a page of an allowed origin may ask, and is told so before and with the an
                   row[i].allowed ? row[i].origin : "");
         CHECK_STR(peer_field(&p, "Access-Control-Allow-Methods"),
                   row[i].allowed ? "GET, POST" : "");
+        CHECK_STR(peer_field(&p, "Access-Control-Allow-Credentials"),
+                  row[i].credentials ? "true" : "");
         CHECK_EQ(peer_get(&p, TASKS "2", fields), row[i].allowed ? 200 : 403);
         CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"),
                   row[i].allowed ? row[i].origin : "");
-        CHECK_STR(peer_field(&p, "Access-Control-Allow-Credentials"), "");
+        CHECK_STR(peer_field(&p, "Access-Control-Allow-Credentials"),
+                  row[i].credentials ? "true" : "");
         peer_close(&p);
         site_end(&s);
     }
