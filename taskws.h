@@ -18390,6 +18390,7 @@ typedef struct tws__session {
     uint8_t kind, phase, format;
     uint8_t question; /* the number of the last one to the host */
     bool has_since : 1, warned : 1, ndjson : 1; /* since stands in the reader */
+    bool begun : 1, told : 1; /* its position was found; or it was told that this lasts */
     uint8_t user_len; /* the user id stands behind this struct, */
     uint8_t key_len;  /* behind it the request's idempotency key, */
     uint8_t origin_len; /* and behind that its Origin, if that is allowed */
@@ -18849,6 +18850,8 @@ static tws__session *tws__session_of(const tws_peer *p)
     return (tws__session *)(waiting != NULL ? waiting : tws_peer_data_of(p, &tws__stream_ops));
 }
 
+static const char *tws__unready(const tws_task_server *ts);
+
 static void tws__session_read(tws__session *s)
 {
     tws_task_server *ts = tws__session_server(s);
@@ -18868,10 +18871,11 @@ static void tws__session_read(tws__session *s)
     }
     s->phase = TWS__LIVE;
     tws_peer_pull(s->peer);
-    tws__session_watch_expiry(s);
+    if (!s->begun) {
+        uint64_t wait_ms = tws__unready(ts) != NULL ? 0 : TWS__LOAD_MS;
+        tws_peer_set_timer(s->peer, tws_sys_now_ms() + tws__min64(wait_ms, tws__session_left_ms(s)));
+    }
 }
-
-static const char *tws__unready(const tws_task_server *ts);
 
 static void tws__session_respond_snapshot(tws__session *s)
 {
@@ -20758,6 +20762,10 @@ static void tws__on_stream_output(tws_peer *p)
     if (s->format != TWS_FORMAT_RAW && b->reset != NULL) {
         tws__session_reset(s, b->reset);
     }
+    if (b->start) {
+        s->begun = true;
+        tws__session_watch_expiry(s);
+    }
     b->start = false; /* said; the batch may serve others at the same position */
     b->reset = NULL;
     size_t n = 0;
@@ -20804,6 +20812,15 @@ static void tws__on_stream_timer(tws_peer *p)
     uint64_t left_ms = tws__session_left_ms(s);
     if (left_ms == 0) {
         tws__session_refuse(s, "token_expired");
+        return;
+    }
+    if (!s->begun) { /* Redis is away: it begins when that is over */
+        if (!s->told) {
+            const tws__refusal *r = tws__refusal_of("unavailable");
+            tws__session_error(s, r->word, "Redis does not answer now; this waits for it", true, 0);
+        }
+        s->told = true;
+        tws_peer_set_timer(p, s->expires_s == INT64_MAX ? UINT64_MAX : tws_sys_now_ms() + left_ms);
         return;
     }
     if (!s->warned && left_ms <= TWS__WARN_MS) {

@@ -1017,8 +1017,27 @@ async def _(user):
         assert (await server.request('GET', '/health')).status == 200
         answer = await server.request('GET', TASKS + user, bearer=token(user))
         assert answer.status == 503, answer.body
+        await until(lambda: client.messages)
+        assert [(m['type'], m['code'], m['retry']) for m in client.messages] == [
+            ('error', 'unavailable', True)] and 'close' not in client.messages[0], client.messages
+        client.messages.clear()
         async with redis:
             await goes_on(redis, server, client, user)
+            assert client.messages[0]['type'] == 'connected', client.messages[0]
+
+
+@test('who comes while Redis is frozen is told so in some seconds, and nothing of his token before')
+async def _(user):
+    async with Redis() as redis, serving(redis.url) as server:
+        redis.freeze()
+        short = token(user, exp_in=20)
+        async with Client(server, user, bearer=short) as client:
+            await until(lambda: client.messages)
+            assert client.messages[0]['type'] == 'error', client.messages
+            assert client.messages[0]['code'] == 'unavailable'
+            redis.thaw()
+            await until(lambda: len(client.messages) > 2)
+            assert [m['type'] for m in client.messages] == ['error', 'connected', 'expiring']
 
 
 @test('a name that nobody knows holds up nothing but Redis')
