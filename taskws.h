@@ -19911,8 +19911,12 @@ static bool tws__upstream_busy(tws__upstream *up)
 static void tws__upstream_look(tws__upstream *up)
 {
     tws__link *l = &up->link[TWS_REDIS_SUBSCRIBER];
-    if (l->guest.watch.fd >= 0 && !l->connecting) {
-        tws__link_receive(l);
+    if (l->guest.watch.fd < 0 || l->connecting) {
+        return;
+    }
+    tws__link_receive(l);
+    if (up->unheard || l->guest.watch.fd < 0) {
+        tws_guest_alarm(&up->alarm, tws_sys_now_ms()); /* the next turn goes on, or gives it up */
     }
 }
 
