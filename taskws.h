@@ -167,8 +167,9 @@
  *     Channels are one for all databases of a Redis: another environment needs another Redis.
  *     With an ACL the server needs ~task_status:* ~{task_status:*}:once:* &task_status:*
  *     +@connection +@pubsub +@scripting +@stream +time +pexpire +get +set, all of it.
- *     Redis away: sockets stay open, /ready says so, a POST is answered 503. Redis back: what was
- *     stored meanwhile is read and given, once and in order; what it lost is told by a reset.
+ *     Redis away: sockets stay open, /ready says so, a POST is answered 503, who comes is told
+ *     `unavailable` and waits. Redis back: what was stored meanwhile is read and given, once and in
+ *     order; what it lost is told by a reset.
  *
  *
  * HOW IT IS BUILT
