@@ -18466,7 +18466,7 @@ typedef struct tws__refusal {
 
 static const tws__refusal tws__refusals[] = {
     {"token_missing", 401, 4401, false,
-     "a token is needed: Authorization: Bearer, ?token=, subprotocol bearer.<token>, or a first "
+     "one token is needed: Authorization: Bearer, ?token=, subprotocol bearer.<token>, or a first "
      "message {\"type\":\"auth\",\"token\":\"...\"}"},
     {"token_malformed", 401, 4401, false, "the token is not an HS256 JWT"},
     {"token_signature", 401, 4401, false, "the token is not signed with a key of this server"},
