@@ -16628,8 +16628,6 @@ typedef struct tws__tally {
 } tws__tally;
 
 struct tws_server {
-    tws_server_desc desc;
-    tws_router router;
     tws_route *route;
     size_t route_count, route_cap;
     tws__thread **thread;
@@ -16643,6 +16641,8 @@ struct tws_server {
     tws__tally *tally;
     uint32_t tally_cap, tally_used;
     uint32_t listeners;
+    tws_server_desc desc;
+    tws_router router;
 };
 
 static uint64_t tws__mix(uint64_t a, uint64_t b)
@@ -18426,19 +18426,18 @@ typedef struct tws__seat {
     unsigned index;
     tws__session *offered_by; /* the batch was offered to this one in the present turn */
     size_t offered;
+    uint8_t questions;    /* to the host, so far */
+    uint8_t copy_format;
+    uint32_t copied;
+    char *copy_memory;    /* TWS__COPY bytes, once a batch was shared */
+    tws__telling telling; /* who was refused */
+    tws_counter refused;
     tws_hub_batch batch;
     tws_str copy[TWS_HUB_BATCH]; /* the batch's first frames in one piece, for who share it */
     bool copy_packed[TWS_HUB_BATCH]; /* it lies there as for who takes it compressed */
-    uint32_t copied;
-    uint8_t copy_format;
-    char *copy_memory; /* TWS__COPY bytes, once a batch was shared */
-    uint8_t questions;    /* to the host, so far */
-    tws__telling telling; /* who was refused */
-    tws_counter refused;
 } tws__seat;
 
 struct tws_task_server {
-    tws_task_server_desc desc;
     tws_server *server;
     tws_hub *hub;
     tws__seat *seat;
@@ -18452,6 +18451,7 @@ struct tws_task_server {
     tws__memo *memo;
     tws__mutex log_lock; /* of what is written to standard error */
     tws_counter log_dropped;
+    tws_task_server_desc desc;
 };
 
 /* -- refusals: one table for HTTP and WebSocket -- */
@@ -19193,19 +19193,11 @@ typedef struct tws__lookup tws__lookup;
 struct tws__upstream {
     tws_task_server *ts;
     tws_redis *session;
-    tws_redis_url url;
-    tws__link link[TWS_REDIS_LINKS];
-    tws_guest alarm;
     tws__lookup *lookup; /* under way */
-    tws__addresses addresses;
-    tws__mutex lock;
     tws__order *orders, **orders_end;
     tws__order *publishes, **publishes_end; /* thread 0's: they wait for room in the session */
     size_t order_bytes; /* of publishes not yet handed to the session */
     uint32_t state;     /* tws_redis_state, for every thread */
-    char reason[128];   /* under lock, as the next two */
-    tws_redis_stats stats;
-    tws__waiting *waiting;
     uint32_t most;      /* that the hub is given before all its readers have been served, */
     uint32_t room;      /* and what is left of that: events, and half KiB of them */
     bool unheard;       /* the session holds more */
@@ -19215,6 +19207,14 @@ struct tws__upstream {
     tws_counter turned_away; /* events, since Redis stores none */
     uint32_t held;      /* thread 0 waits for the other threads' readers */
     uint32_t missed;    /* somebody's readers wait, and the session does not know of them */
+    tws__link link[TWS_REDIS_LINKS];
+    tws_guest alarm;
+    tws__mutex lock;
+    tws__waiting *waiting; /* under lock, as the next two */
+    tws_redis_stats stats;
+    char reason[128];
+    tws__addresses addresses;
+    tws_redis_url url;
 };
 
 #define TWS__MAX_ORDER_BYTES (8u << 20)
