@@ -1456,7 +1456,7 @@ TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str u
 TWS_API void tws_hub_detach(tws_hub_reader *r);
 
 #define TWS_HUB_BATCH 32
-#define TWS_HUB_ROUNDS 7 /* with the first: what an upstream gives at a time, twice */
+#define TWS_HUB_ROUNDS 7 /* behind the first: a ring of 256 events in all */
 
 typedef struct tws_hub_batch {
     size_t count;
@@ -1501,7 +1501,8 @@ TWS_API tws_hub_reader *tws_hub_news(tws_hub_inbox *in);
 /* A batch was not all that there is for r: its group comes round again, without a wake. False when
  * it did so TWS_HUB_ROUNDS times since it had news: see to r some time later. */
 TWS_API bool tws_hub_again(tws_hub_reader *r);
-/* Has all news been taken? From any thread: to see whether another one keeps up. */
+/* Has all news been taken, if not yet to every reader? From any thread: to see whether another one
+ * keeps up. */
 TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in);
 
 /* The latest event of each task, oldest first.
@@ -2267,7 +2268,7 @@ TWS_API const tws_log *tws_task_server_log(const tws_task_server *ts);
 TWS_API void tws_task_server_free(tws_task_server *ts);
 
 /* Publish one JSON object for a user. With Redis TWS_OK is accepted, not stored: what is refused
- * there after that is logged and counted, and a drain waits for the rest.
+ * there after that is logged and counted, and a drain waits for the rest, as long as it lasts.
  *
  * id       [out] may be NULL. With Redis the id is not known yet: 0-0.
  * errors   TWS_ERR_SYNTAX (no JSON), TWS_ERR_ARGUMENT (JSON but no object; the user id),
@@ -10086,7 +10087,8 @@ struct tws_hub_group {
     tws_hub_group *sooner;
     uint32_t news;         /* how often there was some; changed under the shard's lock */
     uint8_t rounds;        /* since then; under the shard's lock */
-    uint8_t marked;        /* in the inbox: set under both locks, cleared under its own */
+    uint8_t marked;        /* in the inbox, or about to be: set under the shard's lock, cleared under
+                              the inbox's */
 };
 
 struct tws_hub_inbox {
@@ -10556,15 +10558,17 @@ static void tws__inbox_remove(tws_hub_inbox *in, tws_hub_group *g)
 {
     *(g->sooner == NULL ? &in->first : &g->sooner->later) = g->later;
     *(g->later == NULL ? &in->last : &g->later->sooner) = g->sooner;
-    TWS__STORE(&g->marked, 0u);
+    (void)TWS__SWAP(&g->marked, 0u);
 }
 
 /* A mark that stands was not cleared before who sets it took the shard's lock, so the gather that
- * follows the clearing will find what it is for. True when the inbox was empty. */
+ * follows the clearing will find what it is for; and a batch is not taken for one that has it,
+ * since the clearing comes behind this exchange, and the count of news before. True when the inbox
+ * was empty. Under the shard's lock. */
 static bool tws__group_mark(tws_hub_group *g)
 {
     tws_hub_inbox *in = g->inbox;
-    if (TWS__LOAD(&g->marked) != 0) {
+    if (TWS__SWAP(&g->marked, 1u) != 0) {
         return false;
     }
     TWS__LOCK(&in->lock);
@@ -10573,7 +10577,6 @@ static bool tws__group_mark(tws_hub_group *g)
     g->later = NULL;
     *(in->last == NULL ? &in->first : &in->last->later) = g;
     in->last = g;
-    TWS__STORE(&g->marked, 1u);
     TWS__UNLOCK(&in->lock);
     return was_empty;
 }
@@ -11924,7 +11927,7 @@ enum {
     TWS__REDIS_HELLO,
     TWS__REDIS_AUTH,
     TWS__REDIS_SELECT,
-    TWS__REDIS_PING,   /* does it answer, or does it load? */
+    TWS__REDIS_LOOK,   /* may it read streams, and has it loaded them? */
     TWS__REDIS_LISTEN, /* to the probe */
     TWS__REDIS_UP
 };
@@ -11959,7 +11962,7 @@ struct tws_redis {
     uint64_t probe;    /* number of the last one */
     bool probe_out;    /* it has not come back */
     bool probe_sent;   /* and its PUBLISH was answered */
-    bool probe_back;   /* one has, since a connection failed */
+    bool probe_back;   /* one has, and was answered, since a connection failed */
     bool replica;
     bool was_replica;  /* when it was last up */
     bool no_script;    /* Redis may not have it: the next publish brings it */
@@ -12553,9 +12556,14 @@ static void tws__redis_step(tws_redis *r, tws_redis_link link, uint8_t step)
         tws_resp_word_c(out, "SELECT");
         tws_resp_word_u64(out, r->url.db);
         break;
-    case TWS__REDIS_PING:
-        tws_resp_command(out, 1);
-        tws_resp_word_c(out, "PING");
+    case TWS__REDIS_LOOK: /* a key that there is not; PING is refused by who cannot save */
+        tws_resp_command(out, 6);
+        tws_resp_word_c(out, "XREVRANGE");
+        tws_resp_word_c(out, r->probe_channel);
+        tws_resp_word_c(out, "+");
+        tws_resp_word_c(out, "-");
+        tws_resp_word_c(out, "COUNT");
+        tws_resp_word_c(out, "1");
         break;
     case TWS__REDIS_LISTEN: tws__redis_write_pair(out, "SUBSCRIBE", r->probe_channel); break;
     default: break;
@@ -13132,6 +13140,7 @@ static void tws__redis_on_probe(tws_redis *r, const tws_resp_event *in)
 {
     if (in->done) {
         r->probe_sent = true;
+        r->probe_back = r->probe_back || !r->probe_out;
         r->probe_ms = r->now_ms;
         (void)tws__redis_pop_call(r);
     }
@@ -13264,7 +13273,7 @@ static void tws__redis_logged_in(tws_redis *r, tws_redis_link link)
     if (link == TWS_REDIS_SUBSCRIBER) {
         tws__redis_step(r, link, TWS__REDIS_LISTEN);
     } else {
-        tws__redis_step(r, link, r->url.db > 0 ? TWS__REDIS_SELECT : TWS__REDIS_PING);
+        tws__redis_step(r, link, r->url.db > 0 ? TWS__REDIS_SELECT : TWS__REDIS_LOOK);
     }
 }
 
@@ -13273,7 +13282,7 @@ static void tws__redis_opened(tws_redis *r, tws_redis_link link)
     switch (r->end[link].step) {
     case TWS__REDIS_HELLO:
     case TWS__REDIS_AUTH: tws__redis_logged_in(r, link); break;
-    case TWS__REDIS_SELECT: tws__redis_step(r, link, TWS__REDIS_PING); break;
+    case TWS__REDIS_SELECT: tws__redis_step(r, link, TWS__REDIS_LOOK); break;
     default: tws__redis_up(r, link); break;
     }
 }
@@ -13284,11 +13293,6 @@ static void tws__redis_not_opened(tws_redis *r, tws_redis_link link, tws_str tex
     const tws__redis_error *e = tws__redis_classify(text);
     uint8_t step = r->end[link].step;
     bool full = tws_str_starts(text, "ERR max number of clients");
-    if (step == TWS__REDIS_PING && e->scope == TWS__REDIS_STORING) { /* since Redis 7, MISCONF */
-        tws__redis_up(r, link);
-        tws__redis_note_storing(r, e, text);
-        return;
-    }
     if (e->scope != TWS__REDIS_COMMAND || full || step > TWS__REDIS_AUTH) {
         tws__redis_fail(r, link, e->state, text);
     } else if (step == TWS__REDIS_AUTH) {
@@ -13443,7 +13447,7 @@ static void tws__redis_on_probe_back(tws_redis *r, tws_str text)
         return;
     }
     r->probe_out = false;
-    r->probe_back = true;
+    r->probe_back = r->probe_back || r->probe_sent;
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
         tws__redis_end *end = &r->end[i];
         bool proven = r->now_ms - end->up_ms >= r->desc.backoff_max_ms;
@@ -16858,7 +16862,9 @@ static void tws__peer_bury(tws_peer *p)
         tws_conn_abort(&p->conn);
         p->ops = NULL;
         t->served = p; /* what it says now goes nowhere, as at any other end */
+        p->flags |= TWS__PEER_SERVED;
         ops->on_close(p, 1006, tws_str_of(NULL, 0));
+        p->flags &= ~(uint32_t)TWS__PEER_SERVED;
         t->served = served;
     }
     p->ops = NULL;
@@ -18389,7 +18395,7 @@ typedef struct tws__session {
     uint64_t who;      /* a keyed hash of the token's user */
     int64_t expires_s;
     uint8_t kind, phase, format;
-    uint8_t question; /* the number of the last one to the host */
+    uint8_t question; /* the number of what the host is asked; 0: nothing yet */
     bool has_since : 1, warned : 1, ndjson : 1; /* since stands in the reader */
     bool begun : 1, told : 1; /* its position was found; or it was told that this lasts */
     uint8_t user_len; /* the user id stands behind this struct, */
@@ -18599,8 +18605,10 @@ static void tws__log_refusal(tws_task_server *ts, const tws_peer *p, const char 
 {
     tws_log_line line;
     char address[64];
-    if (!tws__tells(&tws__seat_of(ts, p)->telling, 100) ||
-        !tws_log_begin(&line, &ts->desc.log, TWS_LOG_INFO, tws_sys_wall_ms(), "refused")) {
+    tws__telling *telling = &tws__seat_of(ts, p)->telling;
+    tws__tell_rest(telling, ts, "refused");
+    if (!tws_log_begin(&line, &ts->desc.log, TWS_LOG_INFO, tws_sys_wall_ms(), "refused") ||
+        !tws__tells(telling, 100)) {
         return;
     }
     tws_log_str(&line, "code", tws_str_c(word));
@@ -18852,6 +18860,12 @@ static tws__session *tws__session_of(const tws_peer *p)
 }
 
 static const char *tws__unready(const tws_task_server *ts);
+static const char *tws__upstream_fault(const tws__upstream *up);
+
+static bool tws__is_away(const tws_task_server *ts)
+{
+    return ts->up != NULL && tws__upstream_fault(ts->up) != NULL;
+}
 
 static void tws__session_read(tws__session *s)
 {
@@ -18872,10 +18886,9 @@ static void tws__session_read(tws__session *s)
     }
     s->phase = TWS__LIVE;
     tws_peer_pull(s->peer);
-    if (!s->begun) {
-        uint64_t wait_ms = tws__unready(ts) != NULL ? 0 : TWS__LOAD_MS;
-        tws_peer_set_timer(s->peer, tws_sys_now_ms() + tws__min64(wait_ms, tws__session_left_ms(s)));
-    }
+    /* Until it begins, when its expiry is watched. */
+    uint64_t wait_ms = tws__is_away(ts) ? 0 : TWS__LOAD_MS;
+    tws_peer_set_timer(s->peer, tws_sys_now_ms() + tws__min64(wait_ms, tws__session_left_ms(s)));
 }
 
 static void tws__session_respond_snapshot(tws__session *s)
@@ -19386,8 +19399,9 @@ static void tws__upstream_log(tws__upstream *up, tws_log_level level, const char
                               const tws_redis_event *ev)
 {
     tws_log_line line;
-    if ((ev->type != TWS_REDIS_STATE && !tws__tells(&up->telling, 10)) ||
-        !tws_log_begin(&line, &up->ts->desc.log, level, tws_sys_wall_ms(), message)) {
+    tws__tell_rest(&up->telling, up->ts, "redis");
+    if (!tws_log_begin(&line, &up->ts->desc.log, level, tws_sys_wall_ms(), message) ||
+        (ev->type != TWS_REDIS_STATE && !tws__tells(&up->telling, 10))) {
         return;
     }
     if (ev->type == TWS_REDIS_STATE) {
@@ -19660,11 +19674,12 @@ static void tws__link_connect(tws__link *l, const char *why)
     tws__link_failed(l, why);
 }
 
-static void tws__link_receive(tws__link *l)
+/* False when there is nothing. */
+static bool tws__link_receive(tws__link *l)
 {
     size_t room = 0;
     if (l->up->unheard) {
-        return; /* what came before comes first */
+        return true; /* what came before comes first */
     }
     char *at = tws_redis_input(l->up->session, l->which, &room);
     long n = tws__sys_receive(l->guest.watch.fd, at, room);
@@ -19674,6 +19689,7 @@ static void tws__link_receive(tws__link *l)
     } else if (n != -1) {
         tws__link_failed(l, n == 0 ? "closed by Redis" : "connection lost");
     }
+    return n != -1;
 }
 
 static void tws__link_send(tws__link *l)
@@ -19892,7 +19908,7 @@ static void tws__on_link(tws_guest *g, unsigned events)
             tws__link_connect(l, strerror(error)); /* the next address, or the end */
         }
     } else if (!l->connecting && (events & TWS_READ) != 0) {
-        tws__link_receive(l);
+        (void)tws__link_receive(l);
     }
 }
 
@@ -19915,9 +19931,8 @@ static void tws__upstream_look(tws__upstream *up)
     if (l->guest.watch.fd < 0 || l->connecting) {
         return;
     }
-    tws__link_receive(l);
-    if (up->unheard || l->guest.watch.fd < 0) {
-        tws_guest_alarm(&up->alarm, tws_sys_now_ms()); /* the next turn goes on, or gives it up */
+    if (tws__link_receive(l)) {
+        tws_guest_alarm(&up->alarm, tws_sys_now_ms()); /* the next turn does what follows from it */
     }
 }
 
@@ -20468,14 +20483,18 @@ static void tws__session_verdict(tws__session *s, const tws_identity *who, bool 
     }
 }
 
-/* Where a ticket has the low bits of the question's number: an answer that comes twice, or late, is
- * not taken for one to what the same connection is asked next. */
+/* Where a ticket has the question's number, 1 to 255 in turn on a thread: an answer that comes
+ * twice, or late, is not taken for one to the same connection's next request. */
 #define TWS__QUESTION 24u
 
 static tws_authorize tws__session_question(tws__session *s, const tws_identity *who)
 {
     tws_authorize question;
-    s->question = ++tws__seat_of(tws__session_server(s), s->peer)->questions;
+    tws__seat *seat = tws__seat_of(tws__session_server(s), s->peer);
+    if (s->question == 0) { /* one for all its tokens: a no to any of them ends it */
+        seat->questions = seat->questions == UINT8_MAX ? 1 : (uint8_t)(seat->questions + 1);
+        s->question = seat->questions;
+    }
     question.who = who;
     question.action = tws__session_action(s);
     question.user_id = tws__session_user(s);
@@ -20614,6 +20633,9 @@ static void tws__session_new_token(tws__session *s, tws_str token)
         tws__session_take_identity(s, &who);
         uint64_t left_ms = tws__session_left_ms(s);
         s->warned = false;
+        if (!s->begun) {
+            return; /* which is waited for by the same timer */
+        }
         tws__session_watch_expiry(s);
         if (left_ms < 2 * TWS__WARN_MS) { /* not at once, which would make a loop */
             tws_peer_set_timer(s->peer, tws_sys_now_ms() + left_ms / 2);
@@ -20819,13 +20841,14 @@ static void tws__on_stream_timer(tws_peer *p)
         tws__session_refuse(s, "token_expired");
         return;
     }
-    if (!s->begun) { /* Redis is away: it begins when that is over */
-        if (!s->told) {
-            const tws__refusal *r = tws__refusal_of("unavailable");
-            tws__session_error(s, r->word, "Redis does not answer now; this waits for it", true, 0);
+    if (!s->begun) { /* it will, when Redis is back */
+        bool away = tws__is_away(tws__session_server(s)) && s->format != TWS_FORMAT_RAW;
+        if (away && !s->told) {
+            tws__session_error(s, "unavailable", "Redis does not answer now; this waits for it", true,
+                               0);
         }
-        s->told = true;
-        tws_peer_set_timer(p, s->expires_s == INT64_MAX ? UINT64_MAX : tws_sys_now_ms() + left_ms);
+        s->told = s->told || away;
+        tws_peer_set_timer(p, tws_sys_now_ms() + tws__min64(left_ms, s->told ? UINT32_MAX : 1000));
         return;
     }
     if (!s->warned && left_ms <= TWS__WARN_MS) {

@@ -1902,6 +1902,8 @@ static void say_behind(tws_peer *p, uint16_t code, tws_str reason)
     CHECK(!tws_peer_send(p, TWS_WS_TEXT, "x", 1));
     CHECK(!tws_peer_put(p, "x", 1));
     CHECK(!tws_peer_offer(p, &slice, 1));
+    tws_peer_pull(p);
+    tws_peer_pull_later(p);
     tws_peer_close(p, 1000, "");
 }
 
@@ -1910,35 +1912,43 @@ TEST("a handler that says something behind the end is not heard, whichever end i
     static const tws_peer_ops ops = {on_message, say_behind, NULL, NULL, NULL, NULL};
     static const char *const how[] = {"its own", "an end of file", "a drain", "a second stop", "free"};
     for (size_t i = 0; i < 5; i++) {
+        enum { ALL = 4 };
         tws_route route = {"GET", "/behind", NULL, &ops, NULL};
         site s;
-        peer p;
+        peer p[ALL];
         test_row(how[i], i);
         site_init(&s);
         s.desc.drain_ms = i == 2 ? 20 : 60000;
         s.desc.limits.close_ms = 20;
         site_start(&s, false);
         CHECK_EQ(tws_server_route(s.server, &route, NULL), TWS_OK);
-        peer_open(&p, port_of(&s));
-        CHECK_EQ(peer_upgrade(&p, "/behind", NULL), 101);
-        if (i == 0) {
-            peer_say(&p, "close");
-            PEER_UNTIL(met.closed == 1);
-        } else if (i == 1) {
-            peer_close(&p);
-            PEER_UNTIL(met.closed == 1);
-        } else if (i < 4) {
+        for (size_t k = 0; k < ALL; k++) {
+            peer_open(&p[k], port_of(&s));
+            CHECK_EQ(peer_upgrade(&p[k], "/behind", NULL), 101);
+        }
+        for (size_t k = 0; k < ALL && i < 2; k++) {
+            if (i == 0) {
+                peer_say(&p[k], "close");
+            } else {
+                peer_close(&p[k]);
+            }
+            PEER_UNTIL(met.closed == k + 1);
+        }
+        if (i == 2 || i == 3) {
             tws_server_stop(s.server);
-            for (int k = 0; k < (i == 3 ? 1 : 2000) && met.closed == 0; k++) {
+            for (int k = 0; k < (i == 2 ? 2000 : 1) && met.closed < ALL; k++) {
                 tws_server_step(s.server, 1);
             }
-        }
-        if (i > 0) {
-            peer_server = NULL;
+            CHECK(i == 2 ? met.closed == ALL : met.closed < ALL);
+            tws_server_stop(s.server);
+            while (tws_server_step(s.server, 1) == TWS_OK) {
+            }
         }
         site_end(&s);
-        CHECK_EQ(met.closed, 1);
-        peer_close(&p);
+        CHECK_EQ(met.closed, ALL);
+        for (size_t k = 0; k < ALL; k++) {
+            peer_close(&p[k]);
+        }
     }
 }
 

@@ -1218,6 +1218,27 @@ TEST("a new token of an open connection is put before the host's rule as the fir
     }
 }
 
+TEST("a late no to a new token ends the connection, though it has sent others since")
+{
+    site s;
+    peer p;
+    host_init(&s, TWS_ALLOW);
+    site_start(&s, false);
+    watch(&p, &s, text("team?token=%s", token("guest", 1000, "")), NULL);
+    CHECK(peer_message(&p));
+    host.verdict = TWS_LATER;
+    for (size_t n = 1; n <= 3; n++) {
+        peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("guest", 1000 + (int)n, "")));
+        PEER_UNTIL(host.count == n);
+    }
+    CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], true), TWS_OK);
+    peer_say(&p, "{\"type\":\"ping\"}");
+    CHECK_TEXT(&p, "{\"type\":\"pong\"}");
+    CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[1], false), TWS_OK);
+    check_ws_refusal(&p, 4403, "forbidden_user", false);
+    site_end(&s);
+}
+
 TEST("a host's rule replaces the built-in one, to read and to publish, and is cached")
 {
     site s;

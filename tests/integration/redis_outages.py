@@ -1060,7 +1060,7 @@ async def _(user):
         await becomes(server, 'ready')
         await serves(redis, server, user)
     async with Redis('--cluster-enabled', 'yes', '--cluster-port', str(own_port())) as redis, \
-            serving(redis.url) as server, Client(server, user):
+            serving(redis.url, ready=False) as server, Client(server, user):
         await becomes(server, 'moved')
         await refused(server, user)
 
