@@ -20844,11 +20844,12 @@ static void tws__on_stream_timer(tws_peer *p)
     if (!s->begun) { /* it will, when Redis is back */
         bool away = tws__is_away(tws__session_server(s)) && s->format != TWS_FORMAT_RAW;
         if (away && !s->told) {
-            tws__session_error(s, "unavailable", "Redis does not answer now; this waits for it", true,
-                               0);
+            const char *message = "Redis does not answer now; this waits for it";
+            tws__session_error(s, "unavailable", message, true, 0);
         }
         s->told = s->told || away;
-        tws_peer_set_timer(p, tws_sys_now_ms() + tws__min64(left_ms, s->told ? UINT32_MAX : 1000));
+        uint64_t wait_ms = s->told ? UINT32_MAX : 1000;
+        tws_peer_set_timer(p, tws_sys_now_ms() + tws__min64(left_ms, wait_ms));
         return;
     }
     if (!s->warned && left_ms <= TWS__WARN_MS) {
