@@ -18537,7 +18537,7 @@ static size_t tws__session_bytes(const tws__session *s)
 }
 
 /* Field lines of an answer: those given, and what lets a page of an allowed Origin read it (CORS).
- * Where a cookie may be the token, pages of the listed origins may have it sent; with a * nobody. */
+ * Where a cookie may be the token, pages of the listed origins may have it sent; with * nobody. */
 #define TWS__HEAD_BYTES 512
 static const char *tws__cors_head(const tws_task_server *ts, char memory[TWS__HEAD_BYTES],
                                   tws_str origin, const char *more)
