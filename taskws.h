@@ -10087,8 +10087,8 @@ struct tws_hub_group {
     tws_hub_group *sooner;
     uint32_t news;         /* how often there was some; changed under the shard's lock */
     uint8_t rounds;        /* since then; under the shard's lock */
-    uint8_t marked;        /* in the inbox, or about to be: set under the shard's lock, cleared under
-                              the inbox's */
+    uint8_t marked;        /* in the inbox, or about to be: set under the shard's lock, cleared
+                              under the inbox's */
 };
 
 struct tws_hub_inbox {

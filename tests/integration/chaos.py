@@ -127,7 +127,7 @@ class Reader:
         elif kind == 'task':
             self.event(number(message['id']), message['data'])
             self.last = message['id']
-        elif kind != 'error' or message['code'] != 'draining':
+        elif kind != 'error' or message['code'] not in ('draining', 'unavailable'):
             self.problem('such a message')
         story.told[kind] += 1
 
