@@ -46,7 +46,7 @@ static void *resize(void *context, void *p, size_t old_bytes, size_t new_bytes)
     REQUIRE(p == NULL || ((size_t *)p)[-1] == old_bytes);
     if (new_bytes > 0) {
         if (fail_in > 0 && --fail_in == 0) {
-            refused = true;
+            refused = refused || new_bytes > old_bytes; /* what cannot shrink stays as it is */
             return NULL;
         }
         fresh = (size_t *)malloc(sizeof *fresh + new_bytes);
