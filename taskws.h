@@ -18368,6 +18368,7 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
 #define TWS__SAY_MAX (TWS_MAX_USER_ID * 6 + 256)
 #define TWS__VERDICT_MS 30000u /* for a host's later answer */
 #define TWS__LOAD_MS 5000u  /* for a snapshot's past to be read */
+#define TWS__AWAY_MS 1000u  /* a reader waits for Redis before it is told that it is away */
 #define TWS__STORE_MS 30000u /* for Redis to store; its own deadlines are shorter */
 
 enum { TWS__WEBSOCKET, TWS__SSE, TWS__SNAPSHOT, TWS__PUBLISH, TWS__STATUS, TWS__METRICS };
@@ -18860,13 +18861,6 @@ static tws__session *tws__session_of(const tws_peer *p)
 }
 
 static const char *tws__unready(const tws_task_server *ts);
-static const char *tws__upstream_fault(const tws__upstream *up);
-
-static bool tws__is_away(const tws_task_server *ts)
-{
-    return ts->up != NULL && tws__upstream_fault(ts->up) != NULL;
-}
-
 static void tws__session_read(tws__session *s)
 {
     tws_task_server *ts = tws__session_server(s);
@@ -18887,8 +18881,8 @@ static void tws__session_read(tws__session *s)
     s->phase = TWS__LIVE;
     tws_peer_pull(s->peer);
     /* Until it begins, when its expiry is watched. */
-    uint64_t wait_ms = tws__is_away(ts) ? 0 : TWS__LOAD_MS;
-    tws_peer_set_timer(s->peer, tws_sys_now_ms() + tws__min64(wait_ms, tws__session_left_ms(s)));
+    uint64_t left_ms = tws__session_left_ms(s);
+    tws_peer_set_timer(s->peer, tws_sys_now_ms() + tws__min64(left_ms, TWS__AWAY_MS));
 }
 
 static void tws__session_respond_snapshot(tws__session *s)
@@ -20842,13 +20836,14 @@ static void tws__on_stream_timer(tws_peer *p)
         return;
     }
     if (!s->begun) { /* it will, when Redis is back */
-        bool away = tws__is_away(tws__session_server(s)) && s->format != TWS_FORMAT_RAW;
+        const tws__upstream *up = tws__session_server(s)->up;
+        bool away = up != NULL && tws__upstream_fault(up) != NULL && s->format != TWS_FORMAT_RAW;
         if (away && !s->told) {
             const char *message = "Redis does not answer now; this waits for it";
             tws__session_error(s, "unavailable", message, true, 0);
         }
         s->told = s->told || away;
-        uint64_t wait_ms = s->told ? UINT32_MAX : 1000;
+        uint64_t wait_ms = s->told ? UINT32_MAX : TWS__AWAY_MS;
         tws_peer_set_timer(p, tws_sys_now_ms() + tws__min64(left_ms, wait_ms));
         return;
     }
