@@ -18860,7 +18860,6 @@ static tws__session *tws__session_of(const tws_peer *p)
     return (tws__session *)(waiting != NULL ? waiting : tws_peer_data_of(p, &tws__stream_ops));
 }
 
-static const char *tws__unready(const tws_task_server *ts);
 static void tws__session_read(tws__session *s)
 {
     tws_task_server *ts = tws__session_server(s);
@@ -18884,6 +18883,8 @@ static void tws__session_read(tws__session *s)
     uint64_t left_ms = tws__session_left_ms(s);
     tws_peer_set_timer(s->peer, tws_sys_now_ms() + tws__min64(left_ms, TWS__AWAY_MS));
 }
+
+static const char *tws__unready(const tws_task_server *ts);
 
 static void tws__session_respond_snapshot(tws__session *s)
 {
