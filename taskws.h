@@ -1766,23 +1766,23 @@ typedef struct tws_turn {
     uint64_t now_ms;
     uint8_t *input; /* not yet taken */
     size_t input_len;
+    tws_str out[TWS_TURN_SLICES];
     size_t out_count;
     size_t out_bytes;
     size_t sent_bytes;
-    size_t scratch_len;
-    size_t unit_count;
-    size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
-    size_t unit_done;
-    size_t held_count;
-    size_t work; /* frames taken, and requests, which count for more */
-    bool full;   /* output stands in the way of input: write, then go on */
-    struct tws__packer *packer; /* 240 KiB, once a message was compressed, here or by its client */
     size_t unit_start[TWS_TURN_UNITS]; /* offsets in the output of what was offered */
     const tws_lender *unit_lender[TWS_TURN_UNITS];
     void *unit_object[TWS_TURN_UNITS];
+    size_t unit_count;
+    size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
+    size_t unit_done;
+    bool full;         /* output stands in the way of input: write, then go on */
     uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
     uint32_t held_cap[TWS_TURN_HELD];
-    tws_str out[TWS_TURN_SLICES];
+    size_t held_count;
+    size_t work; /* frames taken, and requests, which count for more */
+    size_t scratch_len;
+    struct tws__packer *packer; /* 240 KiB, once a message was compressed, here or by its client */
     tws_http_request request;
     uint8_t scratch[TWS_TURN_SCRATCH];
 } tws_turn;
