@@ -21015,12 +21015,16 @@ static tws__session *tws__session_for(tws_task_server *ts, tws_peer *p, const tw
 static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
                               uint8_t kind, tws_str user)
 {
-    const tws_str *field = kind == TWS__PUBLISH ? tws_http_find(r, "Idempotency-Key") : NULL;
-    tws_str key = field == NULL ? tws_str_of(NULL, 0) : *field;
-    if (key.len > TWS__MAX_KEY) {
+    tws_str key;
+    int keys = tws__http_count(r->field, r->field_count, "Idempotency-Key", &key);
+    if (kind != TWS__PUBLISH) {
+        key = tws_str_of(NULL, 0);
+    } else if (keys > 1 || key.len > TWS__MAX_KEY) {
         char head[TWS__HEAD_BYTES];
         tws_peer_respond_error(p, 400, tws__cors_head(ts, head, tws__allowed_origin(ts, r), NULL),
-                               "bad_request", "Idempotency-Key is longer than 200 bytes");
+                               "bad_request",
+                               keys > 1 ? "there is more than one Idempotency-Key"
+                                        : "Idempotency-Key is longer than 200 bytes");
         return;
     }
     tws__session *s = tws__session_for(ts, p, r, kind, user, key);

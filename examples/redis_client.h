@@ -41,7 +41,12 @@ static inline const char *redis_advice(const char *error)
         {"NOPERM", "allow this user task_status:* as keys and channels, and their commands"},
         {"LOADING", "it is starting; try again in a moment"},
         {"READONLY", "this is a replica: give the address of its primary"},
+        {"MASTERDOWN", "this is a replica without a primary: give the address of that"},
+        {"NOREPLICAS", "it has fewer replicas than its min-replicas-to-write asks for"},
         {"MOVED", "this is a node of a cluster: give the address behind MOVED"},
+        {"CLUSTERDOWN", "its cluster is not whole: see CLUSTER INFO"},
+        {"BUSY", "a script has run for long there: SCRIPT KILL ends it"},
+        {"DENIED", "it is in protected mode: give it a password, or bind it to loopback"},
         {"OOM", "give Redis more memory (maxmemory), or its streams a shorter life"},
         {"MISCONF", "Redis cannot write to its disk: see its log"},
     };

@@ -698,6 +698,9 @@ TEST("the same Idempotency-Key stores an event once, for one user, and answers w
     tws_hub_stats n;
     tws_hub_stat(s.ts->hub, &n);
     CHECK_EQ(n.published, 6);
+    const char *two = text("%sIdempotency-Key: k1\r\nIdempotency-Key: k1\r\n", worker);
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "2", two, "{}"), 400); /* one of a proxy's, perhaps */
+    peer_close(&p);
     CHECK_EQ(ask(&p, &s, "POST", TASKS "2", text("%sIdempotency-Key: %0201d\r\n", worker, 1), "{}"),
              400);
     peer_close(&p);
