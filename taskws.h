@@ -61,7 +61,7 @@
  *     A section uses only sections above it; tests/layers.sh proves that by linking.
  *
  *
- * FLAGS (define them wherever the header is included)
+ * FLAGS (define the same ones before every #include of this header)
  *
  *     TASKWS_IMPLEMENTATION   compile the implementation here
  *     TASKWS_STATIC           all functions static: everything in one translation unit
@@ -72,7 +72,7 @@
  *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
  *     TASKWS_NO_SIMD          without the processor's own instructions (for SHA)
  *     TASKWS_POLL             poll(2) where epoll would be chosen
- *     TWS_ASSERT(x)           what to do about a mistake of the caller's; assert(x)
+ *     TWS_ASSERT(x)           checks the caller's mistakes; default: assert(x)
  *
  *
  * ROUTES (prefix /api/v1/ws is an option)
@@ -84,15 +84,16 @@
  *     GET  {prefix}/status            version, uptime, connections, store, resources, limits
  *     GET  /health  /ready  /metrics  process serves; events can be delivered; Prometheus text
  *
- *     Idempotency-Key with a POST makes a repeated one store its events once, for a day; in memory
- *     the last 4,000 of them, where each line of NDJSON counts as one.
+ *     A POST that is repeated with the same Idempotency-Key (200 bytes at most) within a day stores
+ *     its events once; without Redis the last 4,000 keys are known, each line of NDJSON being one.
  *
- *     Last-Event-ID, or else ?since=ID, resumes behind an event; without, the latest event of each
- *     task comes first. ?format=raw sends the worker's JSON alone.
+ *     Last-Event-ID, or else ?since=ID, resumes after that event; without either, the latest event
+ *     of each task comes first. ?format=raw sends the worker's JSON alone: of the messages below
+ *     only pong and error then come, no connected, reset or expiring.
  *
  *     A token stands in Authorization: Bearer, in ?token=, in the subprotocol bearer.<token> beside
  *     taskws.v1, in a cookie when one is named, or in the first message
- *     {"type":"auth","token":"..."}. A user reads only the own tasks; scope "publish" may publish
+ *     {"type":"auth","token":"..."}. Users read only their own tasks; scope "publish" may publish
  *     to any user, scope "admin" may read any user's tasks, the full status and the metrics.
  *
  *
@@ -101,16 +102,20 @@
  *     {"type":"connected","user_id","heartbeat_s","last_id","resumed"}   after authentication
  *     {"type":"task","id","data"}             an event; data is the worker's JSON, byte for byte
  *     {"type":"reset","reason"}               a snapshot follows: forget older state
- *                                             (position_gone: since is not retained any more;
+ *                                             (position_gone: not all after since is retained;
  *                                             slow_consumer: the reader fell behind)
  *     {"type":"expiring","expires_in"}        send a new {"type":"auth"} now
  *     {"type":"pong"}                         answer to {"type":"ping"}
- *     {"type":"error","code","message","retry","close"}
+ *     {"type":"error","code","message","retry","close"}   without close the connection goes on
  *
- *     1000 normal; 1001 draining, reconnect after a delay; 1002, 1003, 1007, 1009 the client's
- *     mistake; 1011, 1013 reconnect with backoff; 4400 bad parameter; 4401 bring a new token;
- *     4403 not this user or origin; 4408 a deadline passed; 4409 too slow, resume with since;
- *     4429 too many connections.
+ *     Close codes, with the error codes that come before them, and their status over HTTP:
+ *     1000 normal; 1001 draining 503: reconnect after a delay; 1002, 1003, 1007, 1009 the client's
+ *     mistake, told by an error only where it sent binary (1003 bad_message); 1011 internal 500,
+ *     1013 overloaded, unavailable 503: reconnect with backoff; 4400 bad_request 400; 4401 bring
+ *     another token: token_missing, _malformed, _signature, _expired, _not_yet_valid, _claims 401;
+ *     4403 forbidden_user, _scope, _origin 403; 4408 auth_timeout, heartbeat_timeout; 4409
+ *     slow_consumer: resume with since; 4429 too_many_connections 429. Over HTTP alone: not_found
+ *     404, method_not_allowed 405, message_too_big 413, 414 and 431.
  *
  *
  * OPTIONS AND DEFAULTS (0 means the default, TWS_OFF turns one off)
@@ -118,18 +123,18 @@
  *     host, port, unix_path        127.0.0.1, 8000, none       where to listen
  *     threads                      1                           each with its own listener
  *     prefix                       /api/v1/ws
- *     jwt_secret, keys             -                           one key, or several by kid
+ *     jwt_secret, keys             none: one is needed         one key, or instead several by kid
  *     token                        sub, exp required, 30 s     claims, issuer, audience, leeway
  *     token_cookie, origins        off, any                    see tws_task_server_desc
  *     authorize                    own user_id                 a rule of yours, now or later
  *     redis_url                    none: in memory             redis://user:password@host:port/db,
  *                                                              unix://path
- *     max_connections              open files less 64 or more  beyond: error overloaded, 1013
+ *     max_connections              from the limit of files     beyond: error overloaded, 1013
  *     max_per_user, max_per_ip     64, off                     beyond: 4429
  *     max_event_bytes              64 KiB                      413
  *     max_body_bytes               64 KiB                      413
- *     retain_events, retain_bytes  256, 256 KiB                per user, in memory; Redis: 1,100
- *     retain_s, retain_total_bytes 1 h, 64 MiB                 and 1 MiB, 24 h as its streams
+ *     retain_events, retain_bytes  256, 256 KiB                per user; with Redis 1,100, 1 MiB
+ *     retain_s, retain_total_bytes 1 h, 64 MiB                 and 24 h, as its streams keep
  *     auth_ms                      10 s                        for a token in the first message
  *     drain_ms                     10 s                        closes are spread over it
  *     limits.max_head_bytes        16 KiB, 100 fields          431, 414
@@ -137,8 +142,9 @@
  *     limits.max_frames            1,024 in one message        1009
  *     limits.head_ms, body_ms      10 s, 10 s                  408
  *     limits.idle_ms               75 s                        between two requests: closed
- *     limits.compress_bytes        128                         the shortest message compressed
- *     limits.context_bytes, _bits  0: none, 12                 all contexts of WebSockets of yours
+ *     limits.compress_bytes        128                         shorter messages are sent as is
+ *     limits.context_bytes, _bits  0: none, 12                 compression contexts, of WebSocket
+ *                                                              routes of your own only
  *     limits.heartbeat_ms          25 s                        ping after that much silence
  *     limits.answer_ms             10 s                        4408 without any answer
  *     limits.stall_ms              30 s                        4409 when nothing is taken
@@ -152,10 +158,10 @@
  *     tws_str is a slice that nobody owns; tws_buf is a buffer whose first failure sticks.
  *     A mistake of the caller's is an assertion; what a peer or the system does is a tws_status.
  *     Memory comes from one hook (tws_allocator); running out of it ends one connection at most.
- *     (But for the block of a name's lookup, whose thread may outlive server and hook: libc's.)
+ *     (Only the thread that looks up Redis's host name uses libc's: it may outlive the server.)
  *     Functions are for one thread at a time per object unless their comment says otherwise;
  *     publish, stop, wake, post and answer are for any thread.
- *     After a fork one of the two processes may use what was made before it, and free it.
+ *     After fork() only one of the two processes may use and free what was made before.
  *
  *
  * REDIS
@@ -166,10 +172,10 @@
  *     the id. The script is tws_redis_script(), printed by `server --redis-script`.
  *     Channels are one for all databases of a Redis: another environment needs another Redis.
  *     With an ACL the server needs ~task_status:* ~{task_status:*}:once:* &task_status:*
- *     +@connection +@pubsub +@scripting +@stream +time +pexpire +get +set, all of it.
- *     Redis away: sockets stay open, /ready says so, a POST is answered 503, who comes is told
- *     `unavailable` and waits. Redis back: what was stored meanwhile is read and given, once and in
- *     order; what it lost is told by a reset.
+ *     +@connection +@pubsub +@scripting +@stream +time +pexpire +get +set, all of them.
+ *     Redis away: sockets stay open, /ready says so, a POST is answered 503, a new reader is told
+ *     `unavailable` (no close) and waits. Redis back: what was stored meanwhile is read and
+ *     delivered, once and in order; where Redis lost events, readers get a reset.
  *
  *
  * HOW IT IS BUILT
@@ -177,19 +183,19 @@
  *     Everything up to and including the connection (section 18) is sans-IO: bytes, time and
  *     randomness are parameters, so all behaviour is tested with arrays and a made-up clock.
  *
- *     Nothing is pushed into queues. A publish appends one event, encoded once for the wire, to a
- *     ring of its user's; a reader is a position in that ring and gathers from there when its
- *     socket takes output. Snapshot, resume, live and slow reader are one code at other positions.
+ *     Nothing is pushed into queues. A publish appends one event, encoded once for the wire, to its
+ *     user's ring; a reader is a position in that ring and gathers from there when its socket takes
+ *     output. Snapshot, resume, live and slow reader are the same code at different positions.
  *
  *     A connection at rest owns no buffer: a thread's connections share one receive buffer and one
- *     turn. Threads share the hub and nothing else.
+ *     turn (tws_turn). Threads share the hub and little else.
  *
  *     Deadlines stand in one timing wheel a thread, one entry a connection, rather than in a list
  *     for each kind: a token's end fits no such list, and an entry is not moved when the peer is
  *     heard, only looked at again when it comes due.
  *
  *     A decoder keeps no bytes: what is incomplete stays with the caller (139 bytes of a frame at
- *     most), so that a connection at rest can be 256 bytes with everything.
+ *     most), so that a connection at rest takes less than 256 bytes in all.
  *
  *     Every closing is delivered: flush, end the sending side, read and drop until the peer ends.
  *
@@ -197,7 +203,7 @@
  * LIMITS AND NON-GOALS
  *
  *     In this version: no TLS (put a proxy in front). No context takeover in permessage-deflate for
- *     a user's events, which are compressed once for all who read them: only for your endpoints.
+ *     a user's events, which are compressed once for all readers: only for WebSockets of your own.
  *     Without Redis the store is the process's memory: a restart empties it, clients get a reset.
  *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; a
  *     server reads the newest retain_events of them when a user's first reader comes.
