@@ -263,15 +263,16 @@ typedef enum tws_status {
     TWS_ERR_NOT_FOUND,   /* it is not there */
     TWS_ERR_UNAVAILABLE, /* not now; later perhaps */
     TWS_ERR_CLOSED,      /* the object's life is over */
-    TWS_ERR_SYSTEM       /* the operating system refused; errno says why */
+    TWS_ERR_SYSTEM       /* the operating system refused */
 } tws_status;
 
 /* A few words for a log line. Never NULL, static storage. */
 TWS_API const char *tws_status_text(tws_status status);
 
 /* The one allocator hook. resize(NULL, 0, n) allocates, resize(p, old, 0) frees and returns
- * NULL, anything else behaves as realloc. It may be called from every thread that the library
- * runs on. A NULL tws_allocator pointer, wherever one is taken, means libc. */
+ * NULL, anything else behaves as realloc. Alignment as malloc's. It may be called from every thread
+ * that the library runs on, at once. It must live as long as what was made with it. A NULL
+ * tws_allocator pointer, wherever one is taken, means libc. */
 typedef struct tws_allocator {
     void *(*resize)(void *context, void *p, size_t old_bytes, size_t new_bytes);
     void *context;
@@ -329,9 +330,9 @@ typedef struct tws_buf {
 TWS_API void tws_buf_init(tws_buf *b, const tws_allocator *a, size_t max_bytes);
 /* Over the caller's memory: never allocates. Nothing to free. */
 TWS_API void tws_buf_fixed(tws_buf *b, void *memory, size_t bytes);
-/* Frees and leaves an empty buffer that may grow as far as before. */
+/* Frees the memory; the buffer is empty and may be used again, with the same max. */
 TWS_API void tws_buf_free(tws_buf *b);
-/* Empty again and in order again; memory is kept. */
+/* Empty again, status TWS_OK again; memory is kept. */
 TWS_API void tws_buf_clear(tws_buf *b);
 /* Room for n more bytes: where they go, or NULL (status says why; TWS_OK where n is 0 and there
  * is no memory yet). Advance with tws_buf_add. */
@@ -345,8 +346,9 @@ TWS_API void tws_buf_c(tws_buf *b, const char *c_string);
 TWS_API void tws_buf_char(tws_buf *b, char c);
 TWS_API void tws_buf_u64(tws_buf *b, uint64_t value); /* decimal */
 TWS_API void tws_buf_i64(tws_buf *b, int64_t value);  /* decimal */
-/* Drop the first n bytes, moving the rest to the front. */
+/* Drop the first n bytes, n <= len, moving the rest to the front. */
 TWS_API void tws_buf_consume(tws_buf *b, size_t n);
+/* What is in it; valid until b is written to or freed. */
 TWS_API tws_str tws_buf_view(const tws_buf *b);
 
 /* ======================================================================================== */
@@ -372,16 +374,16 @@ TWS_API void tws_sha256_feed(tws_sha256 *h, const void *data, size_t len);
 /* Also wipes *h. */
 TWS_API void tws_sha256_end(tws_sha256 *h, uint8_t digest[TWS_SHA256_BYTES]);
 
-/* An HMAC key with both pads already hashed, so that a short message costs its own blocks and
- * one more. Secret: wipe it when done. */
+/* An HMAC key with both pads already hashed, which saves two blocks for each message. Secret: wipe
+ * it when done. */
 typedef struct tws_hmac_key {
     uint32_t inner[8];
     uint32_t outer[8];
 } tws_hmac_key;
 
 TWS_API void tws_hmac_key_init(tws_hmac_key *k, const void *key, size_t len);
-/* Wipes what it made of key and message; what the compiler spilled to the stack may stay there. mac
- * may be where the data stands. */
+/* mac may overlap data. Its intermediate states are wiped; copies that the compiler spilled to the
+ * stack may stay there. */
 TWS_API void tws_hmac_sha256(const tws_hmac_key *k, const void *data, size_t len,
                              uint8_t mac[TWS_SHA256_BYTES]);
 
@@ -403,7 +405,7 @@ TWS_API size_t tws_base64url_encode(const void *data, size_t len, char *out);
 /* Decode, strictly: one alphabet, no white space, padding exactly as its alphabet wants it
  * (base64 padded, base64url bare), unused tail bits zero.
  *
- * out      room for cap bytes; text.len / 4 * 3 + 2 always suffices. May be the text's own memory.
+ * out      room for cap bytes; text.len / 4 * 3 + 2 always suffice. May be the text's own memory.
  * out_len  [out] bytes written, also 0 on error.
  * errors   TWS_ERR_SYNTAX, TWS_ERR_LIMIT (cap too small).
  * source   RFC 4648 4 and 5; 3.5 for the tail bits. */
@@ -501,7 +503,7 @@ typedef struct tws_http_field {
 } tws_http_field;
 
 typedef struct tws_http_limits {
-    uint32_t max_head_bytes; /* 0: 16 KiB; 431 beyond, 414 when the request line alone is longer */
+    uint32_t max_head_bytes; /* 0: 16 KiB; 431 beyond, 414 if the request line alone is longer */
 } tws_http_limits;
 
 typedef enum tws_http_result {
@@ -510,8 +512,8 @@ typedef enum tws_http_result {
     TWS_HTTP_ERROR /* status and reason say what to answer */
 } tws_http_result;
 
-/* A parsed head. Every slice points into the bytes that were parsed (but the path "/" or "*" of an
- * absolute-form target without one, which is static). */
+/* A parsed head. Every slice points into the bytes that were parsed (except the path "/" or "*" of
+ * an absolute-form target without a path, which is static). */
 typedef struct tws_http_request {
     tws_str method;
     tws_str target; /* as sent */
@@ -538,8 +540,8 @@ typedef struct tws_http_request {
  * data, len  what has come so far; the bytes must stay in place while *r is used.
  * scanned    [in/out] 0 for a new request; carry it between calls with a longer len, so that a
  *            head that comes byte by byte is still read once; 0 again after DONE and ERROR.
- *            NULL if that does not matter. What is wrong in a line of a later piece is
- *            found when that line, what is wrong between lines when the head has ended.
+ *            NULL if that does not matter. With it a malformed line is reported once that line
+ *            has ended, a rule about several lines once the head has.
  * limits     NULL for the defaults.
  * strict     CRLF only; no bare CR, NUL or obs-fold; token names; exactly one Host in 1.1;
  *            Content-Length digits only, once or identical; never with Transfer-Encoding;
@@ -558,7 +560,7 @@ TWS_API bool tws_http_cookie(const tws_http_request *r, const char *name, tws_st
 /* A parameter of a query, not decoded. Returns how often the name occurs (0, 1, 2...); *value is
  * the first. */
 TWS_API int tws_http_query(tws_str query, const char *name, tws_str *value);
-/* Decode %XX (and, in a query, + as space) into out.
+/* Decode %XX (and, in a query, + as space) into out, which may be where s stands.
  * errors   TWS_ERR_SYNTAX: a cut or non-hexadecimal escape, or one that decodes to NUL;
  *          TWS_ERR_LIMIT: more than cap bytes. */
 TWS_API tws_status tws_http_decode(tws_str s, bool plus_is_space, char *out, size_t cap,
@@ -575,21 +577,22 @@ typedef struct tws_http_chunks {
 
 /* Decode from data[0..len); the body bytes move to its front.
  *
- * consumed  [out] bytes of input taken (all of them, unless the body ended before).
- * produced  [out] body bytes now at data[0..*produced).
- * returns   MORE, DONE (the last chunk and its trailers are through), ERROR (sticky). */
+ * consumed  [out] bytes of input taken: all of them, unless the body ended or is malformed.
+ * produced  [out] body bytes now at data[0..*produced); their total is yours to limit.
+ * returns   MORE, DONE (the last chunk and its trailers, which are dropped, are through), ERROR
+ *           (sticky: malformed, a size line above 256 bytes, trailers above 8 KiB). */
 TWS_API tws_http_result tws_http_chunks_feed(tws_http_chunks *c, char *data, size_t len,
                                              size_t *consumed, size_t *produced);
 
 /* Standard reason phrase, "Unknown" for a code without one. */
 TWS_API const char *tws_http_phrase(int status);
-/* A response head: begin, any number of fields, end. Bytes that may not stand in a field value
- * (CR, LF, NUL) are dropped from values. content_length -1: none is written (a stream, 101). */
+/* A response head: begin (status 100 to 999), any number of fields, end. Control characters are
+ * dropped from values. content_length -1: none is written (a stream, 101, 204, 304). */
 TWS_API void tws_http_begin(tws_buf *b, int status);
 TWS_API void tws_http_add(tws_buf *b, const char *name, tws_str value);
 TWS_API void tws_http_end(tws_buf *b, int64_t content_length);
 
-/* A response head, for clients. */
+/* A response head, for clients. Slices point into the parsed bytes. */
 typedef struct tws_http_response {
     int status;
     tws_str phrase;
@@ -603,7 +606,11 @@ typedef struct tws_http_response {
     const char *reason; /* TWS_HTTP_ERROR: the rule broken */
 } tws_http_response;
 
+/* Parse a response head of at most 16 KiB, as strictly as a request's, from its first byte in each
+ * call. *r is of use after DONE, r->reason also after ERROR. Which answers have no body (1xx, 204,
+ * 304, those to HEAD) is the caller's to know. */
 TWS_API tws_http_result tws_http_parse_response(tws_http_response *r, const char *data, size_t len);
+/* As tws_http_find. */
 TWS_API const tws_str *tws_http_find_response(const tws_http_response *r, const char *name);
 
 /* == 9. ws: WebSocket handshake and frames ======================================== RFC 6455 == */
@@ -636,37 +643,38 @@ TWS_API void tws_ws_accept(tws_str key, char out[TWS_WS_ACCEPT_LEN + 1]);
  * source   RFC 6455 4.2.1; RFC 9110 7.8. */
 TWS_API int tws_ws_check(const tws_http_request *r, tws_str *key, const char **reason);
 
-/* Append a client's opening handshake. nonce: 16 random bytes. extra: whole field lines or NULL.
- * A blank or control byte in host or target: b->status is TWS_ERR_ARGUMENT, nothing is added. */
+/* Append a client's opening handshake. nonce: 16 random bytes. extra: field lines, each with its
+ * CRLF, not checked; or NULL. If host or target is empty or has a blank or a control byte,
+ * b->status becomes TWS_ERR_ARGUMENT and nothing is added. */
 TWS_API void tws_ws_request(tws_buf *b, tws_str host, tws_str target, const uint8_t nonce[16],
                             const char *extra);
 
-/* Does the server's answer complete the handshake that nonce began?
+/* Does the server's answer complete the handshake that nonce began? One that names an extension is
+ * refused: offer none in extra. The selected subprotocol is the caller's to check.
  *
  * reason   [out] NULL, or the rule broken, static storage.
  * source   RFC 6455 4.1, the numbered list at its end. */
 TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t nonce[16],
                                    const char **reason);
 
-/* What was agreed on as permessage-deflate. Where a side keeps no context from one message to the
- * next, one compressed message serves all who read it, and a connection at rest holds nothing;
- * where it keeps one, a message may refer to those before it: "context takeover". */
+/* What was agreed on as permessage-deflate. A side that keeps a context may refer in a message to
+ * those before it ("context takeover"). Without one, a message compressed once serves all who read
+ * it, and a connection at rest holds no window. */
 #define TWS_WS_MAX_WINDOW_BITS 15
 typedef struct tws_ws_compression {
     uint8_t window_bits;    /* 8..15, of what the server compresses; 0: nothing is compressed */
-    bool named;             /* the client has set that limit, and is to be told that it is kept */
-    uint8_t server_context; /* how far the server's messages may refer back beyond their own
-                               begin, in window bits; 0: no further */
-    uint8_t client_context; /* how far the client's may, likewise; it is told of less than 15, which
-                               it has said that it takes */
+    bool named;             /* the client asked for that window_bits: the answer repeats it */
+    uint8_t server_context; /* how far the server's messages may refer back to earlier ones, in
+                               window bits; 0: not at all */
+    uint8_t client_context; /* how far the client's may, likewise; 8..14 are named in the answer */
 } tws_ws_compression;
 
 /* The first offer among a handshake's extensions that can be accepted.
  *
- * context_bits  what either side's context may be at most, 8..15; 0: none is kept. A client that
- *          does not let its window be limited is given none below 15.
- * terms    [out] always written; window_bits 0 without such an offer. One with a parameter that is
- *          unknown, repeated or out of range is passed over.
+ * context_bits  the largest context of either side, 8..15; 0: none is kept. Below 15 a client that
+ *          did not offer client_max_window_bits is given none.
+ * terms    [out] always written; window_bits 0 if no offer can be accepted. An offer with a
+ *          parameter that is unknown, repeated or out of range is passed over.
  * reason   [out] on refusal the rule broken, static storage.
  * returns  101; 400: a Sec-WebSocket-Extensions field that is no list of extensions.
  * source   RFC 7692 5, 7.1; RFC 6455 9.1. */
@@ -683,14 +691,14 @@ typedef enum tws_ws_type {
     TWS_WS_GOT_PING,     /* payload: 0..125 bytes */
     TWS_WS_GOT_PONG,     /* likewise */
     TWS_WS_GOT_CLOSE,    /* code (1005: none was given), payload: the reason, valid UTF-8;
-                          * whatever follows is taken and means nothing: RFC 6455 5.5.1 */
+                          * later bytes are consumed and ignored: RFC 6455 5.5.1 */
     TWS_WS_ERROR         /* sticky: code to close with, reason */
 } tws_ws_type;
 
 typedef struct tws_ws_event {
     tws_ws_type type;
     tws_ws_opcode opcode; /* DATA: TEXT or BINARY, of the message */
-    bool compressed;      /* DATA: the message had RSV1, and its text is not judged: RFC 7692 6 */
+    bool compressed;      /* DATA: the message had RSV1: inflate it, then check a text's UTF-8 */
     bool first;           /* DATA: the message begins here */
     bool last;            /* DATA: the message is complete with this piece */
     uint16_t code;        /* CLOSE, ERROR */
@@ -704,8 +712,8 @@ typedef struct tws_ws_event {
 typedef struct tws_ws_decoder {
     uint64_t frame_left;
     uint64_t message_bytes;
-    uint32_t max_message; /* bytes; 0: no limit; 1009 beyond. As they come: compressed ones
-                             may be an eighth and 64 more, and what they say is yours to limit */
+    uint32_t max_message; /* bytes; 0: no limit; 1009 beyond. Of a compressed message an eighth
+                             and 64 more may come; what it inflates to is yours to limit */
     uint32_t max_frames;  /* frames in one message; 0: no limit; 1009 beyond */
     uint32_t frames;
     tws_utf8 utf8;
@@ -728,8 +736,8 @@ TWS_API void tws_ws_allow_compressed(tws_ws_decoder *d, const tws_ws_compression
  * ev       [out] always written. An empty message is one DATA event with len 0.
  * returns  bytes consumed, 0..len. What is left after TWS_WS_MORE, at most 139 bytes (a header
  *          and a whole control payload), must stand at the front of the next call's data.
- * errors   sticky TWS_WS_ERROR: 1002 framing or masking, 1007 UTF-8 (at the first bad byte,
- *          whole or not), 1009 size (from the header, before the payload).
+ * errors   sticky TWS_WS_ERROR: 1002 framing or masking, 1007 UTF-8 (as soon as a bad byte is in
+ *          data, the frame complete or not), 1009 size (from the header, before the payload).
  * memory   none.   thread  one at a time per decoder.
  * source   RFC 6455 5.2 frame, 5.4 fragments, 5.5 control, 7.4 codes, 8.1 UTF-8. */
 TWS_API size_t tws_ws_decode(tws_ws_decoder *d, uint8_t *data, size_t len, tws_ws_event *ev);
