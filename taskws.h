@@ -762,22 +762,21 @@ TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str rea
 #ifndef TASKWS_NO_DEFLATE
 /* == 10. deflate: inflate and deflate, as permessage-deflate needs them ===== RFC 1951, 7692 == */
 
-/* What it takes, on 64 bits, all of it the caller's:
+/* Memory, all of it the caller's; sizes on 64-bit machines:
  *     tws_inflater          7.2 KiB   scratch: a thread's connections may share one
  *     an inflating window   2^bits    or the whole message's own memory
- *     tws_deflate_scratch   38 KiB    scratch; 4 bytes a token, TASKWS_DEFLATE_TOKENS of them
- *     TWS_DEFLATE_MEMORY    4 * 2^bits: a thread's connections may share one where no message
- *                           refers to another; 6 * 2^bits where they do, one a connection
- * Window bits are 8 to 15. With 9 of them and TASKWS_DEFLATE_TOKENS of 512 both directions take
- * 18 KiB in all. */
+ *     tws_deflate_scratch   38 KiB    scratch, likewise; 4 bytes for each of TASKWS_DEFLATE_TOKENS
+ *     TWS_DEFLATE_MEMORY    4 * 2^bits without context takeover: a thread's connections may share
+ *                           it; 6 * 2^bits with it, for each connection
+ * Window bits are 8 to 15. With 9 window bits and 512 tokens both directions take 18 KiB in all. */
 
 #define TWS_DEFLATE_MIN_BITS 8
 #define TWS_DEFLATE_MAX_BITS 15
 
 /* -- inflating -- */
 
-/* Where the output goes, which is where distances reach back to. It is what outlives a message:
- * with context takeover the next message begins with the same window, without with a new one. */
+/* Where the output goes, and what distances refer back into. With context takeover it is kept from
+ * one message to the next; without, each message begins with a new one. */
 typedef struct tws_inflate_window {
     uint8_t *memory;
     size_t bytes;
@@ -787,30 +786,30 @@ typedef struct tws_inflate_window {
     bool ring;   /* begins again at its front when it is full */
 } tws_inflate_window;
 
-/* Output goes round in 2^bits bytes of memory, to be taken piece by piece. */
+/* A ring of 2^bits bytes at memory: take each piece of output before the next call. */
 TWS_API void tws_inflate_ring(tws_inflate_window *w, void *memory, unsigned bits);
 /* Output fills memory once: for a message that is wanted whole, in one place. When it is full, the
- * caller may move what it holds to a larger one, set memory and bytes, and go on. */
+ * caller may copy it to a larger block, set w->memory and w->bytes, and go on. */
 TWS_API void tws_inflate_flat(tws_inflate_window *w, void *memory, size_t bytes, unsigned bits);
 
 typedef enum tws_inflate_type {
     TWS_INFLATE_MORE, /* all input is taken; call again with more */
-    TWS_INFLATE_FULL, /* the window is full and a byte wants to come: a ring goes on when called
-                       * again, a flat window when it has grown */
-    TWS_INFLATE_END,  /* a final block, or the message, is complete; called again, what follows is
-                       * another stream, which may refer to this one */
+    TWS_INFLATE_FULL, /* the window is full and there is more output: call again, with a flat
+                       * window after growing it */
+    TWS_INFLATE_END,  /* a final block, or the message, is complete; what the next call is given
+                       * is another stream, which may refer to this one */
     TWS_INFLATE_ERROR /* sticky: reason, offset */
 } tws_inflate_type;
 
 typedef struct tws_inflate_event {
     tws_inflate_type type;
-    const uint8_t *data; /* output of this call, in the window: whatever the type */
+    const uint8_t *data; /* output of this call, in the window; with every type */
     size_t len;
     const char *reason;  /* ERROR: the rule broken, static storage */
     uint64_t offset;     /* ERROR: of the byte of input in which it begins */
 } tws_inflate_event;
 
-/* Between messages none of it is needed: scratch. */
+/* Scratch: nothing in it is needed between messages. */
 typedef struct tws_inflater {
     tws_inflate_window *window;
     uint64_t bits;   /* taken from the input, not yet used */
@@ -836,28 +835,29 @@ typedef struct tws_inflater {
 /* Begin a stream, or a message. window stays the caller's and is written to. */
 TWS_API void tws_inflate_begin(tws_inflater *z, tws_inflate_window *window);
 
-/* Inflate from data what fits.
+/* Inflate as much of data as fits into the window.
  *
- * data     len bytes, read once; may be any part of the stream.
+ * data     len bytes, the next ones of the stream, cut anywhere.
  * ev       [out] always written. Its output lives until the window is written again.
  * returns  bytes consumed, 0..len: all of them with MORE.
  * errors   sticky TWS_INFLATE_ERROR: block type 3, a length that its complement contradicts, a code
  *          that is over-subscribed or incomplete (but for a single one-bit code), a distance
- *          before the window's begin. Each is found at its first bit that is there.
- * memory   none: size limits are the caller's, who sees each piece before the next is made.
+ *          before the window's begin. Each is reported as soon as its bits have come.
+ * memory   none. Output has no limit: it is the caller's, who gets each piece before the next is
+ *          made.
  * thread   one at a time per inflater and window.
  * source   RFC 1951 3.2. */
 TWS_API size_t tws_inflate_decode(tws_inflater *z, const uint8_t *data, size_t len,
                                   tws_inflate_event *ev);
-/* The message's bytes are all given: read the 00 00 FF FF that its sender left away.
- * ev       END: the message is complete; FULL: take the output and call again; ERROR: it ends
- *          inside a block.
+/* All bytes of the message have been given: read the 00 00 FF FF that its sender left off.
+ * ev       END: the message is complete; FULL: take the output and call again; ERROR: the message
+ *          ends inside a block.
  * source   RFC 7692 7.2.2. */
 TWS_API void tws_inflate_finish(tws_inflater *z, tws_inflate_event *ev);
 
 /* -- deflating -- */
 
-/* Literals and copies that a block is made of at most: 256 to 65,534. */
+/* The most literals and copies in one block: 256 to 65,534, the same in every source file. */
 #ifndef TASKWS_DEFLATE_TOKENS
 #define TASKWS_DEFLATE_TOKENS 8192
 #endif
@@ -868,7 +868,7 @@ TWS_API void tws_inflate_finish(tws_inflater *z, tws_inflate_event *ev);
 /* Bytes that tws_deflate_init wants. */
 #define TWS_DEFLATE_MEMORY(bits, takeover) ((size_t)((takeover) ? 6 : 4) << (bits))
 
-/* Between calls none of it is needed: scratch, for any number of deflaters in turn. */
+/* Scratch, for any number of deflaters in turn: nothing in it is needed between calls. */
 typedef struct tws_deflate_scratch {
     uint32_t token[TASKWS_DEFLATE_TOKENS];
     uint32_t weight[2 * 288];
@@ -888,8 +888,8 @@ typedef struct tws_deflater {
     uint64_t bits;
     uint32_t bit_count;
     uint32_t begin;   /* position of the first byte that may be referred to */
-    uint32_t next;    /* position of the next byte; counts on over messages, so that what head
-                       * says of older ones is known for old and nothing need be cleared */
+    uint32_t next;    /* position of the next byte; never restarts, so that what head says of
+                       * earlier messages is known to be old and need not be cleared */
     uint32_t hashed;  /* the first position that is not yet in a chain */
     uint32_t origin;  /* position of the window's first byte */
     uint8_t window_bits;
@@ -898,32 +898,33 @@ typedef struct tws_deflater {
     bool inside;      /* a message has begun and not ended */
 } tws_deflater;
 
-/* memory   TWS_DEFLATE_MEMORY(window_bits, takeover) bytes, aligned as malloc does.
- * level    1 (fast) to 9 (small); 6 is the usual.
- * takeover messages refer to earlier ones; else each is compressed where it lies. */
+/* memory    TWS_DEFLATE_MEMORY(window_bits, takeover) bytes, aligned as malloc's; the caller's, and
+ *           in use as long as z is.
+ * level     1 (fast) to 9 (small); 6 is usual.
+ * takeover  messages may refer to earlier ones. Without, no copy of the data is kept. */
 TWS_API void tws_deflate_init(tws_deflater *z, void *memory, unsigned window_bits, unsigned level,
                               bool takeover);
 /* Bytes that suffice for len bytes of input in one call, flushed. */
 TWS_API size_t tws_deflate_bound(size_t len);
 
-/* Compress data, with the same result for the same data and past.
+/* Compress data. The result depends on data and earlier messages alone.
  *
  * data     len bytes of a message; the fewer pieces, the smaller the result. Without takeover
  *          pieces do not refer to one another.
  * end      the message ends here: flushed to a whole byte, without the 00 00 FF FF that RFC 7692
- *          leaves away. An empty message is one byte.
- * out      cap bytes; tws_deflate_bound(len) always suffice. Less is a way to ask: does it pay?
- * written  [out] bytes.
- * errors   TWS_ERR_LIMIT: it does not fit. The message is void, and no later one refers to it: go
- *          on as the sender of the next one. (Only of a message that came in more than one piece,
- *          or is longer than the window, something stays in it: then earlier ones are forgotten,
- *          too.)
+ *          leaves off. An empty message becomes one byte.
+ * out      cap bytes; tws_deflate_bound(len) always suffice. With less, LIMIT says that it does not
+ *          pay.
+ * written  [out] bytes; 0 on error.
+ * errors   TWS_ERR_LIMIT: it does not fit. Discard the message, what was written of it too; the
+ *          next call begins another, which does not refer to it. (If it came in several pieces or
+ *          is longer than the window, earlier messages are forgotten as well.)
  * memory   none.   thread  one at a time per deflater and scratch.
  * source   RFC 1951 3.2; RFC 7692 7.2.1. */
 TWS_API tws_status tws_deflate_encode(tws_deflater *z, tws_deflate_scratch *s, const void *data,
                                       size_t len, bool end, uint8_t *out, size_t cap,
                                       size_t *written);
-/* Nothing before is referred to any more: as the message after a reset. */
+/* The next message refers to none before it. */
 TWS_API void tws_deflate_forget(tws_deflater *z);
 #endif /* TASKWS_NO_DEFLATE */
 
