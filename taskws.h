@@ -102,7 +102,7 @@
  *     {"type":"connected","user_id","heartbeat_s","last_id","resumed"}   after authentication
  *     {"type":"task","id","data"}             an event; data is the worker's JSON, byte for byte
  *     {"type":"reset","reason"}               a snapshot follows: forget older state
- *                                             (position_gone: not all after since is retained;
+ *                                             (position_gone: not all after since is kept here;
  *                                             slow_consumer: the reader fell behind)
  *     {"type":"expiring","expires_in"}        send a new {"type":"auth"} now
  *     {"type":"pong"}                         answer to {"type":"ping"}
@@ -1023,14 +1023,14 @@ typedef enum tws_resp_type {
     TWS_RESP_MAP,          /* %  likewise, name and value in turn */
     TWS_RESP_SET,          /* ~ */
     TWS_RESP_PUSH,         /* >  between replies, never inside one */
-    TWS_RESP_ATTRIBUTE,    /* |  count elements that stand before a value and are none themselves */
+    TWS_RESP_ATTRIBUTE,    /* |  count elements about the value that follows; to be skipped */
     TWS_RESP_END,          /* .  the end of a container of TWS_RESP_STREAMED elements */
     TWS_RESP_ERROR         /* sticky: reason, offset */
 } tws_resp_type;
 
 #define TWS_RESP_MAX_LINE 4096       /* bytes: simple strings, errors, numbers, headers */
 #define TWS_RESP_MAX_DEPTH 16        /* containers in one another */
-#define TWS_RESP_STREAMED UINT64_MAX /* as a total or a count: not told before its end */
+#define TWS_RESP_STREAMED UINT64_MAX /* as a total or a count: not known before its end */
 
 typedef struct tws_resp_event {
     tws_resp_type type;
@@ -1069,21 +1069,20 @@ typedef struct tws_resp_decoder {
 /* limits: NULL for the defaults. */
 TWS_API void tws_resp_init(tws_resp_decoder *d, const tws_resp_limits *limits);
 
-/* Decode the next event from data. What it is a reply to, and which version of the protocol was
- * agreed on, does not matter.
+/* Decode the next event from data; RESP2 and RESP3 alike.
  *
- * ev       [out] always written. A string comes whole when it is all there, else in pieces as they
- *          come, so that a large one passes in constant memory.
+ * ev       [out] always written. A string that is all in data comes whole, else in pieces as they
+ *          arrive, so that a large one passes in constant memory (but see limits.whole).
  * returns  bytes consumed, 0..len. What is left after TWS_RESP_MORE must stand at the front of the
  *          next call's data: at most limits.whole + TWS_RESP_MAX_LINE + 6 bytes.
- * errors   sticky TWS_RESP_ERROR, once the line or the string's end is there: an unknown type, a
- *          length or count that is no number or beyond its limit, a missing CRLF, nesting too deep.
+ * errors   sticky TWS_RESP_ERROR: an unknown type, a length or count that is no number or beyond
+ *          its limit, a missing CRLF, nesting too deep. Found when the line or string has ended.
  * memory   none.   thread  one at a time per decoder.
  * source   the RESP3 specification; RESP2 is a part of it. */
 TWS_API size_t tws_resp_decode(tws_resp_decoder *d, const char *data, size_t len,
                                tws_resp_event *ev);
 
-/* Append a command: its number of words, then each of them. */
+/* Append a command: its number of words, then call one of the next three for each. */
 TWS_API void tws_resp_command(tws_buf *b, size_t words);
 TWS_API void tws_resp_word(tws_buf *b, tws_str word);
 TWS_API void tws_resp_word_c(tws_buf *b, const char *word);
@@ -1096,7 +1095,7 @@ TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word); /* decimal */
 
 /* == 13. metrics, log: counters, histograms, Prometheus text; log lines ================== */
 
-/* A counter has one writing thread; any thread may read it. */
+/* A counter has one writing thread (tws_count); any thread may read it (tws_counted). */
 typedef uint64_t tws_counter;
 TWS_API void tws_count(tws_counter *c, uint64_t n);
 TWS_API uint64_t tws_counted(const tws_counter *c);
@@ -1108,7 +1107,7 @@ typedef struct tws_histogram {
     tws_counter sum_us;
 } tws_histogram;
 TWS_API void tws_histogram_record(tws_histogram *h, uint64_t us);
-/* Add another's counts to a private copy, to sum over threads. */
+/* Add from's counts to *into, which no other thread uses: for sums over threads. */
 TWS_API void tws_histogram_merge(tws_histogram *into, const tws_histogram *from);
 
 /* Prometheus text exposition format 0.0.4. type: "counter" or "gauge". labels: NULL, or the text
@@ -1129,7 +1128,8 @@ typedef enum tws_log_level {
     TWS_LOG_NONE
 } tws_log_level;
 
-/* Where lines go. line ends in a newline and is whole; write may be called from every thread. */
+/* Where lines go. write gets one whole line, its newline included, from any thread, and must not
+ * block; NULL: nothing is logged. */
 typedef struct tws_log {
     tws_log_level level;
     bool json; /* one JSON object a line, instead of `time level message key=value` */
@@ -1143,9 +1143,10 @@ typedef struct tws_log {
  *         tws_log_u64(&l, "code", 1000);
  *         tws_log_end(&l);
  *     }
- * Values are escaped (no control characters, no forged lines), and whatever looks like a token
- * is replaced by ***: the value of a token= parameter (percent-encoded or in JSON too), and every
- * JWT-shaped word. Keys are the program's own words: they are not escaped. */
+ * Of a value at most 512 bytes are shown. Values are escaped (no control characters, no forged
+ * lines), and whatever looks like a token is replaced by ***: the value of a token= parameter
+ * (percent-encoded or in JSON too), and every JWT-shaped word. Keys are not escaped: they are the
+ * program's own words. */
 #define TWS_LOG_LINE 1024
 typedef struct tws_log_line {
     const tws_log *log;
@@ -1153,7 +1154,8 @@ typedef struct tws_log_line {
     char text[TWS_LOG_LINE];
 } tws_log_line;
 
-/* now_ms: Unix time in milliseconds. False when that level is not written: then no other call. */
+/* level: DEBUG to ERROR. now_ms: Unix time in milliseconds. log may be NULL. False when nothing is
+ * written: then make no other call on l. */
 TWS_API bool tws_log_begin(tws_log_line *l, const tws_log *log, tws_log_level level,
                            uint64_t now_ms, const char *message);
 TWS_API void tws_log_str(tws_log_line *l, const char *key, tws_str value);
@@ -1188,18 +1190,18 @@ typedef struct tws_router_match {
 
 TWS_API void tws_router_init(tws_router *r, const tws_allocator *a);
 TWS_API void tws_router_free(tws_router *r);
-/* Add a route. method "GET", "POST"...; pattern begins with "/", segments are literal or {name}.
- * A trailing slash makes another path.
+/* Add a route. method "GET", "POST"...; pattern begins with "/", segments are literal or {name}, at
+ * most TWS_MAX_PARAMS of these. A trailing slash makes another path. Both are copied.
  *
- * error    may be NULL. Gets, on refusal, a sentence that names both: the new route and the one it
- *          repeats, or the doubled part (/api/v1/api/v1/ws: two equal runs of two or more segments
- *          at the front, or of one when that is the first segment of another route).
+ * error    may be NULL. On refusal it gets a sentence that names the new route, and the one that it
+ *          repeats or the doubled prefix: /api/v1/api/v1/ws (the same two or more segments twice at
+ *          the front), or /api/api/ws where another route begins with one /api.
  * errors   TWS_ERR_EXISTS duplicate (names of parameters do not make a difference) or doubled
  *          prefix; TWS_ERR_ARGUMENT malformed; TWS_ERR_MEMORY. */
 TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char *pattern,
                                   void *value, tws_buf *error);
-/* Match a path as sent. Literal segments win over parameters, from the left. HEAD is served by a
- * GET route where the path has none of its own. */
+/* Match a path as sent, not decoded; m->param points into it. Literal segments win over parameters,
+ * from the left. HEAD is served by a GET route where the path has none of its own. */
 TWS_API void tws_router_find(const tws_router *r, tws_str method, tws_str path,
                              tws_router_match *m);
 /* Append the methods known for a path, as the Allow field wants them: "GET, HEAD, POST". */
@@ -1219,17 +1221,17 @@ typedef enum tws_auth_source {
 } tws_auth_source;
 
 /* Find the token of a request, in the order of the enumeration; the first place that has one, even
- * an empty one, decides. *token points into the request.
- * A token in the query is taken as it stands (base64url and dots need no escapes; one with an
- * escape is malformed later). Two of them in one place (a second token=, two Authorization fields)
- * are an error: *token is then empty and the source is that place; of cookies the first counts, as
- * browsers order them (RFC 6265 5.4). An Authorization of another scheme than Bearer is passed
- * over. cookie: NULL when cookies are not read. */
+ * an empty one, decides. *token points into the request; it is not verified.
+ * A token in the query is not percent-decoded: base64url and dots need no escapes, and one with an
+ * escape will be malformed. Two tokens in one place (a second token=, two Authorization fields) are
+ * an error: *token is empty, the source is that place. Of cookies of that name the first counts, as
+ * browsers order them (RFC 6265 5.4). An Authorization of another scheme than Bearer is passed over.
+ * cookie: its name; NULL: cookies are not read. */
 TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie,
                                       tws_str *token);
 
-/* Keys by kid, made once and then shared, unchanged, by all threads: to replace keys make a new
- * ring. A reference count keeps a ring while somebody uses it. */
+/* Keys by kid. A ring never changes, so all threads share it; to replace keys make another one. It
+ * is reference-counted: create gives the first reference, the last unref frees it. */
 typedef struct tws_auth_key {
     const char *kid;     /* NULL or "": for tokens without kid, and for an unknown kid when it is
                             the ring's only key */
@@ -1240,7 +1242,7 @@ typedef struct tws_auth_key {
 
 typedef struct tws_auth_ring tws_auth_ring;
 
-/* Copies what it needs; secrets are kept as prepared HMAC keys only, and wiped at the end.
+/* Copies what it needs; of secrets only prepared HMAC keys are kept, and wiped at the end.
  * why     [out] a static sentence on refusal, else NULL. May be NULL.
  * errors  TWS_ERR_ARGUMENT: no key, an empty key, one under 32 bytes (RFC 7518 3.2) unless
  *         allow_short, a kid twice or above TWS_JWT_MAX_KID; *why says which. TWS_ERR_MEMORY. */
@@ -1263,29 +1265,29 @@ typedef struct tws_identity {
 
 TWS_API tws_str tws_identity_user(const tws_identity *who);
 
-/* Verified tokens, so that a token costs its signature once. One for each thread; bounded: of those
- * that share a place the oldest goes first. Looked up by the token's own bytes under a keyed hash,
- * before any decoding; an entry is believed only when every byte is equal, its time has not come
- * and its ring and policy are the current ones: verifying with others empties the cache. Tokens
- * above 1 KiB are not kept. */
+/* A bounded cache of verified tokens, so that a token's signature is computed once. For one thread.
+ * Looked up by the token's bytes under a keyed hash, before any decoding. An entry counts only if
+ * every byte is equal and it has not expired; verifying with another ring or policy empties the
+ * cache. Of up to eight tokens that share a place the oldest gives way. Tokens above 1 KiB are not
+ * kept. */
 typedef struct tws_auth_cache tws_auth_cache;
 
-/* entries: 0 gives 1,024; TWS_OFF none (NULL, which tws_auth_verify takes). hash_key: 16 random
- * bytes. A table of 16 bytes an entry now, the rest grows with use. NULL without memory. */
+/* entries: 0 gives 1,024; TWS_OFF no cache: NULL, which tws_auth_verify takes. hash_key: 16 random
+ * bytes. Takes 16 bytes an entry at once, the rest with use. NULL also without memory. */
 TWS_API tws_auth_cache *tws_auth_cache_create(const tws_allocator *a, uint32_t entries,
                                               const uint8_t hash_key[16]);
 TWS_API void tws_auth_cache_free(tws_auth_cache *c); /* NULL is fine */
 
-/* Verify a token. cache may be NULL, and policy, for the defaults; the strings that policy points
- * to must not change while cache lives. *who is written on TWS_JWT_OK only. The subject must be
- * 1..TWS_MAX_USER_ID bytes (token_claims otherwise). A key past its deadline counts as none. */
+/* Verify a token. cache may be NULL; so may policy: the defaults. What policy's strings point to
+ * must not change while cache lives. *who is written on TWS_JWT_OK only. A subject longer than
+ * TWS_MAX_USER_ID is TWS_JWT_CLAIMS; a key past its deadline is TWS_JWT_KEY. */
 TWS_API tws_jwt_error tws_auth_verify(tws_auth_cache *cache, tws_auth_ring *ring,
                                       const tws_jwt_policy *policy, tws_str token, int64_t now_s,
                                       tws_identity *who);
 
-/* A host's own answer for (this token, that user), remembered with the token: 0 unknown, 1 allowed,
- * -1 refused. Forgotten with the entry, and when a token has many. Verify the token first: these
- * two look at neither time nor ring. */
+/* A host's own answer for (this token, that user), kept with the token's entry: 0 unknown, 1
+ * allowed, -1 refused. Forgotten with the entry, or when a token's answers exceed 1 KiB. Verify the
+ * token first: these two look at neither time nor ring. */
 TWS_API int tws_auth_recall(tws_auth_cache *cache, tws_str token, tws_str user_id);
 TWS_API void tws_auth_remember(tws_auth_cache *cache, tws_str token, tws_str user_id, bool allowed);
 
