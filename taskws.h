@@ -1225,7 +1225,7 @@ typedef enum tws_auth_source {
  * A token in the query is not percent-decoded: base64url and dots need no escapes, and one with an
  * escape will be malformed. Two tokens in one place (a second token=, two Authorization fields) are
  * an error: *token is empty, the source is that place. Of cookies of that name the first counts, as
- * browsers order them (RFC 6265 5.4). An Authorization of another scheme than Bearer is passed over.
+ * browsers order them (RFC 6265 5.4). An Authorization of another scheme is passed over.
  * cookie: its name; NULL: cookies are not read. */
 TWS_API tws_auth_source tws_auth_find(const tws_http_request *r, const char *cookie,
                                       tws_str *token);
@@ -1317,8 +1317,9 @@ typedef struct tws_event_id {
 
 /* "ms-seq", or "ms" alone (seq 0). Digits only. */
 TWS_API bool tws_event_id_parse(tws_str text, tws_event_id *id);
+/* Returns the bytes written; no NUL. */
 TWS_API size_t tws_event_id_format(tws_event_id id, char out[TWS_EVENT_ID_MAX]);
-TWS_API int tws_event_id_compare(tws_event_id a, tws_event_id b);
+TWS_API int tws_event_id_compare(tws_event_id a, tws_event_id b); /* below 0, 0, above 0 */
 
 /* One published event: immutable, reference-counted, laid out once so that any number of readers
  * can write it to their sockets without a copy:
@@ -1331,112 +1332,117 @@ typedef struct tws_event tws_event;
 typedef enum tws_event_format {
     TWS_FORMAT_ENVELOPE, /* a WebSocket frame: {"type":"task","id":"...","data":DATA} */
     TWS_FORMAT_RAW,      /* a WebSocket frame: DATA */
-    TWS_FORMAT_SSE       /* id: ...\ndata: DATA\n\n; line breaks in DATA, mere space, as blanks */
+    TWS_FORMAT_SSE       /* id: ...\ndata: DATA\n\n; DATA's line breaks are written as blanks */
 } tws_event_format;
 
-/* The event's bytes on the wire as 1 to 3 slices, which live as long as a reference is held.
- * An event without id: "id":null, and no id: line. The allocator must live as long, too. */
+/* The event's bytes on the wire as 1 to 3 slices (the number is returned), which live as long as a
+ * reference is held, as the hub's allocator must. An event without id has "id":null, or no id: line
+ * in SSE. */
 #define TWS_EVENT_SLICES 3
 TWS_API size_t tws_event_wire(const tws_event *e, tws_event_format format,
                               tws_str out[TWS_EVENT_SLICES]);
 TWS_API tws_str tws_event_data(const tws_event *e);
-/* What a frame of that format says: the text, which may be compressed. Not for TWS_FORMAT_SSE. */
+/* The payload of that format's frame, not compressed. Not for TWS_FORMAT_SSE. */
 TWS_API tws_str tws_event_text(const tws_event *e, tws_event_format format);
-/* The frame with that text compressed, as tws_hub_keep_compressed was given it; empty when that was
- * nothing, since it gets no shorter. False when nobody has tried. */
+/* The frame with that text compressed, once tws_hub_keep_compressed was given it; *frame is empty
+ * if that said that it gets no shorter. False when nobody has tried. */
 TWS_API bool tws_event_compressed(const tws_event *e, tws_event_format format, tws_str *frame);
 TWS_API tws_event_id tws_event_id_of(const tws_event *e); /* 0-0: none */
 TWS_API void tws_event_unref(tws_event *e);
 
-/* Whoever feeds the hub from elsewhere (section 17) is told which users have readers. Called under
- * a shard's lock: take note and return, call nothing here. NULL upstream: the hub is the store.
+/* For a hub whose store is elsewhere (section 17): it is fed from there, and says by these calls
+ * which users have readers. They come from any thread under a shard's lock: take note and return,
+ * call no hub function in them. Without an upstream the hub itself is the store.
  *
- * From join on, feed the user's events in the order of their ids: first the past, then say
- * tws_hub_loaded (until then readers are given nothing), then what was heard live meanwhile; an id
- * that does not rise is a repeat. From leave on, publish for that user does nothing
- * (TWS_ERR_NOT_FOUND), and nothing is kept: at the next join all of the past is fed again.
+ * After join, feed the user's events by tws_hub_publish in the order of their ids: first the past,
+ * then call tws_hub_loaded (until then readers are given nothing), then what came live meanwhile;
+ * an id that does not rise is taken for a repeat. After leave, publish for that user does nothing
+ * (TWS_ERR_NOT_FOUND) and nothing is kept: after the next join feed all of the past again.
  *
- * Each joining has its number: give it back by tws_hub_joined once all that you still had for the
- * readers before is out. Until then it would pass for these readers' past, so publish, loaded and
- * forget do nothing for that user.
+ * A join has a number. Give it back by tws_hub_joined once everything that you had under way for
+ * the previous join has been fed. Until then publish, loaded and forget do nothing for that user:
+ * old events would be taken for the past of the new readers.
  *
- * Joined again without having left, with number 0, which is not given back: a reader's `since` is
- * beyond the newest id here, for it comes from another server. Feed what is new, then say
+ * A join with number 0, which is not given back, may come for a user who has not left: a reader's
+ * `since`, from another server, is beyond the newest id here. Feed what is new, then call
  * tws_hub_loaded: until then that reader waits.
  *
- * Reload: the total budget took the past from a user who has readers, and one of them wants it. Say
- * tws_hub_forget, feed all of it again, then say tws_hub_loaded: until then all of them wait. */
+ * reload: max_total_bytes took the past from a user who has readers, and one of them wants it. Call
+ * tws_hub_forget, feed the past again, then call tws_hub_loaded: until then all of them wait. */
 typedef struct tws_hub_upstream {
     void *context;
-    /* The first reader has come; or see above. */
+    /* The first reader has come; or, with number 0, see above. */
     void (*join)(void *context, tws_str user_id, uint32_t number);
     void (*leave)(void *context, tws_str user_id); /* the last one has gone */
     void (*reload)(void *context, tws_str user_id);
 } tws_hub_upstream;
 
-/* The caps hold whenever no publish is under way, and count what an event takes in memory. Over one
- * of its own, a topic gives up its oldest events; a task's last status stays longer, the oldest of
- * them yielding when what the newer events may take would fall below half of the cap. */
+/* 0 = default. The caps hold whenever no publish is under way; bytes are what events take in memory.
+ * A topic beyond its caps drops its oldest events. The latest event of each task stays longer: the
+ * oldest of these go when they would leave newer events less than half of a cap. */
 typedef struct tws_hub_desc {
     const tws_allocator *allocator;
     uint32_t shards;              /* 0: 16; made a power of two, 4,096 at most */
     uint32_t max_events;          /* retained per user; 0: 256; 16,777,216 at most */
-    uint32_t max_bytes;           /* retained per user; 0: 256 KiB; max_total_bytes at most. What
-                                     takes more of it alone is too big an event, too */
-    uint32_t max_age_s;           /* since a user's last event; 0: 3600; TWS_OFF: for ever */
-    uint64_t max_total_bytes;     /* 0: 64 MiB; the least recently published users give way */
+    uint32_t max_bytes;           /* retained per user; 0: 256 KiB; max_total_bytes at most. An
+                                     event that alone takes more is TWS_ERR_LIMIT */
+    uint32_t max_age_s;           /* all go so long after a user's last event; 0: 3600; TWS_OFF */
+    uint64_t max_total_bytes;     /* 0: 64 MiB; beyond, the users least recently published to lose
+                                     their events */
     uint32_t max_event_bytes;     /* of JSON; 0: 64 KiB */
     uint32_t max_readers;         /* per user; 0: 64; TWS_OFF */
     const char *task_key;         /* NULL: "task_id"; copied */
     const tws_hub_upstream *upstream; /* copied */
-    uint64_t now_ms;              /* Unix time: ids up to this millisecond are not remembered */
+    uint64_t now_ms;              /* Unix time: a `since` from before it gets a reset, since what
+                                     came then is not known here */
     uint8_t hash_key[16];         /* random: users and tasks are hashed under it */
 } tws_hub_desc;
 
 typedef struct tws_hub tws_hub;
 
+/* errors  TWS_ERR_MEMORY. */
 TWS_API tws_status tws_hub_create(tws_hub **hub, const tws_hub_desc *desc);
 TWS_API void tws_hub_free(tws_hub *hub); /* no reader may be attached */
 
-/* Append an event to a user's topic and mark its readers' inboxes. The one door for every event,
- * whoever made it.
+/* Append an event to a user's topic and mark its readers' inboxes. Every event comes in here.
  *
  * json     one JSON text, copied; the caller has checked it (tws_json_valid). Its member task_key,
  *          a string that is not empty or an integer, names its task; without, it is in no snapshot.
  * now_ms   Unix time; it may jump: ids rise all the same.
  * id       NULL: the hub assigns the next (rising per user, from now_ms). An upstream gives its
  *          own; one that does not exceed the topic's last is a repeat: TWS_ERR_EXISTS.
- *          0-0: a live event without id: `since` cannot name it, and brings it again to who comes
- *          with the id before it.
+ *          0-0: a live event without an id, which no `since` can name: a reader that resumes from
+ *          the id before it is given it again.
  * out      [out] on success, the id; may be NULL.
  * errors   all leave everything as it was: TWS_ERR_MEMORY, TWS_ERR_LIMIT (event too big),
  *          TWS_ERR_ARGUMENT (user id, empty json), TWS_ERR_NOT_FOUND (upstream: nobody reads).
  * thread   any.  lock  one shard, for a few pointer writes; the event is built before. */
 TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, uint64_t now_ms,
                                    const tws_event_id *id, tws_event_id *out);
-/* The same, for who has read json already: task is what tws_json_member said of its task_key. */
+/* The same for a caller that has read json: task is what tws_json_member gave for task_key. */
 TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str json,
                                         const tws_json_token *task, uint64_t now_ms,
                                         const tws_event_id *id, tws_event_id *out);
-/* From upstream: join of that number has been heard, and what was fed before is over. */
+/* From upstream: the join of that number was taken note of; no older feed comes any more. */
 TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number);
-/* From upstream: this user's past has been read; waiting readers may start. complete_from: events
- * after this id are all here (an older `since` gets a reset).
- * Once loaded, say it again when events were lost between the newest one fed and what comes next,
- * and before that comes: complete_from is then beyond the newest, and every reader gets a reset. */
+/* From upstream: this user's past has been fed; waiting readers may start. complete_from: all
+ * events after this id are here (an older `since` gets a reset).
+ * Called once more, with complete_from beyond the newest id, it says that events were lost there:
+ * every reader gets a reset. Call it before what comes behind the gap. */
 TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from);
-/* For an upstream that could not take note, for want of memory say: join, with its number or 0, or
- * reload comes again for each user who has readers. */
+/* For an upstream that failed to take note, out of memory say: join (with its number, or 0) or
+ * reload is called again for each user who has readers. */
 TWS_API void tws_hub_rejoin(tws_hub *hub);
-/* From upstream: what was given so far is void, its ids too (the store came back without it). All
- * of it is dropped and every reader gets a reset; events after complete_from, which may be lower
- * than before, follow. */
+/* From upstream: what was fed so far is void, ids included (the store came back without it). All of
+ * it is dropped and every reader gets a reset. Then feed what there is after complete_from, which
+ * may be lower than ids before. */
 TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete_from);
 
 /* -- readers -- */
 
-/* A thread's inbox: which of its groups have news. wake is called by the publishing thread when the
- * inbox stops being empty, and not again before it has been emptied. It must not call the hub. */
+/* A thread's inbox: which of its groups have news; a group is one topic's readers on one thread.
+ * wake is called by the publishing thread when the inbox stops being empty, and not again before it
+ * has been emptied. It must not call the hub. */
 typedef struct tws_hub_group tws_hub_group;
 typedef struct tws_hub_inbox tws_hub_inbox;
 
@@ -1444,8 +1450,8 @@ typedef struct tws_hub_inbox tws_hub_inbox;
 TWS_API tws_hub_inbox *tws_hub_inbox_create(tws_hub *hub, void (*wake)(void *), void *context);
 TWS_API void tws_hub_inbox_free(tws_hub_inbox *in);
 
-/* A position in a topic, embedded in whatever reads; it must not be moved while attached. Belongs
- * to its inbox's thread, as its group does: the readers of one topic on one thread. */
+/* A position in a topic, embedded in whatever reads; it must not be moved while attached. For its
+ * inbox's thread only. */
 typedef struct tws_hub_reader {
     tws_hub_group *group;
     struct tws_hub_reader *prev;
@@ -1459,21 +1465,21 @@ typedef struct tws_hub_reader {
     bool visits;
 } tws_hub_reader;
 
-/* Begin to read a user's events. since: NULL for a snapshot first; 0-0 for all that is retained.
- * The position is found at the first gather, when the topic is loaded: gather once after this, no
- * news tells of it.
+/* Begin to read a user's events. since: the last id already read; NULL for a snapshot first; 0-0
+ * for all that is retained. Gather once after this, without waiting for news: the position is found
+ * at the first gather at which the topic is loaded.
  * r       need not be initialized; after an error, and after detach, r->group is NULL.
  * since   may be r's own.
  * errors  TWS_ERR_LIMIT (max_readers), TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id). */
 TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
                                   const tws_event_id *since);
-/* The same for who asks but once: a snapshot first, and max_readers does not count it. */
+/* The same for one who only wants a snapshot: max_readers neither counts nor limits it. */
 TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id);
 /* A detached reader is fine. */
 TWS_API void tws_hub_detach(tws_hub_reader *r);
 
 #define TWS_HUB_BATCH 32
-#define TWS_HUB_ROUNDS 7 /* behind the first: a ring of 256 events in all */
+#define TWS_HUB_ROUNDS 7 /* after the first: 8 batches of 32 are a ring of 256 events */
 
 typedef struct tws_hub_batch {
     size_t count;
@@ -1484,42 +1490,41 @@ typedef struct tws_hub_batch {
                              "slow_consumer") */
     tws_event_id last_id; /* start: the topic's newest id, 0-0 when it has none */
     const tws_hub_group *group; /* NULL: the topic is loading */
-    uint32_t news;        /* how often there had been news of the topic */
+    uint32_t news;        /* how often the topic had had news by then */
     uint64_t from;        /* the position that this batch was gathered for */
     uint64_t next;        /* the position behind it */
     uint64_t snapshot_until;
     tws_event *event[TWS_HUB_BATCH]; /* referenced: give back with tws_hub_batch_free */
 } tws_hub_batch;
 
-/* Keep with an event of r's topic its compressed text, for all who read it. It counts as the
- * event's bytes do. Empty: it is not worth it. Without memory nothing is kept. */
+/* Keep the compressed text of an event of r's topic with it, for all its readers. It counts toward
+ * the caps. Empty: compressing does not pay. Without memory nothing is kept. text is copied. */
 TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_format format,
                                      tws_str text);
 
-/* The events at a reader's position, as many as fit. Does not advance it, but does settle start
- * and reset, which are reported once. Nothing while the topic is loading.
+/* The events at a reader's position, as many as fit; the position stays. b->start and b->reset are
+ * told once. Nothing while the topic is loading (b->group is NULL). b need not be initialized.
  *
  * A reset always begins a whole snapshot: what the reader knew before is to be forgotten. A reader
- * that is too slow even for its snapshot stays in it: it is given last statuses until it has caught
- * up, and no reset. b need not be initialized. */
+ * that falls behind within its snapshot stays in it: it is given the latest event of each task
+ * until it has caught up, without another reset. */
 TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b);
-/* Would a gather for r give this very batch? Then it serves r as well: readers of one group that
- * stand at one place share a gather. */
+/* Would a gather for r give this same batch? Then it may serve r, too: readers of one group at one
+ * position share a gather. */
 TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r);
 /* The first n events of b have been taken. */
 TWS_API void tws_hub_advance(tws_hub_reader *r, const tws_hub_batch *b, size_t n);
-/* Gives the events back; the batch is the same as none, and may be gathered into again. */
+/* Gives the events back. The batch is empty then and may be gathered into again. Zeroed is fine. */
 TWS_API void tws_hub_batch_free(tws_hub_batch *b);
 
-/* The next reader to serve, of a group with news, each in its turn; NULL: none is left. Any of them
- * may be detached meanwhile. News that comes while a group is served is given to those who stand
- * behind at once, and brings the whole group round again. */
+/* The next reader to serve, group by group of those with news; NULL: none is left. Readers may be
+ * detached in between. News that comes while a group is served reaches its later readers at once,
+ * and the whole group comes round again. */
 TWS_API tws_hub_reader *tws_hub_news(tws_hub_inbox *in);
-/* A batch was not all that there is for r: its group comes round again, without a wake. False when
- * it did so TWS_HUB_ROUNDS times since it had news: see to r some time later. */
+/* r has more than its batch held: its group comes round again, without a wake. False after
+ * TWS_HUB_ROUNDS times since its last news: come back to r yourself, later. */
 TWS_API bool tws_hub_again(tws_hub_reader *r);
-/* Has all news been taken, if not yet to every reader? From any thread: to see whether another one
- * keeps up. */
+/* Has its thread begun to serve all news? From any thread: to see whether another one keeps up. */
 TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in);
 
 /* The latest event of each task, oldest first.
@@ -1527,8 +1532,9 @@ TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in);
  * events   [out] allocated with the hub's allocator, each referenced; count of them. Give back with
  *          tws_hub_snapshot_free. NULL when there are none.
  * last_id  [out] the topic's newest id, 0-0 when it has none.
- * errors   TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id), TWS_ERR_UNAVAILABLE: with an upstream, a
- *          user without readers is not known here, nor one whose past is not: attach and gather. */
+ * errors   TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id), TWS_ERR_UNAVAILABLE: with an upstream, for a
+ *          user who has no readers here or is still loading: tws_hub_visit and gather.
+ * thread   any. */
 TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_ms,
                                     tws_event ***events, size_t *count, tws_event_id *last_id);
 TWS_API void tws_hub_snapshot_free(tws_hub *hub, tws_event **events, size_t count);
@@ -1543,8 +1549,8 @@ typedef struct tws_hub_stats {
     uint64_t evicted; /* events no longer held */
     uint64_t resets;  /* of readers */
 } tws_hub_stats;
-TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out);
-/* Readers of one user, on all threads. */
+TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out); /* from any thread */
+/* Readers of one user, on all threads; from any thread. */
 TWS_API uint32_t tws_hub_readers(tws_hub *hub, tws_str user_id);
 
 #ifndef TASKWS_NO_REDIS
