@@ -1377,9 +1377,9 @@ typedef struct tws_hub_upstream {
     void (*reload)(void *context, tws_str user_id);
 } tws_hub_upstream;
 
-/* 0 = default. The caps hold whenever no publish is under way; bytes are what events take in memory.
- * A topic beyond its caps drops its oldest events. The latest event of each task stays longer: the
- * oldest of these go when they would leave newer events less than half of a cap. */
+/* 0 = default. The caps hold whenever no publish is under way; bytes are what events take in
+ * memory. A topic beyond its caps drops its oldest events. The latest event of each task stays
+ * longer: the oldest of these go when they would leave newer events less than half of a cap. */
 typedef struct tws_hub_desc {
     const tws_allocator *allocator;
     uint32_t shards;              /* 0: 16; made a power of two, 4,096 at most */
@@ -1599,7 +1599,7 @@ typedef enum tws_redis_state {
     TWS_REDIS_IS_NOAUTH,      /* NOAUTH: it wants a password */
     TWS_REDIS_IS_WRONGPASS,   /* WRONGPASS */
     TWS_REDIS_IS_OOM,         /* -OOM: events are delivered, none can be stored */
-    TWS_REDIS_IS_REFUSED      /* another error; the reason is Redis's own */
+    TWS_REDIS_IS_REFUSED      /* another error; the reason is Redis's own text */
 } tws_redis_state;
 
 /* "ready", "unreachable", "wrongpass" ...: static storage. */
@@ -1609,49 +1609,50 @@ TWS_API bool tws_redis_state_delivers(tws_redis_state state);
 
 /* -- the session -- */
 
-/* 0 = default. */
+/* 0 = default, which stands last in each comment. */
 typedef struct tws_redis_desc {
     const tws_allocator *allocator;
-    const tws_redis_url *url;   /* user, password and db are copied */
+    const tws_redis_url *url;   /* needed; user, password and db are copied */
     uint8_t seed[16];           /* random: jitter, the probe's channel, the hash of the users */
-    const char *task_key;       /* of the member that is looked up in an event; "task_id"; not
-                                   copied */
-    uint32_t max_users;         /* that have readers, or had until a moment ago; 131,072 */
-    uint32_t max_event_bytes;   /* of JSON, 1 KiB to 64 MiB; a bigger one is dropped; 64 KiB.
-                                   Room for three of them, and load_bytes, is taken at once */
-    uint32_t load_events;       /* read for a user's first reader, the newest; 256 */
+    const char *task_key;       /* name of the member that names an event's task; not copied;
+                                   "task_id" */
+    uint32_t max_users;         /* with readers, or whose grace_ms is not over; 131,072 */
+    uint32_t max_event_bytes;   /* of JSON, 1 KiB to 64 MiB; a bigger event is dropped. Room for
+                                   three of them, and load_bytes, is taken at once; 64 KiB */
+    uint32_t load_events;       /* the newest that are read for a user's first reader; 256 */
     uint32_t load_bytes;        /* likewise, at most 64 MiB; 256 KiB */
-    uint32_t retain_events;     /* in a stream, of what is published here; 1,000 */
+    uint32_t retain_events;     /* kept in a user's stream when this session publishes; 1,000 */
     uint32_t retain_s;          /* likewise; 24 h */
-    uint32_t max_publishes;     /* accepted and not answered; 4,096 */
+    uint32_t max_publishes;     /* accepted and not yet answered by Redis; 4,096 */
     uint32_t max_publish_bytes; /* likewise; 8 MiB */
-    uint32_t command_ms;        /* for any answer; 5 s */
+    uint32_t command_ms;        /* for any answer of Redis, then it counts as silent; 5 s */
     uint32_t probe_ms;          /* from one probe to the next; 3 s */
     uint32_t grace_ms;          /* from the last reader's leaving to unsubscribing; 10 s */
-    uint32_t backoff_min_ms;    /* before a connection is tried again; 50 ms */
-    uint32_t backoff_max_ms;    /* 5 s */
+    uint32_t backoff_min_ms;    /* before a connection is tried again, at first; 50 ms */
+    uint32_t backoff_max_ms;    /* and at most; 5 s */
 } tws_redis_desc;
 
 typedef struct tws_redis tws_redis;
 
-/* For one thread at a time. No call blocks; time is what tws_redis_tick was told last.
+/* For one thread at a time. It has no sockets: you make the connections and move the bytes. No call
+ * blocks; the time is what tws_redis_tick was told last.
  * errors  TWS_ERR_MEMORY. */
 TWS_API tws_status tws_redis_create(tws_redis **r, const tws_redis_desc *desc, uint64_t now_ms);
 TWS_API void tws_redis_free(tws_redis *r);
 
-/* A user has readers now (tws_hub_upstream's join): subscribe, read the past, then LOADED. Again
- * after tws_redis_drop, the past is read again: give up what you have. Again without that, what is
- * new is read, then LOADED with 0-0.
+/* A user has readers now (tws_hub_upstream's join): subscribe and read the past; EVENTs, then
+ * LOADED follow. Called again after tws_redis_drop, all of the past comes again: forget what you
+ * have. Called again without that, what is new comes, then LOADED with id 0-0.
  * errors  TWS_ERR_ARGUMENT (user id), TWS_ERR_LIMIT (max_users), TWS_ERR_MEMORY. */
 TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id);
-/* And has none any more (leave). */
+/* The user has none any more (leave). */
 TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id);
-/* An event could not be taken, out of memory say: read all again, after LOST. */
+/* You could not take an event, out of memory say: LOST follows, then all of the past again. */
 TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id);
 
 #define TWS_REDIS_MAX_KEY 255 /* bytes of an idempotency key */
 
-/* Publish an event. Accepted is not stored: STORED or FAILED with this ticket follows, once.
+/* Publish an event. TWS_OK is accepted, not stored: STORED or FAILED follows, once, with ticket.
  *
  * json     one JSON text, copied; the caller has checked it.
  * key      idempotency key; empty for none.
@@ -1662,16 +1663,19 @@ TWS_API tws_status tws_redis_publish(tws_redis *r, tws_str user_id, tws_str json
                                      uint64_t ticket);
 
 /* -- its connections --
- * Two, since in RESP2 a subscribed one takes no other commands; both to the same address. */
+ * Two, to the same address, since in RESP2 a subscribed one takes no other commands. */
 
 typedef enum tws_redis_link { TWS_REDIS_COMMANDS, TWS_REDIS_SUBSCRIBER } tws_redis_link;
 #define TWS_REDIS_LINKS 2
 
-/* The number of the connection that there should be, 0 for none. Whenever it is not the number of
- * the one you have: close that, without a word; and connect, unless it is 0. */
+/* The number of the connection that there should be, 0 for none. Ask after other calls: whenever it
+ * is not the number of the one you have, close that, without tws_redis_closed, and connect anew
+ * unless it is 0. */
 TWS_API uint32_t tws_redis_connection(const tws_redis *r, tws_redis_link link);
+/* The connection of that number has been made. */
 TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link);
-/* It could not be made, or has ended. Call it behind tws_redis_next: what came last may say why. */
+/* It could not be made, or has ended by itself. First take all events by tws_redis_next: the last
+ * bytes may say why. why: a few words, copied. */
 TWS_API void tws_redis_closed(tws_redis *r, tws_redis_link link, const char *why);
 
 /* Bytes in: where they go (room for *room > 0), then how many came. Take all events before the next
@@ -1679,12 +1683,13 @@ TWS_API void tws_redis_closed(tws_redis *r, tws_redis_link link, const char *why
 TWS_API char *tws_redis_input(tws_redis *r, tws_redis_link link, size_t *room);
 TWS_API void tws_redis_received(tws_redis *r, tws_redis_link link, size_t n);
 
-/* Bytes out: what to write, then how much of it was. Ask after anything else was called: commands
- * are made here. */
+/* Bytes out: what to write now, then how many of these bytes were written. Ask after each other
+ * call: commands are made here. */
 TWS_API tws_str tws_redis_output(tws_redis *r, tws_redis_link link);
 TWS_API void tws_redis_sent(tws_redis *r, tws_redis_link link, size_t n);
 
-/* Time: monotonic milliseconds. Call it when the deadline has come, and at each turn's begin. */
+/* Time: monotonic milliseconds. Call it before the other calls of a turn of your loop, and when the
+ * deadline has come. */
 TWS_API void tws_redis_tick(tws_redis *r, uint64_t now_ms);
 TWS_API uint64_t tws_redis_deadline(const tws_redis *r);
 
@@ -1693,13 +1698,13 @@ TWS_API uint64_t tws_redis_deadline(const tws_redis *r);
 typedef enum tws_redis_event_type {
     TWS_REDIS_NONE,
     TWS_REDIS_EVENT,   /* user_id, id, json: an event, in rising order of id; 0-0: one without */
-    TWS_REDIS_LOADED,  /* user_id, id: the past has been given; it was complete after this id.
-                          0-0: it is up to date, as was asked for */
-    TWS_REDIS_LOST,    /* user_id, id: what was given so far does not lead to what comes next (it
-                          was trimmed, or Redis came back with other data). Forget this user's
-                          events and ids, reset the readers; complete after this id again */
+    TWS_REDIS_LOADED,  /* user_id, id: the past has been given; all events after this id were in
+                          it. 0-0: what was new has been given, as a second want asked for */
+    TWS_REDIS_LOST,    /* user_id, id: between what was given so far and what comes next events are
+                          missing (trimmed, or Redis came back with other data). Forget this user's
+                          events and ids, reset the readers; what comes is complete after this id */
     TWS_REDIS_STORED,  /* ticket, id */
-    TWS_REDIS_FAILED,  /* ticket, state, reason; without an answer, stored or not is unknown */
+    TWS_REDIS_FAILED,  /* ticket, state, reason; if Redis did not answer, it may be stored */
     TWS_REDIS_DROPPED, /* user_id, id, reason: an event that cannot be given, or a stream that
                           cannot be read; log it */
     TWS_REDIS_STATE    /* state, reason: it has changed; log it */
@@ -1710,8 +1715,8 @@ typedef struct tws_redis_event {
     tws_redis_event_type type;
     tws_str user_id;
     tws_event_id id;
-    tws_str json; /* one JSON text: what was none comes as a string */
-    tws_json_token task; /* its member task_key, as tws_json_member says it */
+    tws_str json; /* one JSON text: a payload that is no JSON comes as a JSON string, with reason */
+    tws_json_token task; /* its member task_key, as tws_json_member gives it */
     uint64_t ticket;
     tws_redis_state state;
     tws_str reason; /* a few words: the rule, or what Redis said; no secret */
@@ -1722,13 +1727,13 @@ TWS_API tws_redis_event_type tws_redis_next(tws_redis *r, tws_redis_event *ev);
 
 /* -- asking -- */
 
-/* How it is now, which the next STATE event may still have to tell. *reason, if not NULL: why; it
+/* The state now; its STATE event may still be to come. *reason, if reason is not NULL: why; it
  * lives until the next call on this session. */
 TWS_API tws_redis_state tws_redis_now(const tws_redis *r, tws_str *reason);
 
 typedef struct tws_redis_stats {
     uint64_t users;         /* now, those in their grace included */
-    uint64_t live;          /* of them subscribed and loaded */
+    uint64_t live;          /* of these: subscribed and loaded */
     uint64_t publishing;    /* now: accepted, not answered */
     uint64_t round_trip_ms; /* of the last probe's command */
     uint64_t events, repeats, lost, dropped, not_json, loads; /* since the start */
