@@ -1744,40 +1744,42 @@ TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out);
 
 /* == 18. conn: one connection, HTTP to WebSocket to closing ============== RFC 9112, RFC 6455 == */
 
-/* What all connections of a server share. Times in milliseconds, 0 = default, TWS_OFF = none. */
+/* What all connections of a server share. Times in milliseconds, 0 = default, TWS_OFF = none. The
+ * default stands last in each comment; tws_conn_defaults fills it in. */
 typedef struct tws_conn_desc {
     const tws_allocator *allocator;
     uint32_t max_head_bytes;    /* 16 KiB */
     uint32_t max_body_bytes;    /* 64 KiB */
     uint32_t max_message_bytes; /* of a WebSocket message; 64 KiB */
     uint32_t max_frames;        /* in one message; 1,024 */
-    uint32_t max_output_bytes;  /* waiting for the socket, or input for that; above it no input is
-                                   taken, and above 16 times that, or 256 KiB, no message; 1 KiB.
-                                   The system takes as much again, or 128 KiB */
-    uint32_t compress_bytes;    /* where the client agrees to permessage-deflate, a message of as
-                                   many bytes is sent compressed if that makes it shorter; 128;
-                                   TWS_OFF: no client is asked */
-    uint32_t context_bytes;     /* for all contexts together, of messages that refer to earlier
-                                   ones; a new connection that does not fit in is given none; 0,
-                                   TWS_OFF: nobody is */
-    uint32_t context_bits;      /* a context's window at most, 8..15; clients that are built on zlib
-                                   want 9; 12 */
-    size_t *context_use;        /* the bytes that they take now, counted here by all threads whose
-                                   connections share them; yours, from 0 on; NULL: none is given.
-                                   A server counts by itself */
+    uint32_t max_output_bytes;  /* while more waits for the socket, no input is taken; while more
+                                   than 16 times this and than 256 KiB waits, tws_conn_send refuses.
+                                   (A server has the system take as much besides, or 128 KiB.)
+                                   1 KiB */
+    uint32_t compress_bytes;    /* a message of at least that many bytes is sent compressed, if the
+                                   client agreed to permessage-deflate and it gets shorter. TWS_OFF:
+                                   it is agreed with nobody; 128 */
+    uint32_t context_bytes;     /* for all compression contexts together; a new connection whose
+                                   context does not fit is given none. 0, TWS_OFF: nobody is given
+                                   one */
+    uint32_t context_bits;      /* the largest window of a context, 8..15; clients that are built on
+                                   zlib want 9 at least; 12 */
+    size_t *context_use;        /* yours, 0 at first: the bytes that contexts take now, counted here
+                                   by all threads that share context_bytes. NULL: no contexts. A
+                                   server has its own */
     uint32_t head_ms;           /* for a request head; 10 s */
     uint32_t body_ms;           /* for a request body; 10 s */
     uint32_t idle_ms;           /* between two requests of a connection; 75 s */
     uint32_t heartbeat_ms;      /* ping after that much silence; 25 s */
-    uint32_t answer_ms;         /* for any answer to a ping; 10 s */
-    uint32_t stall_ms;          /* output waits and nothing is taken; 30 s */
+    uint32_t answer_ms;         /* no byte so long after a ping: TWS_CONN_TIMEOUT; 10 s */
+    uint32_t stall_ms;          /* output waits and nothing is taken: TWS_CONN_TIMEOUT; 30 s */
     uint32_t close_ms;          /* for the close handshake, and again for the drain; 5 s */
 } tws_conn_desc;
 
-/* Fill in the defaults. */
+/* Fill in the defaults. Call it before desc is given to tws_conn_init, which takes a 0 for 0. */
 TWS_API void tws_conn_defaults(tws_conn_desc *desc);
 
-/* Who lends what is offered: see tws_conn_lend. */
+/* How to keep and give back what is offered: see tws_conn_lend. */
 typedef struct tws_lender {
     void (*hold)(void *object);
     void (*release)(void *object);
@@ -1785,7 +1787,8 @@ typedef struct tws_lender {
 
 /* The working memory of one turn, shared by all connections of a thread: nothing in it outlives
  * tws_conn_end. Output is gathered here, and written from here, without a copy where it can be.
- * Zero it before its first turn, and give it to tws_turn_free behind its last. */
+ * 72 KB: not for a stack. Zero it before its first turn, tws_turn_free it after its last. Your own:
+ * full, request and, to read, now_ms. */
 #define TWS_TURN_SLICES 128
 #define TWS_TURN_UNITS 32
 #define TWS_TURN_SCRATCH 65536
@@ -1804,7 +1807,7 @@ typedef struct tws_turn {
     size_t unit_count;
     size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
     size_t unit_done;
-    bool full;         /* output stands in the way of input: write, then go on */
+    bool full;         /* output is in the way of input: write it, then call tws_conn_next again */
     uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
     uint32_t held_cap[TWS_TURN_HELD];
     size_t held_count;
@@ -1816,7 +1819,7 @@ typedef struct tws_turn {
 } tws_turn;
 
 TWS_API void tws_turn_free(tws_turn *t, const tws_allocator *allocator);
-/* Compress a message as one without a past.
+/* Compress a message without reference to earlier ones. window_bits: 8..15.
  * returns  its bytes, fewer than there were, which live until the next call; empty: it gets no
  *          shorter, or there is no memory, or TASKWS_NO_DEFLATE. */
 TWS_API tws_str tws_turn_compress(tws_turn *t, const tws_allocator *allocator, unsigned window_bits,
@@ -1824,14 +1827,15 @@ TWS_API tws_str tws_turn_compress(tws_turn *t, const tws_allocator *allocator, u
 
 typedef enum tws_conn_event_type {
     TWS_CONN_NONE,        /* nothing more in this turn */
-    TWS_CONN_REQUEST,     /* turn->request, body included: respond, stream or accept it */
-    TWS_CONN_BAD_REQUEST, /* status and reason: respond, the connection closes behind that */
-    TWS_CONN_MESSAGE,     /* opcode, payload, len: a whole message, living until the next call of
-                             next, sent or end; sent as borrowed, until its output has gone */
-    TWS_CONN_CLOSED,      /* WebSocket or stream is over, once: code (1006 without a close frame)
-                             and the peer's reason or the rule that it broke */
+    TWS_CONN_REQUEST,     /* turn->request, body included, until the turn ends: respond, stream or
+                             accept, now or in a later turn */
+    TWS_CONN_BAD_REQUEST, /* status and reason: respond with them, then the connection closes */
+    TWS_CONN_MESSAGE,     /* opcode, payload, len: a whole message, which lives until the next call
+                             of next, sent or end; if sent as borrowed, until it has gone out */
+    TWS_CONN_CLOSED,      /* WebSocket or stream is over; told once: code (1006 without a close
+                             frame); payload, len: the peer's reason; reason: the rule it broke */
     TWS_CONN_HEARTBEAT,   /* a stream has been silent: write something */
-    TWS_CONN_TIMEOUT      /* which: close with a code of the policy's */
+    TWS_CONN_TIMEOUT      /* timeout says which: close with a code of your choice */
 } tws_conn_event_type;
 
 typedef enum tws_conn_timeout {
@@ -1885,37 +1889,40 @@ typedef struct tws_conn {
     uint64_t progress_ms; /* waiting output was last taken, or began to wait */
 } tws_conn;
 
+/* A server's connection that was just accepted. desc is not copied. now_ms, here and below:
+ * monotonic milliseconds. */
 TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_ms);
 TWS_API void tws_conn_free(tws_conn *c);
 
 /* A turn is: begin; feed, eof or tick as there is cause; next until NONE; output and sent (and,
- * when turn->full and all was sent, next again); end. Memory that runs out ends the connection
- * (tws_conn_done), never the program. */
+ * when turn->full and all was sent, next again); end. Also to send something of your own: begin,
+ * send, output and sent, end. Memory that runs out ends the connection (tws_conn_done), never the
+ * program. */
 TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms);
-/* Bytes in; data is changed in place and lives until tws_conn_end. */
+/* Bytes in, once a turn; data is changed in place and must live until tws_conn_end. */
 TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len);
-/* The peer has ended its side; said again, it has gone altogether. */
+/* The peer has ended its sending side. Called a second time: the connection ends at once. */
 TWS_API void tws_conn_eof(tws_conn *c);
 /* Events out. */
 TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_event *ev);
 /* Time: what is due now? Pings are sent here. One event a call; NONE when nothing is due. */
 TWS_API tws_conn_event_type tws_conn_tick(tws_conn *c, tws_turn *t, tws_conn_event *ev);
-/* When tick wants to be called next; UINT64_MAX: never. May move later by itself: when the time has
- * come, ask again. */
+/* When tick wants to be called next; UINT64_MAX: never. It moves later as bytes come, so ask again
+ * when the time has come. */
 TWS_API uint64_t tws_conn_deadline(const tws_conn *c);
 /* Bytes out: slices to write, in order. Returns their number. */
 TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *slices, size_t max);
-/* n of those bytes have been written. */
+/* The first n of those bytes have been written. */
 TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n);
-/* What was not sent is kept, except units of which no byte was (see offer).
- * returns  how many of the offered units are on their way. */
+/* Ends the turn. What was not sent is kept, by a copy, except offered units that have not begun.
+ * returns  how many of the offered units were sent or kept; the others are yours to offer again. */
 TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t);
 
-/* Is it worth reading? False while a request waits for its answer, or output is backed up, or
- * input is because of it. */
+/* Is it worth reading the socket? False while a request waits for its answer, or too much output
+ * waits, or input that was held back for that. */
 TWS_API bool tws_conn_wants_input(const tws_conn *c);
 TWS_API bool tws_conn_wants_output(const tws_conn *c); /* output waits for the socket */
-/* All is flushed: end the sending side of the socket, then call tws_conn_shut. */
+/* All has been written: end the sending side of the socket, then call tws_conn_shut. */
 TWS_API bool tws_conn_wants_shut(const tws_conn *c);
 TWS_API void tws_conn_shut(tws_conn *c, uint64_t now_ms);
 /* The socket may be closed. */
@@ -1923,45 +1930,47 @@ TWS_API bool tws_conn_done(const tws_conn *c);
 /* Done at once: the peer has reset, or there is no memory. */
 TWS_API void tws_conn_abort(tws_conn *c);
 
-/* Answer the request. head: further field lines, each with its CRLF, or NULL; content_type: 256
- * bytes at most, or NULL. body is copied. The connection stays open as the request wants it, unless
- * `close`. */
+/* Answer the request; ignored when none waits. head: further field lines, each with its CRLF, or
+ * NULL; content_type: 256 bytes at most, or NULL. All is copied. Content-Length and Connection are
+ * added; the connection stays open as the request wants it, unless `close`. */
 TWS_API void tws_conn_respond(tws_conn *c, tws_turn *t, int status, const char *head,
                               const char *content_type, tws_str body, bool close);
-/* Answer with a stream without an end: write to it by tws_conn_put. Ended by tws_conn_close. */
+/* Answer with a stream without an end (no Content-Length: the connection's end is its end). Write
+ * to it by tws_conn_put, end it by tws_conn_close. */
 TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *head,
                              const char *content_type);
-/* Answer 101; only in the turn of the request and after tws_ws_check. protocol: 100 bytes at most,
- * empty for none. terms: of tws_ws_check_extensions, NULL for none. */
+/* Answer 101; in the turn of the request and after tws_ws_check gave 101 and key. protocol: the
+ * subprotocol selected, 100 bytes at most, empty for none. terms: of tws_ws_check_extensions; NULL:
+ * no compression. */
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
-/* Send a message. borrowed: payload lives until tws_conn_end (a received one does). False when it
- * was not taken: not open, too much is waiting already (see max_output_bytes), or no memory, which
- * has ended the connection. */
+/* Send a message. borrowed: payload lives until tws_conn_end (a received one does), else it is
+ * copied. False when it was not taken: no open WebSocket, too much is waiting already (see
+ * max_output_bytes), or no memory, which has ended the connection. */
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed);
-/* Bytes as they are, into a stream. */
+/* Send bytes as they are, into a stream. borrowed and false as above. */
 TWS_API bool tws_conn_put(tws_conn *c, tws_turn *t, const void *data, size_t len, bool borrowed);
-/* Can whole frames be offered now: open, nothing waiting, room in the turn? */
+/* Can whole frames be offered now: open, nothing kept from earlier turns, room in this one? */
 TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t);
-/* Offer a unit of wire bytes that stays the caller's as long as none of it is sent: see end. False
- * when it cannot be now: see tws_conn_offers. */
+/* Offer a unit of wire bytes, whole frames, which must live until tws_conn_end; what happens to one
+ * that has not begun by then is said there. False when it cannot be offered now. */
 TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, size_t count);
-/* The bytes of the last offer live as long as the object is held. When the socket takes a part of
- * them, the rest is not copied: it is held, and released on this thread once it has gone. So an
- * event may outlive the hub's caps: one for each connection that is slow. */
+/* The bytes of the last offer live as long as object is held. If the socket takes only a part of
+ * them, the rest is not copied: object is held, and released on this thread once it has gone out.
+ * So an event may stay in memory beyond the hub's caps, one for each slow connection. */
 TWS_API void tws_conn_lend(tws_turn *t, const tws_lender *lender, void *object);
-/* Begin the closing handshake, or end a stream, or a connection whose request gets no answer;
- * anything waiting is sent first. */
+/* Begin the closing handshake; or end a stream; or end a connection, whose request then gets no
+ * answer. What waits is sent first. reason: UTF-8, cut at 123 bytes. */
 TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason);
-/* A WebSocket or stream that may be written to. */
+/* Is it a WebSocket or stream that may be written to? */
 TWS_API bool tws_conn_open(const tws_conn *c);
 /* The window of what may be sent compressed, 8 to 15 bits; 0: nothing may. */
 TWS_API unsigned tws_conn_window_bits(const tws_conn *c);
-/* No request is being read or answered. */
+/* Is it HTTP, with no request being read or answered? */
 TWS_API bool tws_conn_idle(const tws_conn *c);
-/* A client that does as others do: a WebSocket between two frames, a stream, or a request behind
- * one that was served. Not one that begins, is in the midst of a frame, or ends. */
+/* Does it behave as served clients do: a WebSocket between two frames, a stream, or HTTP after a
+ * first request? Not one that is new, amid a frame, or closing. (A server serves these first.) */
 TWS_API bool tws_conn_steady(const tws_conn *c);
 
 #ifndef TASKWS_NO_SERVER
