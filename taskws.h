@@ -1985,25 +1985,26 @@ TWS_API uint64_t tws_sys_now_ms(void);  /* monotonic */
 TWS_API uint64_t tws_sys_wall_ms(void); /* Unix time */
 /* n bytes of the system's entropy. False when there is none (then do not start). */
 TWS_API bool tws_sys_random(void *out, size_t n);
-TWS_API uint64_t tws_sys_open_files(void);      /* at least so many; 0 where it cannot be told */
+TWS_API uint64_t tws_sys_open_files(void);      /* at least so many are open; 0: unknown */
 TWS_API uint64_t tws_sys_max_files(void);       /* the soft limit; 1,024 where there is none */
-TWS_API uint64_t tws_sys_resident_bytes(void);  /* 0 where it cannot be told */
+TWS_API uint64_t tws_sys_resident_bytes(void);  /* 0: unknown */
 
 /* == 20. loop: readiness backends, timers, wake-up from other threads ==================== */
 
 #define TWS_READ 1u
 #define TWS_WRITE 2u
 
-/* A descriptor in a loop; embedded in its owner. */
+/* A descriptor in a loop; embedded in its owner, zeroed. tws_loop_wait tells of it, or if it is
+ * "behind", since it is not to delay others, tws_loop_behind, a few at a time. */
 typedef struct tws_watch {
-    int fd;          /* -1: removed, whatever events are still under way */
+    int fd;          /* -1: removed; pass over an event that still names it */
     uint32_t slot;   /* the backend's */
     uint8_t want;    /* TWS_READ | TWS_WRITE */
-    uint8_t kind;    /* the owner's */
-    bool behind;     /* told by tws_loop_behind; may be set before tws_loop_add */
+    uint8_t kind;    /* the owner's, for any use */
+    bool behind;     /* may be set before tws_loop_add; after it by tws_loop_move */
 } tws_watch;
 
-/* A deadline in a loop; embedded in its owner. */
+/* A deadline in a loop; embedded in its owner, zeroed. */
 typedef struct tws_timer {
     struct tws_timer *next;
     struct tws_timer **link; /* NULL: not set */
@@ -2018,34 +2019,36 @@ typedef struct tws_ready {
 } tws_ready;
 #define TWS_LOOP_READY 512
 
+/* For one thread, but for tws_loop_wake. NULL without memory or descriptors. */
 TWS_API tws_loop *tws_loop_create(const tws_allocator *a);
 TWS_API void tws_loop_free(tws_loop *l);
 /* "epoll" or "poll". */
 TWS_API const char *tws_loop_backend(void);
-/* errors  TWS_ERR_SYSTEM: errno says why; with poll(2) there was no memory. */
+/* Level-triggered: a descriptor is told as long as it is ready for what is wanted.
+ * errors  TWS_ERR_SYSTEM: errno says why; with poll(2) there was no memory. */
 TWS_API tws_status tws_loop_add(tws_loop *l, tws_watch *w, int fd, unsigned want);
 TWS_API void tws_loop_want(tws_loop *l, tws_watch *w, unsigned want);
-TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w);
-/* From now on told by tws_loop_behind, or by tws_loop_wait again. Without memory it stays. */
+TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w); /* w->fd is -1 then; it is not closed */
+/* Put it behind, or in front again. Without memory it stays where it is. */
 TWS_API void tws_loop_move(tws_loop *l, tws_watch *w, bool behind);
 /* Wait for readiness, the next timer, a wake-up, or timeout_ms (-1: no limit).
- * returns  how many of ready[TWS_LOOP_READY] are filled, by those who are not behind;
- *          *now_ms is the time behind the wait. */
+ * returns  how many of ready[TWS_LOOP_READY] are filled, by watches in front;
+ *          *now_ms is the time after the wait. */
 TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint64_t *now_ms);
-/* At most `most` of those behind who are ready, and TWS_LOOP_READY, in the order of their waiting;
- * call it again for more. None unless the last tws_loop_wait has seen one. */
+/* Watches behind that are ready, those first that have waited longest: at most `most`, and
+ * TWS_LOOP_READY. Call it again for more. None if tws_loop_crowded says no. */
 TWS_API size_t tws_loop_behind(tws_loop *l, tws_ready *ready, size_t most);
-/* Has the last tws_loop_wait seen one? */
+/* Has the last tws_loop_wait seen that one behind is ready? */
 TWS_API bool tws_loop_crowded(const tws_loop *l);
-/* From any thread or signal handler: end the wait. Wake-ups fold together. */
+/* From any thread or signal handler: end the wait, or the next one. Wake-ups fold together. */
 TWS_API void tws_loop_wake(tws_loop *l);
-/* One descriptor that is readable when a descriptor is ready, or a wake-up came: not for a timer,
- * see the next; -1 with poll(2). */
+/* One descriptor that is readable when a descriptor is ready or a wake-up came, but not when a
+ * timer is due (see tws_loop_timeout). -1 with poll(2). */
 TWS_API int tws_loop_fd(const tws_loop *l);
-/* Milliseconds until the next timer at the earliest: one that has been cleared or moved may still
- * be counted. -1 without one. */
+/* Milliseconds until the next timer, perhaps less (a timer that was cleared or moved may still
+ * count). -1 without one. */
 TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms);
-/* Set, move or (UINT64_MAX) clear. Precise to TWS_TIMER_STEP_MS, never early. */
+/* Set, move or (UINT64_MAX) clear; monotonic. Late by up to TWS_TIMER_STEP_MS, never early. */
 #define TWS_TIMER_STEP_MS 16
 TWS_API void tws_timer_set(tws_loop *l, tws_timer *t, uint64_t at_ms);
 /* The next timer that is due, cleared; NULL when there is none. */
@@ -2054,40 +2057,44 @@ TWS_API tws_timer *tws_timer_due(tws_loop *l, uint64_t now_ms);
 /* == 21. server: listeners, threads, limits, drain; your routes ========================== */
 
 typedef struct tws_server tws_server;
-/* One connection as its handlers see it: only on its own thread, only during a callback. */
+/* One connection as its handlers see it: on its own thread, during a callback that is given it. */
 typedef struct tws_peer tws_peer;
-/* The same connection for everybody else: it names no other one later, unless kept while 16,777,216
- * others have had the same place. */
+/* The same connection for anybody at any time. The number comes again for another connection only
+ * after 16,777,215 others have had the same place. */
 typedef uint64_t tws_peer_id;
 
-/* What a WebSocket or a stream does; any may be NULL. `data` is tws_peer_data(p). */
+/* What a WebSocket or a stream does; any may be NULL. None may block: its thread serves others. */
 typedef struct tws_peer_ops {
-    /* A whole message; payload lives as long as the callback, and as tws_peer_send_borrowed needs
-     * it. */
+    /* A whole message, text being valid UTF-8. payload lives during the callback and may be changed
+     * and be sent by tws_peer_send_borrowed. */
     void (*on_message)(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len);
-    /* Once, whatever the reason; p takes no output any more. Free your data here. */
+    /* Once, whatever the reason; p takes no output any more. Free its tws_peer_data here. code:
+     * 1006 without a close frame. */
     void (*on_close)(tws_peer *p, uint16_t code, tws_str reason);
     /* Output can be offered: tws_peer_offer. Called once a turn at most, after tws_peer_pull or
      * when the socket has taken what waited. What is offered is compressed once for all who read
      * it, so a WebSocket with this hook is given no context: see limits.context_bytes. */
     void (*on_output)(tws_peer *p);
-    /* The first n offered units are on their way; the others were not taken. No place for output
-     * or a close: tws_peer_pull_later leads to one. */
+    /* At the end of each turn of p: the first n units offered in it were sent or kept, the others
+     * are yours to offer again. Send and close nothing here: call tws_peer_pull_later. */
     void (*on_taken)(tws_peer *p, size_t n);
     /* The time of tws_peer_set_timer has come. */
     void (*on_timer)(tws_peer *p);
-    /* A deadline has passed, the server drains, or this one is beyond its limits: say so and
-     * close. NULL: closed with that code. */
+    /* A deadline has passed, the server drains, or this connection is beyond a limit: say so in
+     * your protocol and call tws_peer_close. NULL: closed with code and message. word: an error
+     * code such as "draining". */
     void (*on_leave)(tws_peer *p, uint16_t code, const char *word, const char *message);
 } tws_peer_ops;
 
 typedef struct tws_route {
     const char *method;  /* "GET", "POST", ... */
     const char *pattern; /* "/tasks/{user_id}" */
-    /* Answer by tws_peer_respond, _stream or _accept, now or later (tws_server_post), or give up by
-     * tws_peer_close. The connection waits for it, with no deadline but yours. */
+    /* Answer by tws_peer_respond, _stream or _accept, now or later (_respond and _stream, from
+     * tws_server_post), or give up by tws_peer_close. The connection waits for it, with no deadline
+     * but yours. request lives during the callback. */
     void (*on_request)(tws_peer *p, const tws_http_request *request, void *context);
-    /* Instead of on_request: a WebSocket endpoint; every proper handshake is accepted. */
+    /* Instead of on_request: a WebSocket endpoint. Every proper handshake is accepted: no token, no
+     * Origin and no subprotocol is looked at. To judge them take on_request and tws_peer_accept. */
     const tws_peer_ops *websocket;
     void *context; /* of on_request; the first tws_peer_data of a websocket */
 } tws_route;
@@ -2097,22 +2104,24 @@ typedef struct tws_server_desc {
     int port;                 /* 0: 8000; TWS_PORT_ANY: a free one */
     const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
     uint32_t threads;         /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
-    uint32_t max_connections; /* 0, and at most: as open files allow, less 64 and 4 a thread */
-    uint32_t max_per_ip;      /* 0: off; beyond: 4429 at a websocket route, and an on_request is to
-                                 say so (tws_peer_overload); beyond twice as many closed at once;
-                                 behind a trusted proxy idle connections are nobody's */
-    uint32_t receive_bytes;   /* one read; 0: 64 KiB */
-    uint32_t drain_ms;        /* 0: 10 s; TWS_OFF: at once */
+    uint32_t max_connections; /* at most, and with 0: the limit of open files, less 64 and 4 a
+                                 thread. 32 more are accepted to be told: see tws_peer_overload */
+    uint32_t max_per_ip;      /* 0: off. Beyond, a websocket route closes with 4429, and on_request
+                                 is to ask tws_peer_overload; beyond twice as many connections are
+                                 closed at once. With trust_proxy a connection counts for the client
+                                 of its last request */
+    uint32_t receive_bytes;   /* of one read, and of memory a thread; 0: 64 KiB */
+    uint32_t drain_ms;        /* over which a stop spreads its closes; 0: 10 s; TWS_OFF: at once */
     bool trust_proxy;         /* the client's address is the last of X-Forwarded-For */
-    tws_conn_desc limits;     /* but for its allocator and context_use, which are the server's */
+    tws_conn_desc limits;     /* allocator and context_use are ignored: the server's are taken */
     const tws_allocator *allocator;
     void *context;            /* of the hooks below */
     /* At the end of every turn of every thread; also after tws_server_wake. */
     void (*on_turn)(void *context, unsigned thread);
     /* About once a second, on thread 0. */
     void (*on_second)(void *context, uint64_t wall_ms);
-    /* On thread 0, when it drains and no connection is left: is something else under way, to be
-     * waited for as connections are? NULL: no. After false it is not asked again. */
+    /* On thread 0, when the server drains and no connection is left: is there other work that the
+     * end has to wait for? NULL: no. After false it is not asked again. */
     bool (*is_busy)(void *context);
 } tws_server_desc;
 
@@ -2126,43 +2135,46 @@ typedef struct tws_server_stats {
     uint64_t websockets_open; /* now, streams included */
 } tws_server_stats;
 
-/* errors  TWS_ERR_MEMORY, TWS_ERR_SYSTEM (no entropy, no descriptors). Copies desc's strings not:
- *         they must live as long as the server. */
+/* desc's strings are not copied: they must live as long as the server.
+ * errors  TWS_ERR_MEMORY (also without descriptors for a loop), TWS_ERR_SYSTEM (no entropy). */
 TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc *desc);
-/* Before start; on_request or websocket is given. error: gets a sentence that says what to do; may
- * be NULL. errors as tws_router_add. */
+/* Before run or step; with on_request or websocket, which must live as long as the server; the rest
+ * is copied. error: gets a sentence; may be NULL. Errors as tws_router_add. */
 TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_buf *error);
-/* Bind and listen. error as above. From here on tws_server_port is known. */
+/* Bind and listen, once. error: a sentence that says what to do; may be NULL. */
 TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error);
-TWS_API int tws_server_port(const tws_server *s);
+TWS_API int tws_server_port(const tws_server *s); /* after listen; 0 with unix_path */
 /* Serve on all threads, the caller's among them, until tws_server_stop; returns when drained.
  * errors  TWS_ERR_MEMORY; TWS_ERR_SYSTEM: a thread could not be started, and those that were have
  *         been drained. */
 TWS_API tws_status tws_server_run(tws_server *s);
-/* Or drive it from a loop of your own (threads = 1): one turn, waiting at most timeout_ms.
+/* Or drive it from a loop of your own (threads = 1): one turn, waiting at most timeout_ms (-1: no
+ * limit).
  * returns  TWS_OK, TWS_ERR_CLOSED once drained. */
 TWS_API tws_status tws_server_step(tws_server *s, int timeout_ms);
-/* The descriptor to wait on for tws_server_step, and how long at most; see tws_loop_fd. */
+/* The descriptor to wait on for tws_server_step (see tws_loop_fd), and how many milliseconds at
+ * most (-1: no limit). */
 TWS_API int tws_server_fd(const tws_server *s);
 TWS_API int tws_server_timeout(const tws_server *s);
 /* Drain, then end. A second call ends at once. From any thread and from a signal handler. */
 TWS_API void tws_server_stop(tws_server *s);
-TWS_API bool tws_server_draining(const tws_server *s);
-/* After run or step has returned TWS_ERR_CLOSED, or before run. */
+TWS_API bool tws_server_draining(const tws_server *s); /* from any thread */
+/* After run has returned, or step TWS_ERR_CLOSED, or before either. NULL is fine. */
 TWS_API void tws_server_free(tws_server *s);
 TWS_API const tws_router *tws_server_router(const tws_server *s);
 TWS_API void *tws_server_context(const tws_server *s); /* desc.context */
 TWS_API uint32_t tws_server_max_connections(const tws_server *s);
-TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out);
+TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out); /* from any thread */
 /* From any thread: have a thread's on_turn called soon. */
 TWS_API void tws_server_wake(tws_server *s, unsigned thread);
-/* From any thread: have fn called with that connection on its thread; p is NULL when it is gone.
+/* From any thread: have fn called once with that connection, as a callback of it; p is NULL when it
+ * is gone, at the latest in tws_server_free.
  * errors  TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (no id of this server's): fn is not called. */
 TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id,
                                    void (*fn)(tws_peer *p, void *arg), void *arg);
 
-/* A descriptor and a deadline of yours in a thread's loop; embedded in its owner, zeroed but for
- * on_ready and context. Used on that thread only, or before it runs. */
+/* A descriptor and a deadline of yours in a thread's loop; embedded in its owner, zeroed except
+ * on_ready and context, which are yours to set. Used on that thread only, or before it runs. */
 typedef struct tws_guest {
     tws_watch watch;
     tws_timer timer;
@@ -2172,9 +2184,10 @@ typedef struct tws_guest {
     tws_loop *loop;
     struct tws_guest *next;
 } tws_guest;
-/* For as long as the server lives. */
+/* Add g to a thread's loop. It must live as long as the server. */
 TWS_API void tws_server_guest(tws_server *s, unsigned thread, tws_guest *g);
-/* Watch fd from now on, instead of what was watched before; -1: nothing. Yours to close. */
+/* Watch fd from now on, instead of what was watched before; -1: nothing. fd stays yours to close.
+ * Errors as tws_loop_add. */
 TWS_API tws_status tws_guest_watch(tws_guest *g, int fd, unsigned want);
 TWS_API void tws_guest_want(tws_guest *g, unsigned want);
 /* Monotonic milliseconds; UINT64_MAX: none. */
@@ -2185,53 +2198,62 @@ TWS_API void tws_guest_alarm(tws_guest *g, uint64_t at_ms);
 TWS_API tws_server *tws_peer_server(const tws_peer *p);
 TWS_API tws_peer_id tws_peer_id_of(const tws_peer *p);
 TWS_API unsigned tws_peer_thread(const tws_peer *p);
-TWS_API void *tws_peer_data(const tws_peer *p); /* NULL behind on_close */
-/* The same if these are its ops, else NULL, as for no p: by the time that a posted call comes, the
- * connection may have gone on to another request, and its data be somebody else's. */
+TWS_API void *tws_peer_data(const tws_peer *p); /* NULL after on_close */
+/* The same if these are its ops, else NULL; p may be NULL. For posted calls: the connection may
+ * have gone on to another request meanwhile, and its data be somebody else's. */
 TWS_API void *tws_peer_data_of(const tws_peer *p, const tws_peer_ops *ops);
-/* Who hears of it from now on. */
+/* Whose callbacks are called from now on; for a request that is answered later, on_close too. */
 TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data);
-/* In on_request: the n-th {parameter} of the route, not decoded. */
+/* In on_request: the n-th {parameter} of the route, from 0, not decoded. */
 TWS_API tws_str tws_peer_param(const tws_peer *p, size_t n);
-/* The address as text, the proxy's word for it when it is trusted. Returns out. */
+/* The address as text. With trust_proxy the client's, but in on_request only: at other times it is
+ * the proxy's. Returns out. */
 TWS_API const char *tws_peer_address(const tws_peer *p, char out[64]);
-/* A loopback peer that no proxy stands before. */
+/* Does it come from loopback, over TCP and without X-Forwarded-For, Forwarded or Via? */
 TWS_API bool tws_peer_is_local(const tws_peer *p, const tws_http_request *request);
-/* Over the connection limits: whoever accepts it should refuse it (1013, 4429) and say why. */
+/* NULL, or what it is beyond: "overloaded" (max_connections: refuse by 503 or 1013) or
+ * "too_many_connections" (max_per_ip: 429 or 4429). */
 TWS_API const char *tws_peer_overload(const tws_peer *p);
 /* As tws_conn_respond, with a Date.
- * head  TWS_MAX_HEAD_LINES at most, here and below; with tws_peer_respond_error 100 bytes less. */
+ * head  TWS_MAX_HEAD_LINES bytes at most, here and below; with tws_peer_respond_error 100 less. */
 #define TWS_MAX_HEAD_LINES 900
 TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const char *content_type,
                               tws_str body);
-/* {"error":{"code":word,"message":message}} with what its status wants in the head. */
+/* {"error":{"code":word,"message":message}}, with WWW-Authenticate for 401, Upgrade for 426 and
+ * Retry-After for 429 and 503. Both together 450 bytes at most, escaped. */
 TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
                                     const char *message);
+/* Answer 200 with a stream: tws_peer_put writes to it, tws_peer_close ends it. An SSE comment, a
+ * colon and two LFs, is written into it after each limits.heartbeat_ms of silence. */
 TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_type,
                              const tws_peer_ops *ops, void *data);
-/* Answer 101, or 400 or 426 when the handshake is not proper (then false, and ops hear nothing).
- * protocol: the one to select, if the client offers it; NULL for none. In on_request only. */
+/* Answer 101, or 400 or 426 if the handshake is not proper (then false, and no callback of ops is
+ * called). protocol: selected if the client offers it; NULL for none. In on_request only. */
 TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const char *protocol,
                              const tws_peer_ops *ops, void *data);
+/* Send a message, which is copied, or which as borrowed lives until p's turn ends (a payload of
+ * on_message does, and what is static). False: not taken, see tws_conn_send. */
 TWS_API bool tws_peer_send(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len);
 TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const void *payload,
                                     size_t len);
-TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len); /* into a stream */
+TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len); /* into a stream; copied */
+/* In on_output: offer a unit of output, see tws_conn_offer; on_taken tells what became of it. */
 TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count);
-/* Its bytes live as long as the object is held: see tws_conn_lend. */
+/* The bytes of the last offer live as long as the object is held: see tws_conn_lend. */
 TWS_API void tws_peer_lend(tws_peer *p, const tws_lender *lender, void *object);
-/* Is a message of that length to be offered compressed? No distance in it can be beyond the
- * client's window, and it is as long as limits.compress_bytes. */
+/* May a message of that length be offered as tws_peer_compress gives it? Yes if the client agreed
+ * to compression and it is not below limits.compress_bytes nor above the client's window. */
 TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len);
-/* The message compressed: see tws_turn_compress. */
+/* The message compressed (its frame needs TWS_WS_RSV1), or empty: see tws_turn_compress. */
 TWS_API tws_str tws_peer_compress(tws_peer *p, tws_str message);
-/* Have on_output called: in this turn if p is being served, else at once, for which no other one
- * may be: in another's callback take tws_peer_pull_later. */
+/* Have on_output called: within the turn in a callback of p, at once in on_turn or a guest's
+ * on_ready. Not in another connection's callback: there take tws_peer_pull_later. */
 TWS_API void tws_peer_pull(tws_peer *p);
-/* Have on_output called again in the next turn. */
+/* Have on_output called in the next turn. */
 TWS_API void tws_peer_pull_later(tws_peer *p);
+/* See tws_conn_close. reason may be NULL. */
 TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason);
-/* Monotonic milliseconds (tws_sys_now_ms); UINT64_MAX clears it. */
+/* When on_timer is called, once; monotonic milliseconds (tws_sys_now_ms); UINT64_MAX: never. */
 TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
 
 #ifndef TASKWS_NO_JWT
