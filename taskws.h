@@ -2019,7 +2019,7 @@ typedef struct tws_ready {
 } tws_ready;
 #define TWS_LOOP_READY 512
 
-/* For one thread, but for tws_loop_wake. NULL without memory or descriptors. */
+/* For one thread, except tws_loop_wake. NULL without memory or descriptors. */
 TWS_API tws_loop *tws_loop_create(const tws_allocator *a);
 TWS_API void tws_loop_free(tws_loop *l);
 /* "epoll" or "poll". */
@@ -2261,9 +2261,10 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
 
 typedef struct tws_task_server tws_task_server;
 
-/* A host's own rule: may `who` do that with that user's tasks? Asked once for each token and thread
- * while its cache has it, also for the new one of an open connection: a no ends it, and TWS_LATER
- * lets it go on until the answer. */
+/* A host's own rule: may `who` do that with that user's tasks? Called on the server's threads, on
+ * several at once: it must not block. What it is given lives during the call. Asked once for each
+ * token, action and user on a thread while the cache there has the token; also for a new token of
+ * an open connection: a no ends that, and with TWS_LATER it goes on until the answer. */
 typedef struct tws_authorize {
     const tws_identity *who;
     tws_auth_action action; /* READ, PUBLISH */
@@ -2271,6 +2272,7 @@ typedef struct tws_authorize {
     uint64_t ticket; /* for tws_task_server_answer, after TWS_LATER; never 0 */
 } tws_authorize;
 
+/* DENY: forbidden_user. LATER: answer within 30 s, else the client is told `internal`. */
 typedef enum tws_verdict { TWS_DENY, TWS_ALLOW, TWS_LATER } tws_verdict;
 
 /* Zero everywhere is the default, except that a key is needed. Strings must live as long as the
@@ -2282,16 +2284,17 @@ typedef struct tws_task_server_desc {
     uint32_t threads;
     const char *prefix; /* NULL: "/api/v1/ws" */
 
-    const char *jwt_secret;    /* NUL-terminated; the key of tokens without kid */
-    const tws_auth_key *keys;  /* or any number of keys by kid */
+    const char *jwt_secret;    /* NUL-terminated; one key, for tokens with any kid or none */
+    const tws_auth_key *keys;  /* any number of keys by kid; then jwt_secret is ignored */
     size_t key_count;
     bool allow_short_secret;   /* under 32 bytes */
     tws_jwt_policy token;
     const char *token_cookie;  /* NULL: cookies are not read */
     const char *origins;       /* comma-separated; "*" any. NULL: any, since a page must hold a
                                   token; but with token_cookie the same origin only */
-    tws_verdict (*authorize)(void *context, const tws_authorize *question); /* NULL: own user_id */
-    void *context;
+    tws_verdict (*authorize)(void *context, const tws_authorize *question); /* NULL: as scopes say,
+                                  see tws_auth_judge */
+    void *context;             /* of authorize */
 
     const char *redis_url; /* NULL: in memory */
     bool raw_format;       /* ?format=raw is the default */
@@ -2305,30 +2308,31 @@ typedef struct tws_task_server_desc {
     uint32_t auth_ms, drain_ms;
     tws_conn_desc limits; /* the other deadlines and sizes of a connection */
 
-    tws_log log; /* write NULL: standard error, which nothing waits for */
+    tws_log log; /* write NULL: standard error; lines that it does not take at once are dropped */
     const tws_allocator *allocator;
 } tws_task_server_desc;
 
-/* The whole endpoint: create, listen, serve until SIGINT or SIGTERM, drain, free. A second signal
- * ends at once. Returns an exit code: 0 drained, 1 failed (with the reason on standard error).
- * Signals: sets and restores handlers of SIGINT and SIGTERM, and ignores SIGPIPE meanwhile; one
- * such call at a time. */
+/* The whole endpoint: create, listen, print "listening on URL" to standard output, serve until
+ * SIGINT or SIGTERM, drain, free. A second signal ends at once. Returns an exit code: 0 drained, 1
+ * failed (with the reason on standard error). Sets and restores handlers of SIGINT and SIGTERM, and
+ * ignores SIGPIPE meanwhile; one such call at a time. */
 TWS_API int tws_task_server_run(const tws_task_server_desc *desc);
 
-/* Or piece by piece. error: gets a sentence that says what to do. */
+/* Or piece by piece. error: gets a sentence that says what to do; may be NULL. */
 TWS_API tws_status tws_task_server_create(tws_task_server **ts, const tws_task_server_desc *desc,
                                           tws_buf *error);
-/* The server beneath: add routes, listen, run or step, stop. */
+/* The server beneath, freed with ts: add routes, listen, run or step, stop. Its context is ts. */
 TWS_API tws_server *tws_task_server_base(tws_task_server *ts);
-/* Where it writes, for lines of yours: desc.log, or standard error. From any thread. */
+/* Its log, for lines of yours: desc.log, or standard error. From any thread. */
 TWS_API const tws_log *tws_task_server_log(const tws_task_server *ts);
-/* When its server has ended, or was never run, and no other thread is in a call of it, or will be
- * (publish, answer, set_keys). */
+/* After its server has ended, or if it never ran. No other thread may be in a call with ts
+ * (publish, answer, set_keys) or make one later. NULL is fine. */
 TWS_API void tws_task_server_free(tws_task_server *ts);
 
-/* Publish one JSON object for a user. With Redis TWS_OK is accepted, not stored: what is refused
- * there after that is logged and counted, and a drain waits for the rest, as long as it lasts.
+/* Publish one JSON object for a user. With Redis TWS_OK is accepted, not stored: what Redis refuses
+ * later is logged and counted, and a drain waits for what is under way, as long as the drain lasts.
  *
+ * json     len bytes, copied.
  * id       [out] may be NULL. With Redis the id is not known yet: 0-0.
  * errors   TWS_ERR_SYNTAX (no JSON), TWS_ERR_ARGUMENT (JSON but no object; the user id),
  *          TWS_ERR_LIMIT (too big; with Redis too many wait, or there is no memory),
@@ -2336,13 +2340,13 @@ TWS_API void tws_task_server_free(tws_task_server *ts);
  * thread   any, never blocking. */
 TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id,
                                            const char *json, size_t len, tws_event_id *id);
-/* Answer a TWS_LATER, once, from any thread. Remembered with the token, but for the new one of an
- * open connection.
+/* Answer a TWS_LATER, once, from any thread, also from within authorize's call. The answer is
+ * remembered with the token, except for a new token of an open connection.
  *
  * errors  TWS_ERR_MEMORY: not answered, and the client waits: try again. TWS_ERR_ARGUMENT: no
  *         ticket of this server's. */
 TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed);
-/* Replace all keys while running, from any thread; connections keep what they were given. why and
+/* Replace all keys while running, from any thread; open connections stay. keys are copied. why and
  * errors as tws_auth_ring_create. */
 TWS_API tws_status tws_task_server_set_keys(tws_task_server *ts, const tws_auth_key *keys,
                                             size_t count, const char **why);
