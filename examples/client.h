@@ -9,13 +9,15 @@
  *     if (!client_connect(&c, "127.0.0.1", "8000", 5000) ||
  *         !client_upgrade(&c, "/api/v1/ws/tasks/2?token=...", NULL, 5000)) {
  *         fprintf(stderr, "%s\n", c.error);
+ *         return 1;
  *     }
  *     while (client_receive(&c, 60000) == CLIENT_MESSAGE) {
  *         printf("%.*s\n", (int)c.body.len, c.body.ptr);
  *     }
  *     client_close(&c, 1000, 2000);
  *
- * Every call takes its deadline in milliseconds. Include it first. */
+ * Every call takes its deadline in milliseconds. Include it before any other header. client_connect
+ * ignores SIGPIPE for the whole process. */
 #ifndef TASKWS_CLIENT_H
 #define TASKWS_CLIENT_H
 
@@ -48,7 +50,7 @@ typedef struct client {
     char host[300]; /* host:port, as the Host field wants it */
     char error[400]; /* why the last call failed */
     bool timed_out;
-    bool reset; /* the connection ended by a reset: something may be lost */
+    bool reset; /* the connection ended by a TCP reset: something may be lost */
     uint64_t heard_ms; /* when the last byte came */
     uint8_t in[65536]; /* received, in[in_at..in_len) not yet looked at */
     size_t in_at, in_len;
@@ -192,7 +194,7 @@ static inline bool client_connect_unix(client *c, const char *path, int timeout_
     return true;
 }
 
-/* Has the peer said or ended something since? A kept connection is not to be used again then. */
+/* Has the peer sent bytes or ended since? Then a kept connection is not to be used again. */
 static inline bool client_stale(client *c)
 {
     struct pollfd p = {c->fd, POLLIN, 0};
@@ -227,7 +229,7 @@ static inline bool client_flush(client *c, tws_buf *b, int timeout_ms)
     return sent;
 }
 
-/* Wait for bytes behind those not yet looked at. 1: some came; 0: the peer's end; -1: neither. */
+/* Wait for more bytes in c->in. 1: some came; 0: the peer has ended; -1: neither. */
 static inline int client_fill(client *c, uint64_t until_ms)
 {
     memmove(c->in, c->in + c->in_at, c->in_len - c->in_at);
@@ -314,7 +316,7 @@ static inline bool client_read_body(client *c, int timeout_ms)
     return c->body.status == TWS_OK;
 }
 
-/* Send a request. head: whole field lines or NULL. body.ptr NULL: none. */
+/* Send a request. head: field lines, each with its CRLF, or NULL. body.ptr NULL: no body. */
 static inline bool client_send_request(client *c, const char *method, const char *target,
                                        const char *head, tws_str body, int timeout_ms)
 {

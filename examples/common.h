@@ -162,7 +162,7 @@ static inline bool option_of_secret(arguments *a, options *o)
     return option(a, "--secret", &o->secret) || option(a, "--secret-file", &o->secret_file);
 }
 
-/* What stands on the command line goes before what stands in the environment. */
+/* The command line takes precedence over the environment. */
 static inline void options_end(options *o)
 {
     if (o->token == NULL && o->token_file == NULL && o->secret == NULL && o->secret_file == NULL) {
@@ -228,8 +228,7 @@ static inline tws_str first_key(tws_str file, tws_str *kid)
 
 #define MAX_KID (TWS_JWT_MAX_KID + 1)
 
-/* The key, hashed and ready, and what it is called, if anything. False, after saying why, when
- * there is none. */
+/* The prepared key and its kid, "" without one. False, after printing why, when there is none. */
 static inline bool options_key(const options *o, tws_hmac_key *key, char kid[MAX_KID])
 {
     tws_buf file;
@@ -281,7 +280,7 @@ static inline bool token_make(const options *o, const char *user, const char *sc
     return json.status == TWS_OK && token->status == TWS_OK;
 }
 
-/* The token to show: the given one, or one made for this user. False, after saying why. */
+/* The token to send: the given one, or one made for this user. False after printing why. */
 static inline bool options_token(const options *o, const char *user, const char *scope,
                                  int64_t life_s, tws_buf *token)
 {
@@ -317,7 +316,7 @@ static inline void authorization(tws_buf *head, const tws_buf *token, const char
     tws_buf_char(head, '\0');
 }
 
-/* {prefix}/tasks/{user}, and what stands behind it. */
+/* {prefix}/tasks/{user} and the query, NUL-terminated. */
 static inline void tasks_target(tws_buf *target, const options *o, const char *user,
                                 const char *query)
 {

@@ -20,7 +20,7 @@ static void on_hello(tws_peer *p, const tws_http_request *request, void *context
     tws_peer_respond(p, 200, NULL, "text/plain; charset=utf-8", tws_str_of(body, (size_t)n));
 }
 
-/* -- a WebSocket at /shout: sends text back in capitals -- */
+/* -- a WebSocket at /shout: sends text back in capitals; open to anybody, without a token -- */
 
 static void on_shout(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len)
 {

@@ -144,7 +144,7 @@ static int publish_over_http(job *j, tws_str body, bool many)
 
 /* -- over Redis, as any worker may -- */
 
-/* The next event of a text that is one, or has one on each line that is not blank. */
+/* The next event of text: all of it, or, where it has many, the next line that is not blank. */
 static bool next_event(tws_str *rest, bool many, tws_str *event, size_t *line)
 {
     while (rest->len > 0) {

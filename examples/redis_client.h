@@ -10,10 +10,10 @@
  *     if (!redis_connect(&r, &url, 5000) || !client_flush(&r.link, &out, 5000) ||
  *         !redis_read(&r, &answer, 5000)) {
  *         fprintf(stderr, "%s: %s\n", r.where, r.link.error);
+ *         return 1;
  *     }
  *
- * It asks for no version of the protocol: to a command's reply, unlike to a subscription, RESP2 is
- * as good, and every server speaks it. */
+ * It does not ask for RESP3: for replies to commands RESP2 is as good, and every server speaks it. */
 #ifndef TASKWS_REDIS_CLIENT_H
 #define TASKWS_REDIS_CLIENT_H
 
@@ -58,7 +58,7 @@ static inline const char *redis_advice(const char *error)
     return "";
 }
 
-/* The next reply; of an array only that it is one. False: none came, link.error says why. */
+/* The next reply; of an array only its type. False: none came, link.error says why. */
 static inline bool redis_read(redis_client *r, redis_reply *reply, int timeout_ms)
 {
     const uint64_t until = client_now_ms() + (uint64_t)timeout_ms;
@@ -85,7 +85,7 @@ static inline bool redis_read(redis_client *r, redis_reply *reply, int timeout_m
     return true;
 }
 
-/* Write what b has gathered, free it, and expect so many replies that are no errors. */
+/* Write b's commands, free it, and read that many replies. False too if one is an error. */
 static inline bool redis_ask(redis_client *r, tws_buf *b, size_t replies, int timeout_ms)
 {
     bool good = client_flush(&r->link, b, timeout_ms);
@@ -102,8 +102,8 @@ static inline bool redis_ask(redis_client *r, tws_buf *b, size_t replies, int ti
     return good;
 }
 
-/* Become the URL's user in the URL's database. To SELECT also the one that is selected proves that
- * Redis is there, and takes commands of this user. */
+/* Log in as the URL's user and SELECT its database. SELECT is sent for database 0 too: its reply
+ * proves that this is Redis and that it takes this user's commands. */
 static inline bool redis_login(redis_client *r, const tws_redis_url *url, int timeout_ms)
 {
     char memory[1024];

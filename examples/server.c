@@ -54,7 +54,7 @@ typedef struct options {
 
 /* -- reading options -- */
 
-static bool in_environment; /* the option that is read stands there */
+static bool in_environment; /* the option being read comes from the environment */
 
 /* --max-per-user is TASKWS_MAX_PER_USER. */
 static const char *variable_of(const char *option)
@@ -264,8 +264,8 @@ typedef struct key_file {
     size_t count;
 } key_file;
 
-/* KEY, or KID KEY [UNTIL], where UNTIL is a Unix time. Words are ended in place. False for a line
- * without a key; *bad when there is an UNTIL that is none, which must not mean for ever. */
+/* KEY, or KID KEY [UNTIL], where UNTIL is a Unix time. Words are NUL-terminated in place. False for
+ * a line without a key; *bad is set if UNTIL is no time, which must not mean "for ever". */
 static bool read_key(char *line, tws_auth_key *key, bool *bad)
 {
     char *word[3] = {NULL, NULL, NULL};
@@ -512,7 +512,7 @@ static int serve(options *o, tws_task_server *ts)
     sigaddset(&c.signals, SIGHUP);
     sigaddset(&c.signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &c.signals, NULL);
-    signal(SIGPIPE, SIG_IGN); /* who reads the log may go */
+    signal(SIGPIPE, SIG_IGN); /* the log's reader may exit */
     if (pthread_create(&control_thread, NULL, control_main, &c) != 0) {
         fputs("server: cannot start a thread\n", stderr);
         return 1;
