@@ -348,8 +348,7 @@ TWS_API void tws_buf_u64(tws_buf *b, uint64_t value); /* decimal */
 TWS_API void tws_buf_i64(tws_buf *b, int64_t value);  /* decimal */
 /* Drop the first n bytes, n <= len, moving the rest to the front. */
 TWS_API void tws_buf_consume(tws_buf *b, size_t n);
-/* What is in it; valid until b is written to or freed. */
-TWS_API tws_str tws_buf_view(const tws_buf *b);
+TWS_API tws_str tws_buf_view(const tws_buf *b); /* valid until b is written to or freed */
 
 /* ======================================================================================== */
 /*                   II. CODECS: pure, no allocation, no sockets, no clock                   */
@@ -610,7 +609,6 @@ typedef struct tws_http_response {
  * call. *r is of use after DONE, r->reason also after ERROR. Which answers have no body (1xx, 204,
  * 304, those to HEAD) is the caller's to know. */
 TWS_API tws_http_result tws_http_parse_response(tws_http_response *r, const char *data, size_t len);
-/* As tws_http_find. */
 TWS_API const tws_str *tws_http_find_response(const tws_http_response *r, const char *name);
 
 /* == 9. ws: WebSocket handshake and frames ======================================== RFC 6455 == */
@@ -843,8 +841,7 @@ TWS_API void tws_inflate_begin(tws_inflater *z, tws_inflate_window *window);
  * errors   sticky TWS_INFLATE_ERROR: block type 3, a length that its complement contradicts, a code
  *          that is over-subscribed or incomplete (but for a single one-bit code), a distance
  *          before the window's begin. Each is reported as soon as its bits have come.
- * memory   none. Output has no limit: it is the caller's, who gets each piece before the next is
- *          made.
+ * memory   none. The total of output is yours to limit: you get each piece before the next is made.
  * thread   one at a time per inflater and window.
  * source   RFC 1951 3.2. */
 TWS_API size_t tws_inflate_decode(tws_inflater *z, const uint8_t *data, size_t len,
@@ -898,8 +895,7 @@ typedef struct tws_deflater {
     bool inside;      /* a message has begun and not ended */
 } tws_deflater;
 
-/* memory    TWS_DEFLATE_MEMORY(window_bits, takeover) bytes, aligned as malloc's; the caller's, and
- *           in use as long as z is.
+/* memory    TWS_DEFLATE_MEMORY(window_bits, takeover) bytes, aligned as malloc's, in use as z is.
  * level     1 (fast) to 9 (small); 6 is usual.
  * takeover  messages may refer to earlier ones. Without, no copy of the data is kept. */
 TWS_API void tws_deflate_init(tws_deflater *z, void *memory, unsigned window_bits, unsigned level,
@@ -1317,8 +1313,7 @@ typedef struct tws_event_id {
 
 /* "ms-seq", or "ms" alone (seq 0). Digits only. */
 TWS_API bool tws_event_id_parse(tws_str text, tws_event_id *id);
-/* Returns the bytes written; no NUL. */
-TWS_API size_t tws_event_id_format(tws_event_id id, char out[TWS_EVENT_ID_MAX]);
+TWS_API size_t tws_event_id_format(tws_event_id id, char out[TWS_EVENT_ID_MAX]); /* its bytes */
 TWS_API int tws_event_id_compare(tws_event_id a, tws_event_id b); /* below 0, 0, above 0 */
 
 /* One published event: immutable, reference-counted, laid out once so that any number of readers
@@ -1440,9 +1435,9 @@ TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete
 
 /* -- readers -- */
 
-/* A thread's inbox: which of its groups have news; a group is one topic's readers on one thread.
- * wake is called by the publishing thread when the inbox stops being empty, and not again before it
- * has been emptied. It must not call the hub. */
+/* A thread's inbox: which of its groups (the readers of a topic on one thread) have news. wake is
+ * called by the publishing thread when the inbox stops being empty, and not again before it has
+ * been emptied. It must not call the hub. */
 typedef struct tws_hub_group tws_hub_group;
 typedef struct tws_hub_inbox tws_hub_inbox;
 
@@ -1753,15 +1748,13 @@ typedef struct tws_conn_desc {
     uint32_t max_message_bytes; /* of a WebSocket message; 64 KiB */
     uint32_t max_frames;        /* in one message; 1,024 */
     uint32_t max_output_bytes;  /* while more waits for the socket, no input is taken; while more
-                                   than 16 times this and than 256 KiB waits, tws_conn_send refuses.
-                                   (A server has the system take as much besides, or 128 KiB.)
-                                   1 KiB */
+                                   than 16 times this and than 256 KiB does, tws_conn_send refuses.
+                                   Besides, a server lets the system hold this or 128 KiB; 1 KiB */
     uint32_t compress_bytes;    /* a message of at least that many bytes is sent compressed, if the
                                    client agreed to permessage-deflate and it gets shorter. TWS_OFF:
                                    it is agreed with nobody; 128 */
     uint32_t context_bytes;     /* for all compression contexts together; a new connection whose
-                                   context does not fit is given none. 0, TWS_OFF: nobody is given
-                                   one */
+                                   context does not fit is given none. TWS_OFF as 0: none at all */
     uint32_t context_bits;      /* the largest window of a context, 8..15; clients that are built on
                                    zlib want 9 at least; 12 */
     size_t *context_use;        /* yours, 0 at first: the bytes that contexts take now, counted here
@@ -2107,9 +2100,8 @@ typedef struct tws_server_desc {
     uint32_t max_connections; /* at most, and with 0: the limit of open files, less 64 and 4 a
                                  thread. 32 more are accepted to be told: see tws_peer_overload */
     uint32_t max_per_ip;      /* 0: off. Beyond, a websocket route closes with 4429, and on_request
-                                 is to ask tws_peer_overload; beyond twice as many connections are
-                                 closed at once. With trust_proxy a connection counts for the client
-                                 of its last request */
+                                 is to ask tws_peer_overload; beyond twice as many are closed at
+                                 once. With trust_proxy an idle connection counts for nobody */
     uint32_t receive_bytes;   /* of one read, and of memory a thread; 0: 64 KiB */
     uint32_t drain_ms;        /* over which a stop spreads its closes; 0: 10 s; TWS_OFF: at once */
     bool trust_proxy;         /* the client's address is the last of X-Forwarded-For */
@@ -2148,12 +2140,11 @@ TWS_API int tws_server_port(const tws_server *s); /* after listen; 0 with unix_p
  * errors  TWS_ERR_MEMORY; TWS_ERR_SYSTEM: a thread could not be started, and those that were have
  *         been drained. */
 TWS_API tws_status tws_server_run(tws_server *s);
-/* Or drive it from a loop of your own (threads = 1): one turn, waiting at most timeout_ms (-1: no
- * limit).
+/* Or drive it from a loop of your own (threads = 1): one turn, waiting at most timeout_ms. -1, here
+ * and in tws_server_timeout: no limit.
  * returns  TWS_OK, TWS_ERR_CLOSED once drained. */
 TWS_API tws_status tws_server_step(tws_server *s, int timeout_ms);
-/* The descriptor to wait on for tws_server_step (see tws_loop_fd), and how many milliseconds at
- * most (-1: no limit). */
+/* The descriptor to wait on for tws_server_step (see tws_loop_fd), and how many ms at most. */
 TWS_API int tws_server_fd(const tws_server *s);
 TWS_API int tws_server_timeout(const tws_server *s);
 /* Drain, then end. A second call ends at once. From any thread and from a signal handler. */
@@ -2241,18 +2232,16 @@ TWS_API bool tws_peer_put(tws_peer *p, const void *data, size_t len); /* into a 
 TWS_API bool tws_peer_offer(tws_peer *p, const tws_str *slices, size_t count);
 /* The bytes of the last offer live as long as the object is held: see tws_conn_lend. */
 TWS_API void tws_peer_lend(tws_peer *p, const tws_lender *lender, void *object);
-/* May a message of that length be offered as tws_peer_compress gives it? Yes if the client agreed
- * to compression and it is not below limits.compress_bytes nor above the client's window. */
+/* Did the client agree to compression, and is len between limits.compress_bytes and its window? */
 TWS_API bool tws_peer_compresses(const tws_peer *p, size_t len);
 /* The message compressed (its frame needs TWS_WS_RSV1), or empty: see tws_turn_compress. */
 TWS_API tws_str tws_peer_compress(tws_peer *p, tws_str message);
-/* Have on_output called: within the turn in a callback of p, at once in on_turn or a guest's
- * on_ready. Not in another connection's callback: there take tws_peer_pull_later. */
+/* Have on_output called: in a callback of p within its turn, in on_turn or on_ready at once. In
+ * another connection's callback take tws_peer_pull_later. */
 TWS_API void tws_peer_pull(tws_peer *p);
 /* Have on_output called in the next turn. */
 TWS_API void tws_peer_pull_later(tws_peer *p);
-/* See tws_conn_close. reason may be NULL. */
-TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason);
+TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason); /* or NULL */
 /* When on_timer is called, once; monotonic milliseconds (tws_sys_now_ms); UINT64_MAX: never. */
 TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
 
