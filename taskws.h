@@ -61,7 +61,7 @@
  *     A section uses only sections above it; tests/layers.sh proves that by linking.
  *
  *
- * FLAGS (define the same ones before every #include of this header)
+ * FLAGS (all but the first: the same ones before every #include of this header)
  *
  *     TASKWS_IMPLEMENTATION   compile the implementation here
  *     TASKWS_STATIC           all functions static: everything in one translation unit
@@ -143,8 +143,7 @@
  *     limits.head_ms, body_ms      10 s, 10 s                  408
  *     limits.idle_ms               75 s                        between two requests: closed
  *     limits.compress_bytes        128                         shorter messages are sent as is
- *     limits.context_bytes, _bits  0: none, 12                 compression contexts, of WebSocket
- *                                                              routes of your own only
+ *     limits.context_bytes, _bits  0: none, 12                 WebSockets of your own: section 18
  *     limits.heartbeat_ms          25 s                        ping after that much silence
  *     limits.answer_ms             10 s                        4408 without any answer
  *     limits.stall_ms              30 s                        4409 when nothing is taken
@@ -1366,8 +1365,7 @@ TWS_API void tws_event_unref(tws_event *e);
  * tws_hub_forget, feed the past again, then call tws_hub_loaded: until then all of them wait. */
 typedef struct tws_hub_upstream {
     void *context;
-    /* The first reader has come; or, with number 0, see above. */
-    void (*join)(void *context, tws_str user_id, uint32_t number);
+    void (*join)(void *context, tws_str user_id, uint32_t number); /* number 0: see above */
     void (*leave)(void *context, tws_str user_id); /* the last one has gone */
     void (*reload)(void *context, tws_str user_id);
 } tws_hub_upstream;
@@ -1395,11 +1393,10 @@ typedef struct tws_hub_desc {
 
 typedef struct tws_hub tws_hub;
 
-/* errors  TWS_ERR_MEMORY. */
-TWS_API tws_status tws_hub_create(tws_hub **hub, const tws_hub_desc *desc);
+TWS_API tws_status tws_hub_create(tws_hub **hub, const tws_hub_desc *desc); /* TWS_ERR_MEMORY */
 TWS_API void tws_hub_free(tws_hub *hub); /* no reader may be attached */
 
-/* Append an event to a user's topic and mark its readers' inboxes. Every event comes in here.
+/* Append an event to a user's topic and mark its readers' inboxes. Every event comes in this way.
  *
  * json     one JSON text, copied; the caller has checked it (tws_json_valid). Its member task_key,
  *          a string that is not empty or an integer, names its task; without, it is in no snapshot.
@@ -1667,8 +1664,7 @@ typedef enum tws_redis_link { TWS_REDIS_COMMANDS, TWS_REDIS_SUBSCRIBER } tws_red
  * is not the number of the one you have, close that, without tws_redis_closed, and connect anew
  * unless it is 0. */
 TWS_API uint32_t tws_redis_connection(const tws_redis *r, tws_redis_link link);
-/* The connection of that number has been made. */
-TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link);
+TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link); /* it has been made */
 /* It could not be made, or has ended by itself. First take all events by tws_redis_next: the last
  * bytes may say why. why: a few words, copied. */
 TWS_API void tws_redis_closed(tws_redis *r, tws_redis_link link, const char *why);
@@ -1907,7 +1903,7 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c);
 TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *slices, size_t max);
 /* The first n of those bytes have been written. */
 TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n);
-/* Ends the turn. What was not sent is kept, by a copy, except offered units that have not begun.
+/* Ends the turn. What was not sent is kept (copied), except offered units that have not begun.
  * returns  how many of the offered units were sent or kept; the others are yours to offer again. */
 TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t);
 
@@ -2017,8 +2013,7 @@ TWS_API tws_loop *tws_loop_create(const tws_allocator *a);
 TWS_API void tws_loop_free(tws_loop *l);
 /* "epoll" or "poll". */
 TWS_API const char *tws_loop_backend(void);
-/* Level-triggered: a descriptor is told as long as it is ready for what is wanted.
- * errors  TWS_ERR_SYSTEM: errno says why; with poll(2) there was no memory. */
+/* Level-triggered. errors  TWS_ERR_SYSTEM: errno says why; with poll(2) there was no memory. */
 TWS_API tws_status tws_loop_add(tws_loop *l, tws_watch *w, int fd, unsigned want);
 TWS_API void tws_loop_want(tws_loop *l, tws_watch *w, unsigned want);
 TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w); /* w->fd is -1 then; it is not closed */
@@ -2193,7 +2188,7 @@ TWS_API void *tws_peer_data(const tws_peer *p); /* NULL after on_close */
 /* The same if these are its ops, else NULL; p may be NULL. For posted calls: the connection may
  * have gone on to another request meanwhile, and its data be somebody else's. */
 TWS_API void *tws_peer_data_of(const tws_peer *p, const tws_peer_ops *ops);
-/* Whose callbacks are called from now on; for a request that is answered later, on_close too. */
+/* Set ops and data; also for a request that will be answered later, to hear of its on_close. */
 TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data);
 /* In on_request: the n-th {parameter} of the route, from 0, not decoded. */
 TWS_API tws_str tws_peer_param(const tws_peer *p, size_t n);
