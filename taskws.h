@@ -2123,7 +2123,7 @@ typedef struct tws_server_stats {
 } tws_server_stats;
 
 /* desc's strings are not copied: they must live as long as the server.
- * errors  TWS_ERR_MEMORY (also without descriptors for a loop), TWS_ERR_SYSTEM (no entropy). */
+ * errors  TWS_ERR_MEMORY; TWS_ERR_SYSTEM (no entropy, no descriptors for a loop): errno says it. */
 TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc *desc);
 /* Before run or step; with on_request or websocket, which must live as long as the server; the rest
  * is copied. error: gets a sentence; may be NULL. Errors as tws_router_add. */
@@ -2209,8 +2209,8 @@ TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const c
  * Retry-After for 429 and 503. Both together 450 bytes at most, escaped. */
 TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
                                     const char *message);
-/* Answer 200 with a stream: tws_peer_put writes to it, tws_peer_close ends it. An SSE comment, a
- * colon and two LFs, is written into it after each limits.heartbeat_ms of silence. */
+/* Answer 200 with a stream: tws_peer_put writes to it, tws_peer_close ends it. Into one of
+ * text/event-stream a comment is written after each limits.heartbeat_ms of silence. */
 TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_type,
                              const tws_peer_ops *ops, void *data);
 /* Answer 101, or 400 or 426 if the handshake is not proper (then false, and no callback of ops is
@@ -16579,7 +16579,8 @@ enum {
     TWS__PEER_COUNTED = 16, /* its address is counted */
     TWS__PEER_CROWDED = 32, /* its address has too many */
     TWS__PEER_LONG = 64,    /* a WebSocket or a stream */
-    TWS__PEER_ASKING = 128  /* the turn's request is its own; at other times it is anybody's */
+    TWS__PEER_ASKING = 128, /* the turn's request is its own; at other times it is anybody's */
+    TWS__PEER_SSE = 256     /* a stream of events, in which comments may stand */
 };
 
 #define TWS__RESERVE 32u     /* connections beyond the limit that are told so, of the next line */
@@ -17073,7 +17074,6 @@ static void tws__peer_closed(tws_peer *p, const tws_conn_event *ev)
 
 static void tws__peer_event(tws_peer *p, tws_conn_event *ev)
 {
-    static const char beat[] = ":\n\n"; /* an SSE comment; harmless in any text stream */
     switch (ev->type) {
     case TWS_CONN_NONE:
         break;
@@ -17093,7 +17093,9 @@ static void tws__peer_event(tws_peer *p, tws_conn_event *ev)
         tws__peer_closed(p, ev);
         break;
     case TWS_CONN_HEARTBEAT:
-        tws_conn_put(&p->conn, &p->thread->turn, beat, sizeof beat - 1, false);
+        if ((p->flags & TWS__PEER_SSE) != 0) {
+            tws_conn_put(&p->conn, &p->thread->turn, ":\n\n", 3, false); /* a comment */
+        }
         break;
     case TWS_CONN_TIMEOUT:
         tws__peer_timeout(p, ev->timeout);
@@ -17793,9 +17795,10 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
     for (unsigned i = 0; s->thread != NULL && i < s->threads; i++) {
         s->thread[i] = tws__thread_create(s, i);
         if (s->thread[i] == NULL) {
+            bool full = errno == EMFILE || errno == ENFILE; /* the loop's, that is */
             tws_server_free(s);
             *server = NULL;
-            return TWS_ERR_MEMORY;
+            return full ? TWS_ERR_SYSTEM : TWS_ERR_MEMORY;
         }
     }
     if (s->thread == NULL) {
@@ -18282,6 +18285,9 @@ TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_
     tws_conn_stream(&p->conn, tws__peer_turn(p), 200, tws__peer_lines(p, head, lines),
                     content_type);
     tws_count(&p->thread->traffic.streams, 1);
+    if (tws_str_starts(tws_str_c(content_type), "text/event-stream")) {
+        p->flags |= TWS__PEER_SSE;
+    }
     tws__peer_long(p, ops, data);
 }
 
@@ -21324,7 +21330,7 @@ static tws_status tws__make_server(tws_task_server *ts, tws_buf *error)
     sd.on_second = tws__on_second;
     tws_status status = tws_server_create(&ts->server, &sd);
     if (status != TWS_OK) {
-        tws_buf_c(error, tws_status_text(status));
+        tws_buf_c(error, status == TWS_ERR_SYSTEM ? strerror(errno) : tws_status_text(status));
         return status;
     }
     d->max_connections = tws_server_max_connections(ts->server);

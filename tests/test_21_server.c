@@ -213,9 +213,9 @@ static const tws_peer_ops silent_ops = {NULL, on_close, NULL, NULL, NULL, NULL};
 
 static void open_silence(tws_peer *p, const tws_http_request *r, void *context)
 {
-    (void)r;
     (void)context;
-    tws_peer_stream(p, NULL, "text/event-stream", &silent_ops, NULL);
+    tws_peer_stream(p, NULL, r->query.len > 0 ? "text/plain" : "text/event-stream", &silent_ops,
+                    NULL);
 }
 
 static void count_turn(void *context, unsigned thread)
@@ -1200,6 +1200,21 @@ TEST("a request beyond the limit is its handler's to answer, and the connection 
     site_end(&s);
 }
 
+TEST("without descriptors for its loop a server is refused, and it is no question of memory")
+{
+    struct rlimit limit, low;
+    tws_server *s = NULL;
+    tws_server_desc desc;
+    memset(&desc, 0, sizeof desc);
+    getrlimit(RLIMIT_NOFILE, &limit);
+    low = limit;
+    low.rlim_cur = (rlim_t)tws_sys_open_files();
+    CHECK(setrlimit(RLIMIT_NOFILE, &low) == 0);
+    CHECK_EQ(tws_server_create(&s, &desc), TWS_ERR_SYSTEM);
+    CHECK(s == NULL && errno == EMFILE);
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+}
+
 TEST("out of descriptors, the listener pauses, and goes on when there are some, with nobody reset")
 {
     enum { ALL = 12 };
@@ -1432,6 +1447,14 @@ TEST("a stream is kept alive by comments")
     while (!peer_contains(peer_rest(&p), ":\n\n:\n\n:\n\n") && peer_fill(&p)) {
     }
     CHECK(peer_contains(peer_rest(&p), ":\n\n:\n\n:\n\n"));
+    peer_close(&p);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_get(&p, "/silent?text", NULL), 200);
+    const uint64_t until_ms = tws_sys_now_ms() + 100;
+    while (tws_sys_now_ms() < until_ms) { /* of another type every byte is the host's */
+        CHECK_EQ(tws_server_step(s.server, 10), TWS_OK);
+    }
+    CHECK(!peer_receive(&p) || !peer_contains(peer_rest(&p), ":\n"));
     peer_close(&p);
     site_end(&s);
 }
