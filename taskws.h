@@ -6138,13 +6138,14 @@ static void tws__inflate_build_further(uint32_t *table, unsigned root, uint16_t 
                                        const uint16_t *next, uint32_t code, tws__inflate_kind kind)
 {
     uint32_t end = UINT32_C(1) << root;
+    const uint32_t root_mask = end - 1;
     uint32_t prefix = UINT32_MAX;
     uint32_t sub = 0;
     unsigned bits = 0;
     for (unsigned w = root + 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
         for (; counts[w] > 0; counts[w]--) {
-            if ((code & ((UINT32_C(1) << root) - 1)) != prefix) {
-                prefix = code & ((UINT32_C(1) << root) - 1);
+            if ((code & root_mask) != prefix) {
+                prefix = code & root_mask;
                 sub = end;
                 bits = tws__inflate_sub_bits(counts, w, root);
                 end += UINT32_C(1) << bits;
@@ -6217,7 +6218,6 @@ typedef enum tws__inflate_step {
 } tws__inflate_step;
 
 typedef struct tws__inflate_input {
-    const uint8_t *begin;
     const uint8_t *at;
     const uint8_t *end;
     size_t from; /* in the window: where this call's output begins */
@@ -6241,18 +6241,11 @@ TWS_API void tws_inflate_flat(tws_inflate_window *w, void *memory, size_t bytes,
     w->ring = false;
 }
 
-/* The tables are made before they are read: they are left as they are. */
+/* Code lengths and tables are left as they are: each is written before it is read. */
 TWS_API void tws_inflate_begin(tws_inflater *z, tws_inflate_window *window)
 {
+    memset(z, 0, offsetof(tws_inflater, code_length)); /* TWS__INFLATE_HEAD is 0 */
     z->window = window;
-    z->bits = 0;
-    z->offset = 0;
-    z->bit_count = 0;
-    z->length = 0;
-    z->state = TWS__INFLATE_HEAD;
-    z->final = 0;
-    z->tail = 0;
-    z->error = 0;
 }
 
 static tws__inflate_step tws__inflate_fail(tws_inflater *z, tws__inflate_fault fault)
@@ -6310,6 +6303,25 @@ static uint32_t tws__inflate_code(tws_inflater *z, tws__inflate_input *in, const
     }
 }
 
+/* The code lengths of a block are known: make its tables. */
+static tws__inflate_step tws__inflate_tables(tws_inflater *z)
+{
+    if (z->code_length[TWS__DEFLATE_END] == 0) {
+        return tws__inflate_fail(z, TWS__INFLATE_NO_END);
+    }
+    z->literal_root = TWS__INFLATE_LITERAL_ROOT;
+    z->distance_root = TWS__INFLATE_DISTANCE_ROOT;
+    tws__inflate_fault fault = tws__inflate_build(z->literal, &z->literal_root, z->code_length,
+                                                  z->literals, TWS__INFLATE_OF_LITERALS);
+    if (fault == TWS__INFLATE_FINE) {
+        fault = tws__inflate_build(z->distance_table, &z->distance_root,
+                                   z->code_length + z->literals, z->distances,
+                                   TWS__INFLATE_OF_DISTANCES);
+    }
+    z->state = TWS__INFLATE_SYMBOL;
+    return fault == TWS__INFLATE_FINE ? TWS__INFLATE_ON : tws__inflate_fail(z, fault);
+}
+
 static tws__inflate_step tws__inflate_head(tws_inflater *z, tws__inflate_input *in)
 {
     if (!tws__inflate_need(z, in, 3)) {
@@ -6328,14 +6340,10 @@ static tws__inflate_step tws__inflate_head(tws_inflater *z, tws__inflate_input *
         z->state = TWS__INFLATE_STORED_HEAD;
     }
     if (type == 1) {
-        z->literal_root = TWS__INFLATE_LITERAL_ROOT;
-        z->distance_root = TWS__INFLATE_DISTANCE_ROOT;
+        z->literals = 288;
+        z->distances = 32;
         tws__deflate_fixed_widths(z->code_length, z->code_length + 288);
-        (void)tws__inflate_build(z->literal, &z->literal_root, z->code_length, 288,
-                                 TWS__INFLATE_OF_LITERALS);
-        (void)tws__inflate_build(z->distance_table, &z->distance_root, z->code_length + 288, 32,
-                                 TWS__INFLATE_OF_DISTANCES);
-        z->state = TWS__INFLATE_SYMBOL;
+        return tws__inflate_tables(z);
     }
     return TWS__INFLATE_ON;
 }
@@ -6447,24 +6455,6 @@ static tws__inflate_step tws__inflate_repeat(tws_inflater *z, tws__inflate_input
     z->known = (uint16_t)(z->known + times);
     tws__inflate_drop(z, at + bits);
     return TWS__INFLATE_ON;
-}
-
-static tws__inflate_step tws__inflate_tables(tws_inflater *z)
-{
-    if (z->code_length[TWS__DEFLATE_END] == 0) {
-        return tws__inflate_fail(z, TWS__INFLATE_NO_END);
-    }
-    z->literal_root = TWS__INFLATE_LITERAL_ROOT;
-    z->distance_root = TWS__INFLATE_DISTANCE_ROOT;
-    tws__inflate_fault fault = tws__inflate_build(z->literal, &z->literal_root, z->code_length,
-                                                  z->literals, TWS__INFLATE_OF_LITERALS);
-    if (fault == TWS__INFLATE_FINE) {
-        fault = tws__inflate_build(z->distance_table, &z->distance_root,
-                                   z->code_length + z->literals, z->distances,
-                                   TWS__INFLATE_OF_DISTANCES);
-    }
-    z->state = TWS__INFLATE_SYMBOL;
-    return fault == TWS__INFLATE_FINE ? TWS__INFLATE_ON : tws__inflate_fail(z, fault);
 }
 
 static tws__inflate_step tws__inflate_widths(tws_inflater *z, tws__inflate_input *in)
@@ -6731,11 +6721,11 @@ TWS_API size_t tws_inflate_decode(tws_inflater *z, const uint8_t *data, size_t l
     if (w->ring && w->at == w->bytes) {
         w->at = 0;
     }
-    tws__inflate_input in = {begin, begin, begin + len, w->at};
+    tws__inflate_input in = {begin, begin + len, w->at};
     while (step == TWS__INFLATE_ON) {
         step = tws__inflate_run(z, &in);
     }
-    const size_t used = (size_t)(in.at - in.begin);
+    const size_t used = (size_t)(in.at - begin);
     z->offset += used;
     memset(ev, 0, sizeof *ev);
     ev->type = types[step];
