@@ -5974,6 +5974,10 @@ static const uint8_t tws__distance_extra[30] = {
 /* RFC 1951 3.2.7: the order in which the code lengths of code lengths stand. */
 static const uint8_t tws__length_order[19] = {
     16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1, 15};
+/* And their symbols 16 to 18: 16 repeats the length before it, 17 and 18 are runs of zeros, so many
+ * times at least, and as many more as the extra bits say. */
+static const uint8_t tws__repeat_least[3] = {3, 3, 11};
+static const uint8_t tws__repeat_extra[3] = {2, 3, 7};
 
 #define TWS__DEFLATE_END 256u /* the symbol that ends a block */
 #define TWS__DEFLATE_LITERALS 286u
@@ -6066,8 +6070,8 @@ static uint32_t tws__inflate_entry(tws__inflate_kind kind, unsigned symbol)
            (uint32_t)tws__length_extra[symbol - 257] << 8;
 }
 
-/* The code of the same width behind a code: codes count upwards and are sent highest bit first,
- * so in the input's order, lowest bit first, the carry runs downwards. 0 behind the last. */
+/* The next code of the same width. Codes count upwards and are sent highest bit first; here, as in
+ * the input, the first bit is the lowest, so that the carry runs downwards. 0 behind the last. */
 static uint32_t tws__inflate_next(uint32_t code, unsigned width)
 {
     uint32_t bit = UINT32_C(1) << (width - 1);
@@ -6098,9 +6102,9 @@ static void tws__inflate_order(const uint8_t *width, unsigned symbols, uint16_t 
     }
 }
 
-/* A code that leaves bits without a meaning is refused, since it is what a decoder that trusts its
- * input reads garbage by; but one distance may have one bit (RFC 1951 3.2.7), and none need have
- * any. zlib takes a lone end of block likewise, and so does this. */
+/* An incomplete code, of which some bit patterns mean nothing, is refused. Allowed, as by zlib, are
+ * one symbol of one bit and no symbol at all, as a block may hold nothing but its end and have one
+ * distance or none: RFC 1951 3.2.7. */
 static tws__inflate_fault tws__inflate_judge(const uint16_t counts[16], tws__inflate_kind kind)
 {
     int32_t left = 1; /* codes of the width that are not yet given away */
@@ -6434,20 +6438,17 @@ static tws__inflate_step tws__inflate_length_widths(tws_inflater *z, tws__inflat
     return TWS__INFLATE_ON;
 }
 
-/* Symbol 16 repeats the length before it, 17 and 18 are runs of zeros: RFC 1951 3.2.7. */
 static tws__inflate_step tws__inflate_repeat(tws_inflater *z, tws__inflate_input *in,
                                              uint32_t symbol, uint32_t at)
 {
-    static const uint8_t extra[3] = {2, 3, 7};
-    static const uint8_t least[3] = {3, 3, 11};
-    const uint32_t bits = extra[symbol - 16];
+    const uint32_t bits = tws__repeat_extra[symbol - 16];
     if (symbol == 16 && z->known == 0) {
         return tws__inflate_fail(z, TWS__INFLATE_NO_LENGTH_TO_REPEAT);
     }
     if (!tws__inflate_need(z, in, at + bits)) {
         return TWS__INFLATE_WANTS;
     }
-    const uint32_t times = least[symbol - 16] + tws__inflate_peek(z, at, bits);
+    const uint32_t times = tws__repeat_least[symbol - 16] + tws__inflate_peek(z, at, bits);
     if (times > (uint32_t)z->literals + z->distances - z->known) {
         return tws__inflate_fail(z, TWS__INFLATE_LONG_REPEAT);
     }
@@ -6945,23 +6946,28 @@ static void tws__deflate_widths(tws_deflate_scratch *s, uint32_t from, uint32_t 
     }
 }
 
-/* Bits that the block's tokens take with the codes of s->width. */
-static uint32_t tws__deflate_cost(const tws__deflate_run *r)
+/* Bits that all occurrences of the symbols from `from` on take with the codes of s->width. */
+static uint32_t tws__deflate_cost(const tws_deflate_scratch *s, uint32_t from, uint32_t symbols)
 {
-    const tws_deflate_scratch *s = r->s;
-    uint32_t bits = r->extra_bits;
-    for (uint32_t i = 0; i < TWS__DEFLATE_FAR + TWS__DEFLATE_DISTANCES; i++) {
+    uint32_t bits = 0;
+    for (uint32_t i = from; i < from + symbols; i++) {
         bits += (uint32_t)s->count[i] * s->width[i];
     }
     return bits;
 }
 
-/* Bits that storing them takes, behind bit_count others: RFC 1951 3.2.4. */
+/* Bits of a stored block's head behind bit_count others: three, then up to a whole byte. */
+static uint32_t tws__deflate_stored_head(uint32_t bit_count)
+{
+    return 3 + ((0u - (bit_count + 3)) & 7u);
+}
+
+/* Bits that storing the block's text takes: RFC 1951 3.2.4. */
 static uint64_t tws__deflate_stored_cost(const tws__deflate_run *r)
 {
     const uint64_t blocks = r->raw_len / 65535 + (r->raw_len % 65535 > 0);
-    const uint32_t pad = (0u - (r->z->bit_count + 3)) & 7u;
-    return 3 + pad + 32 + (blocks - 1) * 40 + (uint64_t)r->raw_len * 8;
+    const uint32_t head = tws__deflate_stored_head(r->z->bit_count);
+    return head + 32 + (blocks - 1) * 40 + (uint64_t)r->raw_len * 8;
 }
 
 /* Bits on their way out: copied out of the run and back, so that they are in registers between. */
@@ -7020,7 +7026,7 @@ static void tws__deflate_store(tws__deflate_run *r)
     for (size_t n = 0, left = r->raw_len; left > 0; left -= n) {
         n = tws__min(left, 65535);
         tws__deflate_writer o = tws__deflate_open(r);
-        tws__deflate_put(&o, 0, 3 + ((0u - (o.count + 3)) & 7u));
+        tws__deflate_put(&o, 0, tws__deflate_stored_head(o.count));
         tws__deflate_put(&o, (uint32_t)n | (uint32_t)(n ^ 0xffff) << 16, 32);
         tws__deflate_close(r, &o);
         memcpy(r->out + r->len, p, n);
@@ -7045,33 +7051,24 @@ typedef struct tws__deflate_header {
 static void tws__deflate_fold(tws_deflate_scratch *s, tws__deflate_header *h, uint32_t symbol,
                               uint32_t extra)
 {
-    static const uint8_t extra_bits[19] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
-                                           0, 0, 0, 0, 0, 0, 2, 3, 7};
     s->run[h->runs++] = (uint16_t)(symbol | extra << 8);
     s->count[TWS__DEFLATE_RUNS + symbol]++;
-    h->bits += extra_bits[symbol];
+    h->bits += symbol < 16 ? 0 : tws__repeat_extra[symbol - 16];
 }
 
 static void tws__deflate_fold_run(tws_deflate_scratch *s, tws__deflate_header *h, uint32_t width,
                                   uint32_t times)
 {
-    while (width == 0 && times >= 11) {
-        const uint32_t n = times < 138 ? times : 138;
-        tws__deflate_fold(s, h, 18, n - 11);
-        times -= n;
-    }
-    if (width == 0 && times >= 3) {
-        tws__deflate_fold(s, h, 17, times - 3);
-        return;
-    }
-    if (width > 0 && times >= 4) {
+    static const uint8_t most[3] = {6, 10, 138};
+    if (width > 0) { /* a repeat needs a length before it */
         tws__deflate_fold(s, h, width, 0);
         times--;
-        while (times >= 3) {
-            const uint32_t n = times < 6 ? times : 6;
-            tws__deflate_fold(s, h, 16, n - 3);
-            times -= n;
-        }
+    }
+    while (times >= 3) {
+        const uint32_t i = width > 0 ? 0 : times < 11 ? 1 : 2;
+        const uint32_t n = times < most[i] ? times : most[i];
+        tws__deflate_fold(s, h, 16 + i, n - tws__repeat_least[i]);
+        times -= n;
     }
     for (; times > 0; times--) {
         tws__deflate_fold(s, h, width, 0);
@@ -7108,10 +7105,7 @@ static void tws__deflate_plan(tws_deflate_scratch *s, tws__deflate_header *h)
         h->length_codes--;
     }
     h->length_codes = h->length_codes < 4 ? 4 : h->length_codes;
-    h->bits += 5 + 5 + 4 + 3 * h->length_codes;
-    for (uint32_t i = 0; i < 19; i++) {
-        h->bits += (uint32_t)s->count[TWS__DEFLATE_RUNS + i] * s->width[TWS__DEFLATE_RUNS + i];
-    }
+    h->bits += 5 + 5 + 4 + 3 * h->length_codes + tws__deflate_cost(s, TWS__DEFLATE_RUNS, 19);
 }
 
 static inline void tws__deflate_put_code(tws__deflate_writer *o, uint32_t code)
@@ -7134,7 +7128,7 @@ static void tws__deflate_put_header(tws_deflate_scratch *s, const tws__deflate_h
         const uint32_t symbol = s->run[i] & 0xffu;
         tws__deflate_put_code(o, code[symbol]);
         if (symbol >= 16) {
-            tws__deflate_put(o, s->run[i] >> 8, symbol == 16 ? 2 : symbol == 17 ? 3 : 7);
+            tws__deflate_put(o, s->run[i] >> 8, tws__repeat_extra[symbol - 16]);
         }
     }
 }
@@ -7192,13 +7186,15 @@ static void tws__deflate_block(tws__deflate_run *r)
 {
     tws_deflate_scratch *s = r->s;
     tws__deflate_header h;
+    const uint32_t symbols = TWS__DEFLATE_FAR + TWS__DEFLATE_DISTANCES;
+    const uint64_t extra = r->extra_bits;
     const uint64_t stored = tws__deflate_stored_cost(r);
     tws__deflate_fixed_widths(s->width, s->width + TWS__DEFLATE_FAR);
-    const uint64_t fixed = 3 + (uint64_t)tws__deflate_cost(r);
+    const uint64_t fixed = 3 + extra + tws__deflate_cost(s, 0, symbols);
     tws__deflate_widths(s, 0, TWS__DEFLATE_FAR, TWS__DEFLATE_MAX_WIDTH);
     tws__deflate_widths(s, TWS__DEFLATE_FAR, 32, TWS__DEFLATE_MAX_WIDTH);
     tws__deflate_plan(s, &h);
-    const uint64_t dynamic = 3 + (uint64_t)h.bits + tws__deflate_cost(r);
+    const uint64_t dynamic = 3 + extra + h.bits + tws__deflate_cost(s, 0, symbols);
     const uint64_t coded = fixed <= dynamic ? fixed : dynamic;
     if (!tws__deflate_room(r, stored < coded ? stored : coded)) {
         return;
@@ -7371,6 +7367,13 @@ static void tws__deflate_match(tws__deflate_run *r, size_t i)
 
 /* -- deflating: messages -- */
 
+/* Positions begin at 1, with nothing behind them: 0 in head is none. */
+static void tws__deflate_restart(tws_deflater *z)
+{
+    memset(z->head, 0, (size_t)2 << z->window_bits);
+    z->next = z->begin = z->hashed = z->origin = 1;
+}
+
 TWS_API void tws_deflate_init(tws_deflater *z, void *memory, unsigned window_bits, unsigned level,
                               bool takeover)
 {
@@ -7385,10 +7388,7 @@ TWS_API void tws_deflate_init(tws_deflater *z, void *memory, unsigned window_bit
     z->window_bits = (uint8_t)window_bits;
     z->hash_bits = (uint8_t)(window_bits - 1);
     z->level = (uint8_t)level;
-    z->next = 1; /* 0 in head: none */
-    z->origin = 1;
-    memset(z->head, 0, 2 * size);
-    tws_deflate_forget(z);
+    tws__deflate_restart(z);
 }
 
 TWS_API void tws_deflate_forget(tws_deflater *z)
@@ -7405,16 +7405,6 @@ TWS_API void tws_deflate_forget(tws_deflater *z)
 TWS_API size_t tws_deflate_bound(size_t len)
 {
     return len + len / 32 + 16;
-}
-
-/* Positions have 32 bits: every 2 GiB they begin again, with nothing behind them. */
-static void tws__deflate_rewind(tws_deflater *z)
-{
-    if (z->next <= UINT32_C(1) << 31) {
-        return;
-    }
-    memset(z->head, 0, (size_t)2 << z->window_bits);
-    z->next = z->begin = z->hashed = z->origin = 1;
 }
 
 /* What the next piece of the data is compressed as: where it lies. The smaller it is, the fewer
@@ -7458,10 +7448,10 @@ static size_t tws__deflate_in_window(tws__deflate_run *r, const uint8_t *data, s
 
 static void tws__deflate_flush(tws__deflate_run *r)
 {
-    const uint32_t pad = (0u - (r->z->bit_count + 3)) & 7u;
-    if (tws__deflate_room(r, 3 + pad)) {
+    const uint32_t head = tws__deflate_stored_head(r->z->bit_count);
+    if (tws__deflate_room(r, head)) {
         tws__deflate_writer o = tws__deflate_open(r);
-        tws__deflate_put(&o, 0, 3 + pad);
+        tws__deflate_put(&o, 0, head);
         tws__deflate_close(r, &o);
     }
 }
@@ -7472,7 +7462,9 @@ static size_t tws__deflate_piece(tws__deflate_run *r, const uint8_t *data, size_
     tws_deflater *z = r->z;
     size_t n = 0;
     if (len > 0) {
-        tws__deflate_rewind(z);
+        if (z->next > UINT32_C(1) << 31) { /* positions have 32 bits */
+            tws__deflate_restart(z);
+        }
         n = z->window == NULL ? tws__deflate_in_place(r, data, len)
                               : tws__deflate_in_window(r, data, len);
         tws__deflate_clear(r);
