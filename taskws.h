@@ -2480,6 +2480,17 @@ static uint64_t tws__min64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+/* A word of eight bytes n, 0..255. */
+#define TWS__BYTES(n) (UINT64_C(0x0101010101010101) * (n))
+
+/* Eight bytes in the machine's own order. */
+static uint64_t tws__load_u64(const void *p)
+{
+    uint64_t word;
+    memcpy(&word, p, sizeof word);
+    return word;
+}
+
 static uint32_t tws__load_be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
@@ -2513,7 +2524,7 @@ static void tws__sip_word(uint64_t v[4], uint64_t word)
     v[0] ^= word;
 }
 
-/* Whole words are read in the machine's byte order: the hash never leaves this process. */
+/* The machine's order will do, for the hash never leaves this process. */
 static uint64_t tws__hash(const uint64_t key[2], tws_str s)
 {
     uint64_t v[4] = {key[0] ^ UINT64_C(0x736f6d6570736575), key[1] ^ UINT64_C(0x646f72616e646f6d),
@@ -2521,9 +2532,7 @@ static uint64_t tws__hash(const uint64_t key[2], tws_str s)
     uint64_t last = (uint64_t)s.len << 56;
     size_t at = 0;
     for (; s.len - at >= 8; at += 8) {
-        uint64_t word;
-        memcpy(&word, s.ptr + at, sizeof word);
-        tws__sip_word(v, word);
+        tws__sip_word(v, tws__load_u64(s.ptr + at));
     }
     for (unsigned shift = 0; at < s.len; at++, shift += 8) {
         last |= (uint64_t)(uint8_t)s.ptr[at] << shift;
@@ -2547,6 +2556,21 @@ static char tws__lower(char c)
 static bool tws__is_blank(char c)
 {
     return c == ' ' || c == '\t';
+}
+
+static bool tws__is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* 0..15, or 16 for what is no hexadecimal digit. */
+static uint32_t tws__hex_digit(char c)
+{
+    if (tws__is_digit(c)) {
+        return (uint32_t)(c - '0');
+    }
+    c = tws__lower(c);
+    return c >= 'a' && c <= 'f' ? (uint32_t)(c - 'a') + 10 : 16;
 }
 
 TWS_API tws_str tws_str_of(const char *ptr, size_t len)
@@ -2645,6 +2669,28 @@ TWS_API bool tws_str_u64(tws_str s, uint64_t *value)
     }
     *value = sum;
     return true;
+}
+
+/* The same, of a number whose sign, if it had one, is taken off. */
+static bool tws__str_signed(tws_str digits, bool negative, int64_t *value)
+{
+    uint64_t size;
+    uint64_t most = (uint64_t)INT64_MAX + (negative ? 1 : 0);
+    if (!tws_str_u64(digits, &size) || size > most) {
+        return false;
+    }
+    /* -2^63 has no positive counterpart: negate one less */
+    *value = negative && size > 0 ? -(int64_t)(size - 1) - 1 : (int64_t)size;
+    return true;
+}
+
+/* The end of the digits that stand from `at` on; `at` itself without any. */
+static size_t tws__str_digits(tws_str s, size_t at)
+{
+    while (at < s.len && tws__is_digit(s.ptr[at])) {
+        at++;
+    }
+    return at;
 }
 
 /* -- buffers: len <= cap <= max, always -- */
@@ -2756,24 +2802,25 @@ static char *tws__decimal(char *end, uint64_t value)
     return end;
 }
 
-TWS_API void tws_buf_u64(tws_buf *b, uint64_t value)
+static void tws__buf_decimal(tws_buf *b, uint64_t magnitude, bool negative)
 {
     char digits[TWS__DECIMAL_MAX];
     char *end = digits + sizeof digits;
-    char *begin = tws__decimal(end, value);
+    char *begin = tws__decimal(end, magnitude);
+    if (negative) {
+        *--begin = '-';
+    }
     tws_buf_put(b, begin, (size_t)(end - begin));
+}
+
+TWS_API void tws_buf_u64(tws_buf *b, uint64_t value)
+{
+    tws__buf_decimal(b, value, false);
 }
 
 TWS_API void tws_buf_i64(tws_buf *b, int64_t value)
 {
-    char digits[TWS__DECIMAL_MAX];
-    char *end = digits + sizeof digits;
-    uint64_t magnitude = value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
-    char *begin = tws__decimal(end, magnitude);
-    if (value < 0) {
-        *--begin = '-';
-    }
-    tws_buf_put(b, begin, (size_t)(end - begin));
+    tws__buf_decimal(b, value < 0 ? 0 - (uint64_t)value : (uint64_t)value, value < 0);
 }
 
 TWS_API void tws_buf_consume(tws_buf *b, size_t n)
@@ -3326,8 +3373,6 @@ TWS_API size_t tws_base64url_encode(const void *data, size_t len, char *out)
 /* Eight characters at a time, the first one in a word's highest byte. No branch and no look-up
  * depends on a character: random text would mispredict the one, and a key be betrayed by either. */
 
-#define TWS__BYTES(n) (UINT64_C(0x0101010101010101) * (n))
-
 /* 0xff in each byte of x, all of them below 128, that is one of first..last. */
 static uint64_t tws__base64_among(uint64_t x, char first, char last)
 {
@@ -3490,17 +3535,10 @@ static uint32_t tws__utf8_run(uint32_t state, const uint8_t *p, size_t len)
     return (uint32_t)(next & 63);
 }
 
-static uint64_t tws__load_u64(const uint8_t *p)
-{
-    uint64_t word;
-    memcpy(&word, p, sizeof word);
-    return word;
-}
-
 /* Length of the ASCII that data begins with, rounded down to whole words. */
 static size_t tws__utf8_ascii(const uint8_t *p, size_t len)
 {
-    const uint64_t high_bits = 0x8080808080808080u;
+    const uint64_t high_bits = TWS__BYTES(0x80);
     size_t i = 0;
     while (len - i >= 32) {
         uint64_t low = tws__load_u64(p + i) | tws__load_u64(p + i + 8);
@@ -3609,18 +3647,16 @@ static void tws__json_value_done(tws_json_reader *r)
 
 /* -- reader: strings -- */
 
-#define TWS__JSON_EVERY(byte) (UINT64_C(0x0101010101010101) * (uint64_t)(byte))
-
 /* Is there no quote, no backslash and no control character in these eight bytes? Each term has an
  * ASCII byte's top bit set when that byte is what it looks for. A borrow can set more, but only
  * above a byte that was found already, so zero is exact, in either byte order. */
 static bool tws__json_plain(uint64_t word)
 {
-    uint64_t quote = word ^ TWS__JSON_EVERY('"');
-    uint64_t escape = word ^ TWS__JSON_EVERY('\\');
-    uint64_t found = (word - TWS__JSON_EVERY(0x20)) | (quote - TWS__JSON_EVERY(1)) |
-                     (escape - TWS__JSON_EVERY(1));
-    return (found & ~word & TWS__JSON_EVERY(0x80)) == 0;
+    uint64_t quote = word ^ TWS__BYTES('"');
+    uint64_t escape = word ^ TWS__BYTES('\\');
+    uint64_t found = (word - TWS__BYTES(0x20)) | (quote - TWS__BYTES(1)) |
+                     (escape - TWS__BYTES(1));
+    return (found & ~word & TWS__BYTES(0x80)) == 0;
 }
 
 /* From `at` on, the first quote, backslash or control character, or the text's end. The bytes
@@ -3629,7 +3665,7 @@ static size_t tws__json_run(tws_str text, size_t at, uint64_t *bits)
 {
     uint64_t seen = *bits;
     for (; text.len - at >= 8; at += 8) {
-        uint64_t word = tws__load_u64((const uint8_t *)text.ptr + at);
+        uint64_t word = tws__load_u64(text.ptr + at);
         if (!tws__json_plain(word)) {
             break;
         }
@@ -3646,16 +3682,6 @@ static size_t tws__json_run(tws_str text, size_t at, uint64_t *bits)
     return at;
 }
 
-/* 0..15, or 16 for what is no hexadecimal digit. */
-static uint32_t tws__json_hex(char c)
-{
-    char lower = tws__lower(c);
-    if (c >= '0' && c <= '9') {
-        return (uint32_t)(c - '0');
-    }
-    return lower >= 'a' && lower <= 'f' ? (uint32_t)(lower - 'a') + 10 : 16;
-}
-
 /* Does s begin with \u and four hexadecimal digits? */
 static bool tws__json_hex4(tws_str s, uint32_t *unit)
 {
@@ -3664,7 +3690,7 @@ static bool tws__json_hex4(tws_str s, uint32_t *unit)
     }
     uint32_t sum = 0;
     for (size_t i = 2; i < 6; i++) {
-        uint32_t digit = tws__json_hex(s.ptr[i]);
+        uint32_t digit = tws__hex_digit(s.ptr[i]);
         if (digit > 15) {
             return false;
         }
@@ -3714,7 +3740,7 @@ static size_t tws__json_escape(tws_str s, uint32_t *code_point)
 /* Only what has a byte beyond ASCII is read a second time. */
 static bool tws__json_text_ok(tws_json_reader *r, tws_str s, uint64_t bits)
 {
-    if ((bits & TWS__JSON_EVERY(0x80)) == 0) {
+    if ((bits & TWS__BYTES(0x80)) == 0) {
         return true;
     }
     tws_utf8 utf8;
@@ -3753,18 +3779,10 @@ static tws_json_type tws__json_string(tws_json_reader *r, tws_json_type type,
 
 /* -- reader: grammar -- */
 
-static size_t tws__json_digits(const tws_json_reader *r, size_t at)
-{
-    while (tws__json_at(r, at) >= '0' && tws__json_at(r, at) <= '9') {
-        at++;
-    }
-    return at;
-}
-
 /* The end of a fraction or an exponent whose digits must begin at `at`; 0 without a digit. */
 static size_t tws__json_tail(tws_json_reader *r, size_t at)
 {
-    size_t end = tws__json_digits(r, at);
+    size_t end = tws__str_digits(r->text, at);
     if (end == at) {
         (void)tws__json_fail(r, at, "a digit must follow");
         return 0;
@@ -4057,15 +4075,8 @@ TWS_API tws_status tws_json_member(tws_str text, tws_str name, tws_json_token *v
 TWS_API bool tws_json_i64(const tws_json_token *token, int64_t *value)
 {
     bool negative = tws_str_starts(token->text, "-");
-    uint64_t size;
-    uint64_t most = (uint64_t)INT64_MAX + (negative ? 1 : 0);
-    if (token->type != TWS_JSON_NUMBER ||
-        !tws_str_u64(tws_str_from(token->text, negative ? 1 : 0), &size) || size > most) {
-        return false;
-    }
-    /* -2^63 has no positive counterpart: negate one less */
-    *value = negative && size > 0 ? -(int64_t)(size - 1) - 1 : (int64_t)size;
-    return true;
+    return token->type == TWS_JSON_NUMBER &&
+           tws__str_signed(tws_str_from(token->text, negative ? 1 : 0), negative, value);
 }
 
 /* -- writer -- */
@@ -4232,15 +4243,6 @@ static bool tws__http_all(tws_str s, unsigned wanted)
     return tws__http_span(s, wanted) == s.len;
 }
 
-/* 0..15, or 16 for what is no hexadecimal digit. */
-static uint32_t tws__http_hex(char c)
-{
-    if (!tws__http_is(c, TWS__HTTP_HEX)) {
-        return 16;
-    }
-    return (uint32_t)(c & 15) + (c > '9' ? 9 : 0); /* A is 41, a is 61 */
-}
-
 /* -- heads: what requests and responses share -- */
 
 #define TWS__HTTP_HEAD_BYTES 16384 /* of a head, where no limit is given */
@@ -4317,11 +4319,6 @@ static tws_http_result tws__http_crlf(tws__http_head *h)
     return TWS_HTTP_DONE;
 }
 
-static bool tws__http_is_digit(char c)
-{
-    return c >= '0' && c <= '9';
-}
-
 /* HTTP/1.x, judged by as many of its bytes as are there: HTTP/0.9, whose request ends where the
  * version should begin, must not be left waiting. */
 static tws_http_result tws__http_version(tws__http_head *h)
@@ -4335,8 +4332,8 @@ static tws_http_result tws__http_version(tws__http_head *h)
     if (rest.len < 8 && tws__http_all(rest, TWS__HTTP_TARGET)) {
         return TWS_HTTP_MORE;
     }
-    if (rest.len < 8 || !tws__http_is_digit(rest.ptr[5]) || rest.ptr[6] != '.' ||
-        !tws__http_is_digit(rest.ptr[7])) {
+    if (rest.len < 8 || !tws__is_digit(rest.ptr[5]) || rest.ptr[6] != '.' ||
+        !tws__is_digit(rest.ptr[7])) {
         return tws__http_fail(h, 400, h->pos, wrong);
     }
     if (rest.ptr[5] != '1') {
@@ -4859,8 +4856,8 @@ static size_t tws__http_unescape(tws_str s, bool plus_is_space, char *c)
     if (*c != '%') {
         return 1;
     }
-    uint32_t high = s.len < 3 ? 16 : tws__http_hex(s.ptr[1]);
-    uint32_t low = s.len < 3 ? 16 : tws__http_hex(s.ptr[2]);
+    uint32_t high = s.len < 3 ? 16 : tws__hex_digit(s.ptr[1]);
+    uint32_t low = s.len < 3 ? 16 : tws__hex_digit(s.ptr[2]);
     *c = (char)(high * 16 + low);
     return high > 15 || low > 15 ? 0 : 3;
 }
@@ -4924,7 +4921,7 @@ static int tws__chunk_after_size(char byte)
 /* Sixteen digits fill 64 bits; a seventeenth is refused even behind zeros. */
 static int tws__chunk_size(tws_http_chunks *c, char byte)
 {
-    uint32_t digit = tws__http_hex(byte);
+    uint32_t digit = tws__hex_digit(byte);
     if (digit > 15) {
         return c->digits == 0 ? TWS__CHUNK_ERROR : tws__chunk_after_size(byte);
     }
@@ -5818,7 +5815,7 @@ static uint64_t tws__ws_unmask(tws_ws_decoder *d, uint8_t *p, size_t n)
 /* May a message's text go on with these bytes, and end with them if they are the last? */
 static bool tws__ws_text(tws_utf8 *u, const uint8_t *p, size_t n, uint64_t seen, bool last)
 {
-    const uint64_t not_ascii = seen & UINT64_C(0x8080808080808080);
+    const uint64_t not_ascii = seen & TWS__BYTES(0x80);
     if ((not_ascii | u->state) == 0) {
         return true;
     }
@@ -8070,14 +8067,6 @@ static bool tws__resp_line(tws_resp_decoder *d, tws_str in, tws_str *line)
     return true;
 }
 
-static size_t tws__resp_digits(tws_str s, size_t at)
-{
-    while (at < s.len && s.ptr[at] >= '0' && s.ptr[at] <= '9') {
-        at++;
-    }
-    return at;
-}
-
 static size_t tws__resp_sign(tws_str s, size_t at)
 {
     return at < s.len && (s.ptr[at] == '-' || s.ptr[at] == '+') ? at + 1 : at;
@@ -8087,27 +8076,19 @@ static size_t tws__resp_sign(tws_str s, size_t at)
 static bool tws__resp_is_whole_number(tws_str s)
 {
     size_t first = tws__resp_sign(s, 0);
-    return first < s.len && tws__resp_digits(s, first) == s.len;
+    return first < s.len && tws__str_digits(s, first) == s.len;
 }
 
 static bool tws__resp_integer(tws_str s, int64_t *value)
 {
-    bool negative = tws_str_starts(s, "-");
-    uint64_t most = (uint64_t)INT64_MAX + (negative ? 1 : 0);
-    uint64_t size;
-    if (!tws_str_u64(tws_str_from(s, tws__resp_sign(s, 0)), &size) || size > most) {
-        return false;
-    }
-    /* -2^63 has no positive counterpart: negate one less */
-    *value = negative && size > 0 ? -(int64_t)(size - 1) - 1 : (int64_t)size;
-    return true;
+    return tws__str_signed(tws_str_from(s, tws__resp_sign(s, 0)), tws_str_starts(s, "-"), value);
 }
 
 /* [sign]digits[.digits][e[sign]digits], inf or nan */
 static bool tws__resp_is_double(tws_str s)
 {
     size_t first = tws__resp_sign(s, 0);
-    size_t end = tws__resp_digits(s, first);
+    size_t end = tws__str_digits(s, first);
     tws_str unsigned_part = tws_str_from(s, first);
     if (tws_str_eq_c(unsigned_part, "inf") || tws_str_eq_c(unsigned_part, "nan")) {
         return true;
@@ -8115,12 +8096,12 @@ static bool tws__resp_is_double(tws_str s)
     bool good = end > first;
     if (end < s.len && s.ptr[end] == '.') {
         first = end + 1;
-        end = tws__resp_digits(s, first);
+        end = tws__str_digits(s, first);
         good = good && end > first;
     }
     if (end < s.len && (s.ptr[end] == 'e' || s.ptr[end] == 'E')) {
         first = tws__resp_sign(s, end + 1);
-        end = tws__resp_digits(s, first);
+        end = tws__str_digits(s, first);
         good = good && end > first;
     }
     return good && end == s.len;
