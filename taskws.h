@@ -2924,13 +2924,6 @@ static bool tws__sha_has_instructions(void)
     return known == 2;
 }
 
-#else
-
-static bool tws__sha_has_instructions(void)
-{
-    return false;
-}
-
 #endif
 
 /* -- SHA-1, FIPS 180-4 6.1 -- */
@@ -3026,15 +3019,6 @@ static TWS__SHA_INSTRUCTIONS void tws__sha1_fast(uint32_t state[5], const uint8_
     state[4] = (uint32_t)_mm_extract_epi32(_mm_sha1nexte_epu32(before, e), 3);
 }
 
-#else
-
-static void tws__sha1_fast(uint32_t state[5], const uint8_t *block)
-{
-    tws__sha1_portable(state, block);
-}
-
-#endif
-
 static void tws__sha1_block(uint32_t state[5], const uint8_t *block)
 {
     if (tws__sha_has_instructions()) {
@@ -3043,6 +3027,15 @@ static void tws__sha1_block(uint32_t state[5], const uint8_t *block)
         tws__sha1_portable(state, block);
     }
 }
+
+#else
+
+static void tws__sha1_block(uint32_t state[5], const uint8_t *block)
+{
+    tws__sha1_portable(state, block);
+}
+
+#endif
 
 TWS_API void tws_sha1(const void *data, size_t len, uint8_t digest[TWS_SHA1_BYTES])
 {
@@ -3187,15 +3180,6 @@ static TWS__SHA_INSTRUCTIONS void tws__sha256_fast(uint32_t state[8], const uint
     _mm_storeu_si128(at + 1, _mm_alignr_epi8(ghcd, feba, 8));
 }
 
-#else
-
-static void tws__sha256_fast(uint32_t state[8], const uint8_t *p, size_t blocks)
-{
-    tws__sha256_portable(state, p, blocks);
-}
-
-#endif
-
 static void tws__sha256_blocks(uint32_t state[8], const uint8_t *p, size_t blocks)
 {
     if (tws__sha_has_instructions()) {
@@ -3205,11 +3189,21 @@ static void tws__sha256_blocks(uint32_t state[8], const uint8_t *p, size_t block
     }
 }
 
+#else
+
+static void tws__sha256_blocks(uint32_t state[8], const uint8_t *p, size_t blocks)
+{
+    tws__sha256_portable(state, p, blocks);
+}
+
+#endif
+
+static const uint32_t tws__sha256_first[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                              0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+
 TWS_API void tws_sha256_init(tws_sha256 *h)
 {
-    static const uint32_t first[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
-                                      0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
-    memcpy(h->state, first, sizeof first);
+    memcpy(h->state, tws__sha256_first, sizeof h->state);
     h->bytes = 0;
 }
 
@@ -3251,16 +3245,13 @@ TWS_API void tws_sha256_end(tws_sha256 *h, uint8_t digest[TWS_SHA256_BYTES])
 /* The state after one block of key XOR pad. */
 static void tws__hmac_pad(uint32_t state[8], const uint8_t key[TWS__SHA_BLOCK], uint8_t pad)
 {
-    tws_sha256 h;
     uint8_t block[TWS__SHA_BLOCK];
     for (size_t i = 0; i < sizeof block; i++) {
         block[i] = key[i] ^ pad;
     }
-    tws_sha256_init(&h);
-    tws_sha256_feed(&h, block, sizeof block);
-    memcpy(state, h.state, sizeof h.state);
+    memcpy(state, tws__sha256_first, sizeof tws__sha256_first);
+    tws__sha256_blocks(state, block, 1);
     tws_wipe(block, sizeof block);
-    tws_wipe(&h, sizeof h);
 }
 
 TWS_API void tws_hmac_key_init(tws_hmac_key *k, const void *key, size_t len)
