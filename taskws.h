@@ -4983,7 +4983,7 @@ static bool tws__chunk_too_long(tws_http_chunks *c)
 
 static size_t tws__chunk_data(tws_http_chunks *c, char *to, const char *from, size_t len)
 {
-    size_t n = c->remaining < len ? (size_t)c->remaining : len;
+    size_t n = (size_t)tws__min64(c->remaining, len);
     memmove(to, from, n);
     c->remaining -= n;
     c->state = c->remaining == 0 ? TWS__CHUNK_DATA_CR : TWS__CHUNK_DATA;
@@ -5289,24 +5289,22 @@ TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t non
 
 #define TWS__WS_DEFLATE "permessage-deflate"
 
-static void tws__ws_extension_skip(tws_str *rest, const char *what)
+/* The next n bytes; what is left begins behind the blanks that follow them. */
+static tws_str tws__ws_extension_take(tws_str *rest, size_t n)
 {
-    while (rest->len > 0 && strchr(what, rest->ptr[0]) != NULL && rest->ptr[0] != '\0') {
-        *rest = tws_str_from(*rest, 1);
-    }
+    tws_str taken = tws_str_of(rest->ptr, n);
+    *rest = tws_str_trim(tws_str_from(*rest, n));
+    return taken;
 }
 
 /* A token; empty where none stands. */
 static tws_str tws__ws_extension_token(tws_str *rest)
 {
-    tws_str token = tws_str_of(rest->ptr, tws__http_span(*rest, TWS__HTTP_TOKEN));
-    *rest = tws_str_from(*rest, token.len);
-    tws__ws_extension_skip(rest, " \t");
-    return token;
+    return tws__ws_extension_take(rest, tws__http_span(*rest, TWS__HTTP_TOKEN));
 }
 
-/* "..." whose contents must be a token, too: RFC 6455 9.1. A backslash there makes it none that
- * means anything here. Empty where it is not closed. */
+/* "..." whose content must be a token, too: RFC 6455 9.1. So a backslash, which no token has, need
+ * not be understood. Empty where there is no such token or no closing quote. */
 static tws_str tws__ws_extension_quoted(tws_str *rest)
 {
     tws_str in = tws_str_from(*rest, 1);
@@ -5314,24 +5312,21 @@ static tws_str tws__ws_extension_quoted(tws_str *rest)
     if (n == in.len || in.ptr[n] != '"') {
         return tws_str_of(in.ptr, 0);
     }
-    *rest = tws_str_from(in, n + 1);
-    tws__ws_extension_skip(rest, " \t");
+    (void)tws__ws_extension_take(rest, n + 2);
     return tws_str_of(in.ptr, n);
 }
 
 /* One ";name" or ";name=value". False where the grammar ends. */
 static bool tws__ws_extension_parameter(tws_str *rest, tws_str *name, tws_str *value)
 {
-    *rest = tws_str_from(*rest, 1);
-    tws__ws_extension_skip(rest, " \t");
+    (void)tws__ws_extension_take(rest, 1);
     *name = tws__ws_extension_token(rest);
     *value = tws_str_of(NULL, 0);
-    if (name->len == 0 || rest->len == 0 || rest->ptr[0] != '=') {
+    if (name->len == 0 || !tws_str_starts(*rest, "=")) {
         return name->len > 0;
     }
-    *rest = tws_str_from(*rest, 1);
-    tws__ws_extension_skip(rest, " \t");
-    bool quoted = rest->len > 0 && rest->ptr[0] == '"';
+    (void)tws__ws_extension_take(rest, 1);
+    bool quoted = tws_str_starts(*rest, "\"");
     *value = quoted ? tws__ws_extension_quoted(rest) : tws__ws_extension_token(rest);
     return value->len > 0;
 }
@@ -5363,7 +5358,7 @@ static bool tws__ws_extension_note(tws_ws_compression *terms, unsigned *seen, tw
     }
     *seen |= 1u << which;
     switch (which) {
-    case TWS__WS_SERVER_FORGETS: return bare;
+    case TWS__WS_SERVER_FORGETS:
     case TWS__WS_CLIENT_FORGETS: return bare;
     case TWS__WS_SERVER_BITS:
         terms->window_bits = bits;
@@ -5382,8 +5377,8 @@ static void tws__ws_extension_settle(tws_ws_compression *terms, unsigned seen, u
 {
     const bool limits = (seen >> TWS__WS_CLIENT_BITS & 1u) != 0;
     const unsigned client = limits ? terms->client_context : TWS_WS_MAX_WINDOW_BITS;
-    terms->server_context = (uint8_t)(terms->window_bits < bits ? terms->window_bits : bits);
-    terms->client_context = (uint8_t)(client < bits ? client : bits);
+    terms->server_context = (uint8_t)tws__min(terms->window_bits, bits);
+    terms->client_context = (uint8_t)tws__min(client, bits);
     if ((seen >> TWS__WS_SERVER_FORGETS & 1u) != 0) {
         terms->server_context = 0;
     }
@@ -5399,7 +5394,7 @@ static bool tws__ws_extension_read(tws_str *rest, unsigned context_bits, tws_ws_
     unsigned seen = 0;
     tws_str name = tws__ws_extension_token(rest), value;
     bool good = tws__str_is(name, TWS__WS_DEFLATE);
-    while (name.len > 0 && rest->len > 0 && rest->ptr[0] == ';') {
+    while (name.len > 0 && tws_str_starts(*rest, ";")) {
         tws_str parameter;
         if (!tws__ws_extension_parameter(rest, &parameter, &value)) {
             return false;
@@ -5419,18 +5414,18 @@ TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_
     memset(terms, 0, sizeof *terms);
     *reason = NULL;
     for (uint32_t i = 0; i < r->field_count; i++) {
-        tws_str rest = r->field[i].value;
         if (!tws__http_is_named(&r->field[i], "sec-websocket-extensions")) {
             continue;
         }
-        tws__ws_extension_skip(&rest, ", \t"); /* empty elements are no harm: RFC 9110 5.6.1.2 */
+        tws_str rest = tws_str_trim(r->field[i].value);
         while (rest.len > 0) {
-            if (!tws__ws_extension_read(&rest, context_bits, terms)) {
+            if (rest.ptr[0] == ',') { /* an empty element is no harm: RFC 9110 5.6.1.2 */
+                (void)tws__ws_extension_take(&rest, 1);
+            } else if (!tws__ws_extension_read(&rest, context_bits, terms)) {
                 memset(terms, 0, sizeof *terms);
                 *reason = "Sec-WebSocket-Extensions is no list of extensions";
                 return 400;
             }
-            tws__ws_extension_skip(&rest, ", \t");
         }
     }
     return 101;
@@ -5455,14 +5450,13 @@ TWS_API void tws_ws_answer_extensions(tws_buf *b, const tws_ws_compression *term
     }
     tws_buf_c(b, "\r\n");
 }
+
 /* -- masks -- */
 
 /* XOR the eight bytes at p with m and give them back as well. */
 static inline uint64_t tws__ws_xor_word(uint8_t *p, uint64_t m)
 {
-    uint64_t w;
-    memcpy(&w, p, sizeof w);
-    w ^= m;
+    const uint64_t w = tws__load_u64(p) ^ m;
     memcpy(p, &w, sizeof w);
     return w;
 }
@@ -5824,7 +5818,7 @@ static void tws__ws_end(tws_ws_decoder *d)
 /* What is here of the current data frame's payload, at least a byte of it unless it is empty. */
 static size_t tws__ws_piece(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_event *ev)
 {
-    const size_t n = d->frame_left < len ? (size_t)d->frame_left : len;
+    const size_t n = (size_t)tws__min64(d->frame_left, len);
     const uint64_t seen = tws__ws_unmask(d, p, n);
     const bool last = n == d->frame_left && (d->flags & TWS__WS_FIN) != 0;
     const bool packed = (d->flags & TWS__WS_PACKED) != 0;
@@ -5924,7 +5918,7 @@ TWS_API size_t tws_ws_header(uint8_t out[TWS_WS_MAX_HEADER], bool fin, tws_ws_op
 
 TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str reason)
 {
-    size_t n = reason.len < 123 ? reason.len : 123;
+    size_t n = tws__min(reason.len, 123);
     while (n > 0 && !tws_utf8_valid(tws_str_of(reason.ptr, n))) {
         n--;
     }
@@ -7719,10 +7713,7 @@ static const tws_jwt_policy tws__jwt_defaults = {NULL, NULL, NULL, 0, false};
 
 static int64_t tws__jwt_leeway(const tws_jwt_policy *policy)
 {
-    if (policy->leeway_s == TWS_OFF) {
-        return 0;
-    }
-    return policy->leeway_s == 0 ? 30 : (int64_t)policy->leeway_s;
+    return policy->leeway_s == TWS_OFF ? 0 : tws__default(policy->leeway_s, 30);
 }
 
 /* A string claim's characters: in the payload, or unescaped in room. */
@@ -8117,7 +8108,7 @@ static size_t tws__resp_scalar(tws_resp_decoder *d, tws_str text, tws_resp_type 
 /* What is here of the open string or chunk; with it its CR LF, if that is here too. */
 static size_t tws__resp_piece(tws_resp_decoder *d, tws_str in, tws_resp_event *ev)
 {
-    size_t n = d->string_left < in.len ? (size_t)d->string_left : in.len;
+    size_t n = (size_t)tws__min64(d->string_left, in.len);
     bool ends = n == d->string_left && in.len - n >= 2;
     if (ends && (in.ptr[n] != '\r' || in.ptr[n + 1] != '\n')) {
         return tws__resp_fail(d, TWS__RESP_STRING_END);
