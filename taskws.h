@@ -7083,10 +7083,10 @@ static void tws__deflate_plan(tws_deflate_scratch *s, tws__deflate_header *h)
     }
     tws__deflate_widths(s, TWS__DEFLATE_RUNS, 19, 7);
     h->length_codes = 19;
-    while (s->width[TWS__DEFLATE_RUNS + tws__length_order[h->length_codes - 1]] == 0) {
+    while (h->length_codes > 4 &&
+           s->width[TWS__DEFLATE_RUNS + tws__length_order[h->length_codes - 1]] == 0) {
         h->length_codes--;
     }
-    h->length_codes = h->length_codes < 4 ? 4 : h->length_codes;
     h->bits += 5 + 5 + 4 + 3 * h->length_codes + tws__deflate_cost(s, TWS__DEFLATE_RUNS, 19);
 }
 
@@ -7583,6 +7583,19 @@ static tws_jwt_error tws__jwt_members(tws_str json, const tws_str *name, tws_jso
     return tws_json_next(&r, NULL) == TWS_JSON_END ? TWS_JWT_OK : TWS_JWT_MALFORMED;
 }
 
+/* A string's characters: where they stand in the JSON text, or unescaped in room. False if it is no
+ * string, or room is too small. */
+static bool tws__jwt_string(const tws_json_token *value, tws_buf *room, tws_str *text)
+{
+    size_t begin = room->len;
+    *text = value->text;
+    if (value->type == TWS_JSON_STRING && value->escaped) {
+        tws_json_unescape(value, room);
+        *text = tws_str_from(tws_buf_view(room), begin);
+    }
+    return value->type == TWS_JSON_STRING && room->status == TWS_OK;
+}
+
 /* -- taking apart -- */
 
 /* A part's bytes, appended to the scratch memory. */
@@ -7598,29 +7611,25 @@ static bool tws__jwt_decode(tws_str part, tws_buf *scratch, tws_str *bytes)
     return true;
 }
 
-/* Escapes are resolved where the header stood, which has been read by now. */
+/* An unescaped kid is kept where the header stands, which has been read by now. */
 static tws_jwt_error tws__jwt_take_kid(tws_jwt *jwt, const tws_json_token *kid, char *header)
 {
     char room[TWS_JWT_MAX_KID];
     tws_buf plain;
+    tws_str text;
     if (kid->type == TWS_JSON_END) {
         return TWS_JWT_OK;
     }
     if (kid->type != TWS_JSON_STRING) {
         return TWS_JWT_MALFORMED;
     }
-    tws_str text = kid->text;
-    if (kid->escaped) {
-        tws_buf_fixed(&plain, room, sizeof room);
-        tws_json_unescape(kid, &plain);
-        if (plain.status != TWS_OK) {
-            return TWS_JWT_KEY;
-        }
-        memcpy(header, room, plain.len);
-        text = tws_str_of(header, plain.len);
-    }
-    if (text.len > TWS_JWT_MAX_KID) {
+    tws_buf_fixed(&plain, room, sizeof room);
+    if (!tws__jwt_string(kid, &plain, &text) || text.len > TWS_JWT_MAX_KID) {
         return TWS_JWT_KEY; /* nobody's: no ring takes a longer one */
+    }
+    if (kid->escaped) {
+        memcpy(header, text.ptr, text.len);
+        text.ptr = header;
     }
     jwt->kid = text;
     return TWS_JWT_OK;
@@ -7714,18 +7723,6 @@ static const tws_jwt_policy tws__jwt_defaults = {NULL, NULL, NULL, 0, false};
 static int64_t tws__jwt_leeway(const tws_jwt_policy *policy)
 {
     return policy->leeway_s == TWS_OFF ? 0 : tws__default(policy->leeway_s, 30);
-}
-
-/* A string claim's characters: in the payload, or unescaped in room. */
-static bool tws__jwt_string(const tws_json_token *claim, tws_buf *room, tws_str *text)
-{
-    size_t begin = room->len;
-    *text = claim->text;
-    if (claim->type == TWS_JSON_STRING && claim->escaped) {
-        tws_json_unescape(claim, room);
-        *text = tws_str_from(tws_buf_view(room), begin);
-    }
-    return claim->type == TWS_JSON_STRING && room->status == TWS_OK;
 }
 
 /* An integer's one decimal form is the user: -0 is 0. A fraction or an exponent names nobody,
