@@ -8033,17 +8033,16 @@ static bool tws__resp_line(tws_resp_decoder *d, tws_str in, tws_str *line)
     while (cr < look && in.ptr[cr] != '\r' && in.ptr[cr] != '\n') {
         cr++; /* a few bytes nearly always: a loop beats memchr */
     }
-    bool lf = cr < look && in.ptr[cr] == '\n';
-    if (lf || (cr + 1 < look && in.ptr[cr + 1] != '\n')) {
+    if (cr + 1 < look && in.ptr[cr] == '\r' && in.ptr[cr + 1] == '\n') {
+        *line = tws_str_of(in.ptr, cr);
+        return true;
+    }
+    if (cr + 1 < look || (cr < look && in.ptr[cr] == '\n')) {
         (void)tws__resp_fail(d, TWS__RESP_LINE_END);
-        return false;
+    } else if (look == TWS_RESP_MAX_LINE) {
+        (void)tws__resp_fail(d, TWS__RESP_LINE);
     }
-    if (cr + 1 >= look) {
-        (void)tws__resp_fail(d, look == TWS_RESP_MAX_LINE ? TWS__RESP_LINE : TWS__RESP_FINE);
-        return false;
-    }
-    *line = tws_str_of(in.ptr, cr);
-    return true;
+    return false;
 }
 
 static size_t tws__resp_sign(tws_str s, size_t at)
