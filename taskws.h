@@ -2928,8 +2928,9 @@ static bool tws__sha_has_instructions(void)
 
 /* -- SHA-1, FIPS 180-4 6.1 -- */
 
-/* The schedule's word t, made when its round comes: made ahead, compilers pair the words in vectors
- * that are read back askew, which stalls and doubles the time. */
+/* The schedule's word t, computed in its own round: in a loop ahead of the rounds compilers use
+ * vectors, whose words are then loaded at other offsets than they were stored at, which stalls and
+ * doubles the time. */
 static inline uint32_t tws__sha1_word(uint32_t word[80], int t)
 {
     if (t >= 16) {
@@ -3302,7 +3303,8 @@ TWS_API bool tws_equal_secret(const void *a, const void *b, size_t len)
     return difference == 0;
 }
 
-/* A compiler drops a memset whose memory dies; one that it must look up, it cannot know. */
+/* A compiler may drop a memset of memory that nobody reads any more, but not a call through a
+ * volatile pointer, as it cannot know what is called. */
 static void *(*volatile const tws__memset)(void *, int, size_t) = memset;
 
 TWS_API void tws_wipe(void *p, size_t len)
@@ -3362,7 +3364,8 @@ TWS_API size_t tws_base64url_encode(const void *data, size_t len, char *out)
 /* -- decoding -- */
 
 /* Eight characters at a time, the first one in a word's highest byte. No branch and no look-up
- * depends on a character: random text would mispredict the one, and a key be betrayed by either. */
+ * depends on a character: random text would make branches slow, and the time that either takes
+ * would tell about a secret. */
 
 /* 0xff in each byte of x, all of them below 128, that is one of first..last. */
 static uint64_t tws__base64_among(uint64_t x, char first, char last)
@@ -4280,7 +4283,7 @@ static tws_http_result tws__http_fail(tws__http_head *h, int status, size_t offs
     return TWS_HTTP_ERROR;
 }
 
-/* About a slice of the head. */
+/* The same, at the offset of a slice of the head. */
 static tws_http_result tws__http_refuse(tws__http_head *h, int status, tws_str what,
                                         const char *reason)
 {
@@ -4455,8 +4458,8 @@ static tws_http_result tws__http_note(tws__http_head *h, const tws_http_field *f
     return TWS_HTTP_DONE;
 }
 
-/* name ":" OWS value OWS CRLF. What is no name is an empty one, a folded line, or a space before
- * the colon, and each of them has hidden a field from one of two readers. */
+/* name ":" OWS value OWS CRLF. An empty name, a folded line and a space before the colon are
+ * refused: of two readers in a row, each of these has hidden a field from one. */
 static tws_http_result tws__http_field_line(tws__http_head *h)
 {
     tws_str line = tws__http_rest(h);
@@ -4725,7 +4728,7 @@ static size_t tws__http_next_line(tws_str text, size_t from)
     return from + tws_str_find(tws_str_from(text, from), '\n');
 }
 
-/* Is the line that begins at `begin` no field, or one that is wrong whatever the others say? */
+/* Is the line at `begin` no field, as the blank line is none, or malformed by itself? */
 static bool tws__http_is_bad_line(tws_str text, size_t begin)
 {
     tws__http_head h;
@@ -4736,10 +4739,10 @@ static bool tws__http_is_bad_line(tws_str text, size_t begin)
     return tws__http_field_line(&h) == TWS_HTTP_ERROR;
 }
 
-/* Has a line ended from `from` on that lets a head be judged: the request line, since what speaks
- * no HTTP/1 should hear so at once; one that is no field, which the blank line is too; or one that
- * is malformed, since who sent it may wait for an answer before sending more? New bytes are looked
- * at once, old ones once more when their line ends. */
+/* Is there a reason to parse the head again, now that the bytes from `from` on have come? There is
+ * when they end the request line, as a peer that does not speak HTTP/1 should be told at once, the
+ * blank line, or a malformed line, as its sender may wait for an answer before it sends more. Each
+ * new byte is looked at once, and once more when its line ends. */
 static bool tws__http_has_news(tws_str text, size_t from)
 {
     size_t at = tws__http_next_line(text, from);
@@ -4840,7 +4843,7 @@ TWS_API int tws_http_query(tws_str query, const char *name, tws_str *value)
     return count;
 }
 
-/* The byte that s begins with, decoded, and how many characters it took; 0: none can. */
+/* Decode the byte that s begins with. Returns how many characters it takes, 0 for a bad escape. */
 static size_t tws__http_unescape(tws_str s, bool plus_is_space, char *c)
 {
     *c = plus_is_space && s.ptr[0] == '+' ? ' ' : s.ptr[0];
@@ -4897,7 +4900,7 @@ enum {
     TWS__CHUNK_ERROR
 };
 
-/* Behind the digits of a size. */
+/* The state behind the byte that follows a size's digits or its blanks. */
 static int tws__chunk_after_size(char byte)
 {
     switch (byte) {
@@ -4970,7 +4973,8 @@ static int tws__chunk_byte(tws_http_chunks *c, char byte)
     }
 }
 
-/* One-byte chunks with long extensions would cost a reader far more than the body's limit. */
+/* Without these limits, one-byte chunks with long extensions would cost far more to read than the
+ * limit of a body allows. */
 static bool tws__chunk_too_long(tws_http_chunks *c)
 {
     if (c->state <= TWS__CHUNK_SIZE_LF) {
@@ -5370,9 +5374,9 @@ static bool tws__ws_extension_note(tws_ws_compression *terms, unsigned *seen, tw
     }
 }
 
-/* An offer has been read: which contexts come of it, of context_bits at most? A limit must be kept
- * that the client has set for the server; the one that it has for itself may be lowered, if it has
- * said that it knows the parameter. RFC 7692 7.1.1, 7.1.2. */
+/* Make terms of an offer that has been read. No context is larger than `bits`. The limit that the
+ * client sets for the server must be kept; the client's own may be lowered only if its offer has
+ * client_max_window_bits. RFC 7692 7.1.1, 7.1.2. */
 static void tws__ws_extension_settle(tws_ws_compression *terms, unsigned seen, unsigned bits)
 {
     const bool limits = (seen >> TWS__WS_CLIENT_BITS & 1u) != 0;
@@ -5658,8 +5662,8 @@ static tws__ws_fault tws__ws_judge_second(const tws_ws_decoder *d, unsigned opco
     return TWS__WS_FINE;
 }
 
-/* A data frame's length against the limits, before a byte of its payload is waited for. Random
- * bytes get longer by being compressed: by an eighth where a compressor has the least memory. */
+/* A data frame's length against the limits, before a byte of its payload is waited for. Compressing
+ * makes random bytes longer, by an eighth where a compressor has the least memory. */
 static tws__ws_fault tws__ws_judge_size(const tws_ws_decoder *d, const tws__ws_frame *f)
 {
     const bool packed = f->packed || (d->flags & TWS__WS_PACKED) != 0;
@@ -6659,7 +6663,7 @@ static void tws__inflate_fast(tws_inflater *z, tws__inflate_input *in)
         tws__inflate_move(memory + at, memory + from, length, from < at ? distance : SIZE_MAX);
         at += length;
     }
-    /* Whole bytes go back to the input, as far as they are from there. */
+    /* Unused whole bytes go back to the input, but for those that z held before. */
     const size_t back = tws__min(b.count >> 3, (size_t)(b.next - in->at));
     in->at = b.next - back;
     z->bit_count = b.count - (uint32_t)back * 8;
@@ -6820,7 +6824,8 @@ static void tws__deflate_codes(tws_deflate_scratch *s, uint32_t from, uint32_t s
         code = (code + next[w + 1]) << 1;
         next[w] = first;
     }
-    /* Not by index: gcc 11 and 12 for 32 bits lose sight of the stores, and drop the call. */
+    /* Pointers, no index: with one, gcc 11 and 12 for 32 bits overlook the stores, and drop the
+     * whole call. */
     const uint8_t *width = s->width + from;
     const uint16_t *count = s->count + from;
     uint32_t *to = s->code + from;
@@ -7389,8 +7394,8 @@ TWS_API size_t tws_deflate_bound(size_t len)
     return len + len / 32 + 16;
 }
 
-/* What the next piece of the data is compressed as: where it lies. The smaller it is, the fewer
- * entries of the table it uses, which so stay in the nearest cache. */
+/* Without takeover the next piece of the data is compressed where it lies. A small piece uses only
+ * as many entries of the table, so that they stay in the nearest cache. */
 static size_t tws__deflate_in_place(tws__deflate_run *r, const uint8_t *data, size_t len)
 {
     tws_deflater *z = r->z;
@@ -7406,8 +7411,8 @@ static size_t tws__deflate_in_place(tws__deflate_run *r, const uint8_t *data, si
     return n;
 }
 
-/* Or behind what the window holds. That is two windows of memory: when the data does not fit, the
- * newer half moves to the front. */
+/* With takeover it is copied behind what the window holds. There is memory for two windows: when
+ * the data does not fit, the newest window's worth moves to the front. */
 static size_t tws__deflate_in_window(tws__deflate_run *r, const uint8_t *data, size_t len)
 {
     tws_deflater *z = r->z;
@@ -7881,8 +7886,8 @@ TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_
 #ifndef TASKWS_NO_REDIS
 /* == 12. resp: RESP2 and RESP3; decoder, command encoder ============================= RESP3 ==
  * One event a call, out of bytes that stay where they are. The decoder keeps how many elements each
- * open container still wants, and how many bytes the open string does: a count of a thousand
- * million (CVE-2021-32765) reserves nothing here, and is refused for what it is. */
+ * open container still wants, and how many bytes the open string does. A count reserves nothing, so
+ * a huge one (CVE-2021-32765) does no harm, and is refused. */
 
 /* Every way to fail, an index into the reasons below. 0 is none. */
 typedef enum tws__resp_fault {
