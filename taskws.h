@@ -14742,8 +14742,9 @@ static tws_conn_event_type tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_
     if (result == TWS_HTTP_ERROR) {
         return tws__conn_refuse(c, t, ev, t->request.status, t->request.reason);
     }
-    if (tws__conn_head(c, t, ev) != TWS_CONN_NONE) {
-        return ev->type;
+    tws__conn_head(c, t, ev);
+    if (c->state != TWS__BODY) {
+        return ev->type; /* refused, or no memory for the line that asks for the body */
     }
     return tws__conn_body(c, t, ev, true);
 }
