@@ -14142,12 +14142,18 @@ static void tws__conn_drop(const tws_conn *c, tws_conn_kept **k)
     }
 }
 
-static void tws__conn_drop_message(tws_conn *c)
+/* None is collected any more. */
+static void tws__conn_no_message(tws_conn *c)
 {
-    tws_release(c->desc->allocator, c->message, c->message_cap);
     c->message = NULL;
     c->message_len = 0;
     c->message_cap = 0;
+}
+
+static void tws__conn_drop_message(tws_conn *c)
+{
+    tws_release(c->desc->allocator, c->message, c->message_cap);
+    tws__conn_no_message(c);
 }
 
 /* An open WebSocket ends, and its context with it. */
@@ -14293,7 +14299,8 @@ static bool tws__conn_keep_lent(tws_conn *c, const tws_turn *t, size_t unit, tws
     return true;
 }
 
-/* Keep bytes [from, until) of the turn's slices; they are unit's, where that is one. */
+/* Keep bytes [from, until) of the turn's slices. unit: which of the offered units they all belong
+ * to; TWS_TURN_UNITS: none. */
 static bool tws__conn_keep_slices(tws_conn *c, const tws_turn *t, size_t from, size_t until,
                                   size_t unit)
 {
@@ -14327,12 +14334,29 @@ static void tws__turn_reset_output(tws_turn *t)
     t->full = false;
 }
 
+static void tws__turn_release_last(const tws_conn *c, tws_turn *t)
+{
+    t->held_count--;
+    tws_release(c->desc->allocator, t->held[t->held_count], t->held_cap[t->held_count]);
+}
+
 static void tws__turn_release_held(const tws_conn *c, tws_turn *t)
 {
     while (t->held_count != 0) {
-        t->held_count--;
-        tws_release(c->desc->allocator, t->held[t->held_count], t->held_cap[t->held_count]);
+        tws__turn_release_last(c, t);
     }
+}
+
+/* Hand out a message whose memory belongs to the turn from now on: what was sent of it may be
+ * borrowed until the turn's end, while the next message is being collected already. */
+static void tws__turn_hand_out(tws_turn *t, tws_conn_event *ev, uint8_t *message, size_t len,
+                               size_t cap)
+{
+    ev->payload = message;
+    ev->len = len;
+    t->held[t->held_count] = message;
+    t->held_cap[t->held_count] = (uint32_t)cap;
+    t->held_count++;
 }
 
 static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
@@ -14495,6 +14519,15 @@ TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
     tws__turn_input(c, t);
 }
 
+/* A head begins, unless it has already: its time runs. */
+static void tws__conn_begin_head(tws_conn *c, const tws_turn *t)
+{
+    if ((c->flags & TWS__BEGUN) == 0) {
+        c->flags |= TWS__BEGUN;
+        c->since_ms = t->now_ms;
+    }
+}
+
 TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len)
 {
     if (len == 0 || c->state >= TWS__FLUSH) {
@@ -14503,9 +14536,8 @@ TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len)
     if (c->state == TWS__OPEN) {
         c->flags &= (uint8_t)~TWS__PINGED;
         c->since_ms = t->now_ms;
-    } else if (c->state == TWS__HEAD && (c->flags & TWS__BEGUN) == 0) {
-        c->flags |= TWS__BEGUN;
-        c->since_ms = t->now_ms;
+    } else if (c->state == TWS__HEAD) {
+        tws__conn_begin_head(c, t);
     }
     if (c->in == NULL) {
         t->input = data;
@@ -14568,8 +14600,8 @@ TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t)
     }
     size_t until = units < t->unit_count ? t->unit_start[units] : t->out_bytes;
     if (c->state != TWS__DONE) {
-        /* A unit alone that was begun, or would be next: with other output behind it, or other
-         * units before, which is rare, all is copied. */
+        /* A lent unit is held, not copied, when all that is kept is of this one unit. With other
+         * output behind it, or other units before it, which is rare, all is copied. */
         bool alone = units > t->unit_fixed && t->unit_start[units - 1] <= t->sent_bytes;
         tws__conn_keep_slices(c, t, t->sent_bytes, until, alone ? units - 1 : TWS_TURN_UNITS);
     }
@@ -14595,10 +14627,12 @@ TWS_API void tws_conn_eof(tws_conn *c)
     }
 }
 
-/* -- requests -- */
+/* -- requests --
+ * From here to tws_conn_next, functions that are given an event say by its type what has happened:
+ * it comes as TWS_CONN_NONE, and stays so when nothing has. */
 
-static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_event *ev,
-                                            int status, const char *reason)
+static void tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_event *ev, int status,
+                             const char *reason)
 {
     ev->type = TWS_CONN_BAD_REQUEST;
     ev->status = status;
@@ -14606,12 +14640,26 @@ static tws_conn_event_type tws__conn_refuse(tws_conn *c, tws_turn *t, tws_conn_e
     c->flags &= (uint8_t)~TWS__KEEP_ALIVE;
     tws__conn_enter(c, TWS__WAIT, t->now_ms);
     tws__turn_take(t, t->input_len);
-    return ev->type;
 }
 
-static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+static tws_http_result tws__conn_parse(const tws_conn *c, tws_turn *t, size_t *scanned)
 {
-    const tws_http_request *r = &t->request;
+    tws_http_limits limits;
+    limits.max_head_bytes = c->desc->max_head_bytes;
+    return tws_http_parse(&t->request, (const char *)t->input, t->input_len, scanned, &limits);
+}
+
+/* The request is whole: it takes so many bytes of the input. fresh: its head was parsed just now,
+ * else the turn's request may be another connection's, and the head is parsed once more. */
+static void tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh,
+                               size_t bytes)
+{
+    tws_http_request *r = &t->request;
+    if (!fresh) {
+        tws__conn_parse(c, t, NULL);
+    }
+    r->body = tws_str_of((const char *)t->input + c->u.http.head_bytes, c->u.http.body_bytes);
+    tws__turn_take(t, bytes);
     c->flags &= (uint8_t) ~(TWS__KEEP_ALIVE | TWS__MINOR_0 | TWS__BEGUN);
     c->flags |= TWS__SERVED;
     if (r->keep_alive) {
@@ -14621,23 +14669,19 @@ static tws_conn_event_type tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn
         c->flags |= TWS__MINOR_0;
     }
     tws__conn_enter(c, TWS__WAIT, t->now_ms);
-    memset(&c->u, 0, sizeof c->u);
     t->work += TWS__REQUEST_WORK;
     ev->type = TWS_CONN_REQUEST;
-    return ev->type;
 }
 
-static void tws__conn_continue(tws_conn *c, tws_turn *t)
+static void tws__conn_refuse_body(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
-    static const char line[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    if (t->request.expect_continue) {
-        tws__conn_write(c, t, line, sizeof line - 1, false);
-    }
+    tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
 }
 
 /* A head has come whole: how much body belongs to it? */
-static tws_conn_event_type tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+static void tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
     const tws_http_request *r = &t->request;
     /* What no memory holds: a head and its body are one block. */
     uint64_t most = tws__min64(c->desc->max_body_bytes, INT32_MAX - r->head_bytes);
@@ -14645,34 +14689,21 @@ static tws_conn_event_type tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_eve
         c->flags |= TWS__NO_BODY; /* however it is answered */
     }
     if (r->content_length > most) {
-        return tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
+        tws__conn_refuse_body(c, t, ev);
+        return;
     }
+    size_t need = r->head_bytes + (size_t)r->content_length;
+    c->u.http.need = r->chunked ? 0 : need;
     c->u.http.head_bytes = (uint32_t)r->head_bytes;
-    c->u.http.need = r->head_bytes + (size_t)r->content_length;
-    if (r->chunked) {
-        c->u.http.need = 0;
-    }
-    c->u.http.body_bytes = 0;
-    memset(&c->u.http.chunks, 0, sizeof c->u.http.chunks);
-    bool complete = !r->chunked && t->input_len >= c->u.http.need;
+    c->u.http.body_bytes = (uint32_t)r->content_length; /* 0 when chunked: it grows */
     tws__conn_enter(c, TWS__BODY, t->now_ms);
-    if (!complete) {
-        tws__conn_continue(c, t);
+    if (r->expect_continue && (r->chunked || t->input_len < need)) {
+        tws__conn_write(c, t, go_on, sizeof go_on - 1, false);
     }
-    return TWS_CONN_NONE;
-}
-
-/* The turn's request may be another connection's by now: read the head once more. */
-static void tws__conn_read_again(const tws_conn *c, tws_turn *t)
-{
-    tws_http_limits limits;
-    limits.max_head_bytes = c->desc->max_head_bytes;
-    tws_http_parse(&t->request, (const char *)t->input, t->input_len, NULL, &limits);
 }
 
 /* A chunked body, decoded in place: [head][decoded so far][raw]. */
-static tws_conn_event_type tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev,
-                                             bool fresh)
+static void tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
 {
     size_t at = (size_t)c->u.http.head_bytes + c->u.http.body_bytes;
     char *raw = (char *)t->input + at;
@@ -14683,70 +14714,51 @@ static tws_conn_event_type tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_
     uint64_t room = c->desc->max_body_bytes - c->u.http.body_bytes;
     bool sized = c->u.http.chunks.state == TWS__CHUNK_DATA;
     if (produced > room || (sized && c->u.http.chunks.remaining > room - produced)) {
-        return tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
+        tws__conn_refuse_body(c, t, ev);
+    } else if (result == TWS_HTTP_ERROR) {
+        tws__conn_refuse(c, t, ev, 400, "malformed chunked body");
+    } else {
+        c->u.http.body_bytes += (uint32_t)produced;
+        if (result == TWS_HTTP_MORE) {
+            t->input_len = at + produced;
+        } else {
+            tws__conn_hand_out(c, t, ev, fresh, at + consumed);
+        }
     }
-    if (result == TWS_HTTP_ERROR) {
-        return tws__conn_refuse(c, t, ev, 400, "malformed chunked body");
-    }
-    c->u.http.body_bytes += (uint32_t)produced;
-    if (result == TWS_HTTP_MORE) {
-        t->input_len = at + produced;
-        return TWS_CONN_NONE;
-    }
-    if (!fresh) {
-        tws__conn_read_again(c, t);
-    }
-    size_t body = c->u.http.body_bytes;
-    t->request.body = tws_str_of((const char *)t->input + c->u.http.head_bytes, body);
-    tws__turn_take(t, at + consumed);
-    return tws__conn_hand_out(c, t, ev);
 }
 
-static tws_conn_event_type tws__conn_body(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
+static void tws__conn_body(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
 {
     if (c->u.http.need == 0) {
-        return tws__conn_chunked(c, t, ev, fresh);
+        tws__conn_chunked(c, t, ev, fresh);
+    } else if (t->input_len >= c->u.http.need) {
+        tws__conn_hand_out(c, t, ev, fresh, c->u.http.need);
     }
-    if (t->input_len < c->u.http.need) {
-        return TWS_CONN_NONE;
-    }
-    if (!fresh) {
-        tws__conn_read_again(c, t);
-    }
-    t->request.body = tws_str_of((const char *)t->input + c->u.http.head_bytes,
-                                 c->u.http.need - c->u.http.head_bytes);
-    tws__turn_take(t, c->u.http.need);
-    return tws__conn_hand_out(c, t, ev);
 }
 
-static tws_conn_event_type tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+static void tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     if (t->input_len == 0) {
-        return TWS_CONN_NONE;
+        return;
     }
     if (c->state == TWS__BODY) {
-        return tws__conn_body(c, t, ev, false);
+        tws__conn_body(c, t, ev, false);
+        return;
     }
-    if ((c->flags & TWS__BEGUN) == 0) { /* a pipelined head */
-        c->flags |= TWS__BEGUN;
-        c->since_ms = t->now_ms;
-    }
+    tws__conn_begin_head(c, t); /* a pipelined one */
     c->flags &= (uint8_t)~TWS__NO_BODY;
-    tws_http_limits limits;
-    limits.max_head_bytes = c->desc->max_head_bytes;
-    tws_http_result result = tws_http_parse(&t->request, (const char *)t->input, t->input_len,
-                                            &c->u.http.scanned, &limits);
+    tws_http_result result = tws__conn_parse(c, t, &c->u.http.scanned);
     if (result == TWS_HTTP_MORE) {
-        return TWS_CONN_NONE;
+        return;
     }
     if (result == TWS_HTTP_ERROR) {
-        return tws__conn_refuse(c, t, ev, t->request.status, t->request.reason);
+        tws__conn_refuse(c, t, ev, t->request.status, t->request.reason);
+        return;
     }
     tws__conn_head(c, t, ev);
-    if (c->state != TWS__BODY) {
-        return ev->type; /* refused, or no memory for the line that asks for the body */
+    if (c->state == TWS__BODY) { /* not refused, and there was memory to ask for the body */
+        tws__conn_body(c, t, ev, true);
     }
-    return tws__conn_body(c, t, ev, true);
 }
 
 /* -- answers -- */
@@ -14927,24 +14939,33 @@ typedef struct tws__unpacking {
     uint8_t *memory;
     size_t bytes;
     size_t len;
-    const char *fault;
-    uint16_t code;
+    tws_ws_event *frame; /* where a failure is told */
 } tws__unpacking;
+
+static bool tws__unpacking_fail(tws__unpacking *u, uint16_t code, const char *reason)
+{
+    memset(u->frame, 0, sizeof *u->frame);
+    u->frame->type = TWS_WS_ERROR;
+    u->frame->code = code;
+    u->frame->reason = reason;
+    return false;
+}
+
+static bool tws__unpacking_no_memory(tws__unpacking *u)
+{
+    return tws__unpacking_fail(u, 1011, "no memory for a message");
+}
 
 /* Room for more, twice as much, as far as the limit goes. */
 static bool tws__unpacking_grow(tws__unpacking *u, size_t at_least)
 {
     size_t bytes = tws__min(u->limit, tws__max(at_least, u->bytes * 2));
     if (bytes == u->bytes) {
-        u->code = 1009;
-        u->fault = "a message longer than the limit, inflated";
-        return false;
+        return tws__unpacking_fail(u, 1009, "a message longer than the limit, inflated");
     }
     void *memory = tws_resize(u->allocator, u->memory, u->bytes, bytes);
     if (memory == NULL) {
-        u->code = 1011;
-        u->fault = "no memory for a message";
-        return false;
+        return tws__unpacking_no_memory(u);
     }
     u->memory = (uint8_t *)memory;
     u->bytes = bytes;
@@ -14971,9 +14992,7 @@ static bool tws__unpacking_copy(tws__unpacking *u, const tws_inflate_event *out)
 static bool tws__unpacking_goes_on(tws__unpacking *u, const tws_inflate_event *out)
 {
     if (out->type == TWS_INFLATE_ERROR) {
-        u->code = 1007;
-        u->fault = out->reason;
-        return false;
+        return tws__unpacking_fail(u, 1007, out->reason);
     }
     if (u->window->ring) {
         return tws__unpacking_copy(u, out);
@@ -15003,54 +15022,50 @@ static bool tws__unpacking_run(tws__unpacking *u, const uint8_t *data, size_t le
     return true;
 }
 
+static bool tws__conn_inflate(tws_conn *c, tws_turn *t, const tws_conn_event *ev,
+                              tws__unpacking *u)
+{
+    tws__packer *p = tws__turn_packer(t, u->allocator);
+    tws__context *x = c->context;
+    bool keeps = x != NULL && x->window.bits != 0;
+    if (p == NULL || (keeps && !tws__context_ready_to_inflate(x, u->allocator))) {
+        return tws__unpacking_no_memory(u);
+    }
+    if (!tws__unpacking_grow(u, 64 + 4 * ev->len)) {
+        return false;
+    }
+    tws_inflate_flat(&u->itself, u->memory, u->bytes, TWS_DEFLATE_MAX_BITS);
+    u->window = keeps ? &x->window : &u->itself;
+    u->inflater = &p->inflater;
+    tws_inflate_begin(u->inflater, u->window);
+    bool whole = tws__unpacking_run(u, ev->payload, ev->len);
+    t->work += u->len / TWS__INFLATED_WORK;
+    if (whole && ev->opcode == TWS_WS_TEXT &&
+        !tws_utf8_valid(tws_str_of((const char *)u->memory, u->len))) {
+        return tws__unpacking_fail(u, 1007, "text that is not UTF-8");
+    }
+    return whole;
+}
+
 /* The message in ev, which is whole, is compressed: put what it stands for in its place. It belongs
  * to the turn as a collected one does, and takes such a one's place. False: frame says why. */
 static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
 {
     const uint32_t most = c->desc->max_message_bytes;
     bool collected = t->held_count != 0 && t->held[t->held_count - 1] == ev->payload;
-    tws__packer *p = tws__turn_packer(t, c->desc->allocator);
-    tws__context *x = c->context;
     tws__unpacking u;
     memset(&u, 0, sizeof u);
     u.allocator = c->desc->allocator;
     u.limit = most == TWS_OFF ? 0x7fffffffu : most;
-    u.code = 1011;
-    u.fault = "no memory for a message";
-    bool keeps = x != NULL && x->window.bits != 0;
-    bool good = p != NULL && tws__unpacking_grow(&u, 64 + 4 * ev->len) &&
-                (!keeps || tws__context_ready_to_inflate(x, u.allocator));
-    if (good) {
-        tws_inflate_flat(&u.itself, u.memory, u.bytes, TWS_DEFLATE_MAX_BITS);
-        u.window = keeps ? &x->window : &u.itself;
-        u.inflater = &p->inflater;
-        tws_inflate_begin(u.inflater, u.window);
-        good = tws__unpacking_run(&u, ev->payload, ev->len);
-        t->work += u.len / TWS__INFLATED_WORK;
-    }
-    if (good && ev->opcode == TWS_WS_TEXT &&
-        !tws_utf8_valid(tws_str_of((const char *)u.memory, u.len))) {
-        u.code = 1007;
-        u.fault = "text that is not UTF-8";
-        good = false;
-    }
-    if (!good) {
+    u.frame = frame;
+    if (!tws__conn_inflate(c, t, ev, &u)) {
         tws_release(u.allocator, u.memory, u.bytes);
-        memset(frame, 0, sizeof *frame);
-        frame->type = TWS_WS_ERROR;
-        frame->code = u.code;
-        frame->reason = u.fault;
         return false;
     }
     if (collected) {
-        t->held_count--;
-        tws_release(u.allocator, t->held[t->held_count], t->held_cap[t->held_count]);
+        tws__turn_release_last(c, t);
     }
-    ev->payload = u.memory;
-    ev->len = u.len;
-    t->held[t->held_count] = u.memory;
-    t->held_cap[t->held_count] = (uint32_t)u.bytes;
-    t->held_count++;
+    tws__turn_hand_out(t, ev, u.memory, u.len, u.bytes);
     return true;
 }
 
@@ -15198,10 +15213,11 @@ TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str rea
 }
 
 /* The peer's close frame is here, or it broke a rule: tell the owner, answer, and end. */
-static tws_conn_event_type tws__conn_finish(tws_conn *c, tws_turn *t, tws_conn_event *ev,
-                                            const tws_ws_event *frame)
+static void tws__conn_finish(tws_conn *c, tws_turn *t, tws_conn_event *ev,
+                             const tws_ws_event *frame)
 {
     bool told = c->state == TWS__CLOSING;
+    ev->type = told ? TWS_CONN_NONE : TWS_CONN_CLOSED;
     ev->code = frame->code;
     ev->by_peer = frame->type == TWS_WS_GOT_CLOSE;
     ev->reason = frame->reason;
@@ -15216,11 +15232,6 @@ static tws_conn_event_type tws__conn_finish(tws_conn *c, tws_turn *t, tws_conn_e
     }
     c->flags &= (uint8_t)~TWS__REPORT;
     tws__turn_take(t, t->input_len);
-    if (told) {
-        return TWS_CONN_NONE;
-    }
-    ev->type = TWS_CONN_CLOSED;
-    return ev->type;
 }
 
 /* Collect a message that does not come in one piece. Room grows with what has come, not with what
@@ -15245,65 +15256,45 @@ static bool tws__conn_collect(tws_conn *c, const tws_ws_event *frame)
     return true;
 }
 
-/* A collected message is handed out and belongs to the turn: what was sent of it may be borrowed
- * until the turn's end, while the next message is being collected already. */
-static void tws__conn_hand_over(tws_conn *c, tws_turn *t, tws_conn_event *ev)
-{
-    ev->payload = c->message;
-    ev->len = c->message_len;
-    t->held[t->held_count] = c->message;
-    t->held_cap[t->held_count] = c->message_cap;
-    t->held_count++;
-    c->message = NULL;
-    c->message_len = 0;
-    c->message_cap = 0;
-}
 
-/* A piece of a message: true when *ev holds it whole. */
-static bool tws__conn_message(tws_conn *c, tws_turn *t, tws_conn_event *ev,
-                              const tws_ws_event *frame)
+/* A piece of a message: *ev holds it once it is whole. */
+static void tws__conn_message(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
 {
-    if (c->state == TWS__CLOSING) {
-        return false;
-    }
-    ev->payload = frame->payload;
-    ev->len = frame->len;
-    if (!frame->first || !frame->last) {
-        if (!tws__conn_collect(c, frame)) {
-            tws_conn_abort(c);
-            return false;
-        }
-        if (!frame->last) {
-            return false;
-        }
-        tws__conn_hand_over(c, t, ev);
+    if (frame->first && frame->last) {
+        ev->payload = frame->payload;
+        ev->len = frame->len;
+    } else if (!tws__conn_collect(c, frame)) {
+        tws_conn_abort(c);
+        return;
+    } else if (frame->last) {
+        tws__turn_hand_out(t, ev, c->message, c->message_len, c->message_cap);
+        tws__conn_no_message(c);
+    } else {
+        return;
     }
     ev->type = TWS_CONN_MESSAGE;
     ev->opcode = frame->opcode;
-    return true;
+    if (frame->compressed && !tws__conn_unpack(c, t, ev, frame)) {
+        tws__conn_finish(c, t, ev, frame);
+    }
 }
 
-static tws_conn_event_type tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+static void tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     tws_ws_event frame;
-    while (c->state == TWS__OPEN || c->state == TWS__CLOSING) {
-        if (tws__conn_backed_up(c, t)) {
-            return TWS_CONN_NONE;
-        }
+    while (ev->type == TWS_CONN_NONE && (c->state == TWS__OPEN || c->state == TWS__CLOSING) &&
+           !tws__conn_backed_up(c, t)) {
         size_t n = tws_ws_decode(&c->u.ws, t->input, t->input_len, &frame);
         tws__turn_take(t, n);
         t->work++;
         switch (frame.type) {
         case TWS_WS_MORE:
-            return TWS_CONN_NONE;
+            return;
         case TWS_WS_DATA:
-            if (!tws__conn_message(c, t, ev, &frame)) {
-                break;
+            if (c->state == TWS__OPEN) {
+                tws__conn_message(c, t, ev, &frame);
             }
-            if (frame.compressed && !tws__conn_unpack(c, t, ev, &frame)) {
-                return tws__conn_finish(c, t, ev, &frame);
-            }
-            return ev->type;
+            break;
         case TWS_WS_GOT_PING:
             if (c->state == TWS__OPEN) {
                 tws__conn_frame(c, t, 0, TWS_WS_PONG, frame.payload, frame.len, false);
@@ -15313,45 +15304,45 @@ static tws_conn_event_type tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_e
             break;
         case TWS_WS_GOT_CLOSE:
         case TWS_WS_ERROR:
-            return tws__conn_finish(c, t, ev, &frame);
+            tws__conn_finish(c, t, ev, &frame);
+            break;
         }
     }
-    return TWS_CONN_NONE;
 }
 
 /* -- events -- */
 
-static tws_conn_event_type tws__conn_at_eof(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+static void tws__conn_at_eof(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     if (c->state == TWS__WAIT || c->state >= TWS__FLUSH) {
-        return TWS_CONN_NONE; /* a half-closed peer still gets its answer */
+        return; /* a half-closed peer still gets its answer */
     }
-    bool open = tws_conn_open(c);
+    if (tws_conn_open(c)) {
+        ev->type = TWS_CONN_CLOSED;
+        ev->code = 1006;
+        ev->by_peer = true;
+    }
     tws__conn_enter(c, TWS__FLUSH, t->now_ms);
     tws__turn_take(t, t->input_len);
-    if (!open) {
-        return TWS_CONN_NONE;
-    }
-    ev->type = TWS_CONN_CLOSED;
-    ev->code = 1006;
-    ev->by_peer = true;
-    return ev->type;
 }
 
-static tws_conn_event_type tws__conn_input(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+static void tws__conn_input(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     switch (c->state) {
     case TWS__HEAD:
     case TWS__BODY:
-        return tws__conn_backed_up(c, t) ? TWS_CONN_NONE : tws__conn_request(c, t, ev);
+        if (!tws__conn_backed_up(c, t)) {
+            tws__conn_request(c, t, ev);
+        }
+        break;
     case TWS__OPEN:
     case TWS__CLOSING:
-        return tws__conn_frames(c, t, ev);
+        tws__conn_frames(c, t, ev);
+        break;
     case TWS__WAIT:
-        return TWS_CONN_NONE; /* a pipelined request waits its turn */
+        break; /* a pipelined request waits its turn */
     default:
         tws__turn_take(t, t->input_len);
-        return TWS_CONN_NONE;
     }
 }
 
@@ -15359,20 +15350,20 @@ TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_eve
 {
     memset(ev, 0, sizeof *ev);
     t->full = false;
-    if ((c->flags & TWS__REPORT) != 0) {
+    if ((c->flags & TWS__REPORT) == 0) {
+        tws__conn_input(c, t, ev);
+    }
+    if (ev->type != TWS_CONN_NONE) {
+        return ev->type;
+    }
+    if ((c->flags & TWS__REPORT) != 0) { /* from before, or there was no memory just now */
         c->flags &= (uint8_t)~TWS__REPORT;
         ev->type = TWS_CONN_CLOSED;
         ev->code = c->close_code;
-        return ev->type;
+    } else if ((c->flags & TWS__EOF) != 0 && !tws__conn_backed_up(c, t)) {
+        tws__conn_at_eof(c, t, ev);
     }
-    tws_conn_event_type type = tws__conn_input(c, t, ev);
-    if (type == TWS_CONN_NONE && (c->flags & TWS__REPORT) != 0) {
-        return tws_conn_next(c, t, ev); /* an abort under way; at most once: REPORT is cleared */
-    }
-    if (type == TWS_CONN_NONE && (c->flags & TWS__EOF) != 0 && !tws__conn_backed_up(c, t)) {
-        return tws__conn_at_eof(c, t, ev);
-    }
-    return type;
+    return ev->type;
 }
 
 /* -- time -- */
@@ -15382,32 +15373,28 @@ static uint64_t tws__after(uint64_t at_ms, uint32_t ms)
     return ms == TWS_OFF ? UINT64_MAX : at_ms + ms;
 }
 
-/* While output waits the ping would wait behind it: then the stall deadline watches alone. */
-static uint64_t tws__conn_pulse(const tws_conn *c)
+/* When the output that waits, if any, has stalled. */
+static uint64_t tws__conn_stall(const tws_conn *c)
 {
-    const tws_conn_desc *d = c->desc;
-    if (c->out != NULL) {
-        return UINT64_MAX;
-    }
-    bool pinged = (c->flags & TWS__PINGED) != 0;
-    return tws__after(c->since_ms, pinged ? d->answer_ms : d->heartbeat_ms);
+    return c->out == NULL ? UINT64_MAX : tws__after(c->progress_ms, c->desc->stall_ms);
 }
 
 TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
 {
     const tws_conn_desc *d = c->desc;
-    uint64_t stall = c->out != NULL ? tws__after(c->progress_ms, d->stall_ms) : UINT64_MAX;
+    const uint64_t stall = tws__conn_stall(c);
+    bool between = (c->flags & (TWS__BEGUN | TWS__SERVED)) == TWS__SERVED; /* two requests */
+    bool pinged = (c->flags & TWS__PINGED) != 0;
     switch (c->state) {
     case TWS__HEAD:
-        if ((c->flags & (TWS__BEGUN | TWS__SERVED)) == TWS__SERVED) {
-            return tws__min64(stall, tws__after(c->since_ms, d->idle_ms));
-        }
-        return tws__min64(stall, tws__after(c->since_ms, d->head_ms));
+        return tws__min64(stall, tws__after(c->since_ms, between ? d->idle_ms : d->head_ms));
     case TWS__BODY:
         return tws__min64(stall, tws__after(c->since_ms, d->body_ms));
     case TWS__STREAM:
-    case TWS__OPEN:
-        return tws__min64(stall, tws__conn_pulse(c));
+    case TWS__OPEN: /* where output waits, a ping would wait behind it */
+        return c->out != NULL
+                   ? stall
+                   : tws__after(c->since_ms, pinged ? d->answer_ms : d->heartbeat_ms);
     case TWS__CLOSING:
     case TWS__FLUSH: /* who still takes what waits is given the time for it */
         return tws__after(c->progress_ms > c->since_ms ? c->progress_ms : c->since_ms,
@@ -15421,29 +15408,21 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
     }
 }
 
-static tws_conn_event_type tws__conn_timeout(tws_conn_event *ev, tws_conn_timeout which)
+/* It has stalled, or was silent for heartbeat_ms, or for answer_ms after a ping. */
+static void tws__conn_tick_open(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool stalled)
 {
-    ev->type = TWS_CONN_TIMEOUT;
-    ev->timeout = which;
-    return ev->type;
-}
-
-static tws_conn_event_type tws__conn_tick_open(tws_conn *c, tws_turn *t, tws_conn_event *ev)
-{
-    if (t->now_ms < tws__conn_pulse(c)) {
-        return TWS_CONN_NONE;
-    }
-    if ((c->flags & TWS__PINGED) != 0) {
-        return tws__conn_timeout(ev, TWS_TIMEOUT_HEARTBEAT);
+    if (stalled || (c->flags & TWS__PINGED) != 0) {
+        ev->type = TWS_CONN_TIMEOUT;
+        ev->timeout = stalled ? TWS_TIMEOUT_STALL : TWS_TIMEOUT_HEARTBEAT;
+        return;
     }
     c->since_ms = t->now_ms;
     if (c->state == TWS__STREAM) {
         ev->type = TWS_CONN_HEARTBEAT;
-        return ev->type;
+        return;
     }
     c->flags |= TWS__PINGED;
     tws__conn_frame(c, t, 0, TWS_WS_PING, NULL, 0, false);
-    return TWS_CONN_NONE;
 }
 
 TWS_API tws_conn_event_type tws_conn_tick(tws_conn *c, tws_turn *t, tws_conn_event *ev)
@@ -15452,29 +15431,29 @@ TWS_API tws_conn_event_type tws_conn_tick(tws_conn *c, tws_turn *t, tws_conn_eve
     if (t->now_ms < tws_conn_deadline(c)) {
         return TWS_CONN_NONE;
     }
-    bool stalled = c->out != NULL && t->now_ms >= tws__after(c->progress_ms, c->desc->stall_ms);
-    if (stalled && tws_conn_open(c)) {
-        return tws__conn_timeout(ev, TWS_TIMEOUT_STALL);
-    }
+    bool stalled = t->now_ms >= tws__conn_stall(c);
     switch (c->state) {
     case TWS__HEAD:
         if ((c->flags & TWS__BEGUN) == 0 || stalled) {
             tws__conn_enter(c, TWS__FLUSH, t->now_ms); /* it never began: nothing to answer */
-            return TWS_CONN_NONE;
+        } else {
+            tws__conn_refuse(c, t, ev, 408, "the request head took too long");
         }
-        return tws__conn_refuse(c, t, ev, 408, "the request head took too long");
+        break;
     case TWS__BODY:
-        return tws__conn_refuse(c, t, ev, 408, "the request body took too long");
+        tws__conn_refuse(c, t, ev, 408, "the request body took too long");
+        break;
     case TWS__STREAM:
     case TWS__OPEN:
-        return tws__conn_tick_open(c, t, ev);
+        tws__conn_tick_open(c, t, ev, stalled);
+        break;
     case TWS__CLOSING:
         tws__conn_enter(c, TWS__FLUSH, t->now_ms);
-        return TWS_CONN_NONE;
+        break;
     default:
         tws_conn_abort(c);
-        return TWS_CONN_NONE;
     }
+    return ev->type;
 }
 
 /* -- what the driver asks -- */
