@@ -10687,8 +10687,8 @@ static tws_status tws__event_build(const tws_hub *hub, tws_str json, const tws_j
 {
     bool broken = tws__event_is_broken(json);
     uint64_t bytes = tws__event_bytes(hub, json, broken, task);
-    if (json.len == 0 || bytes == 0) {
-        return json.len == 0 ? TWS_ERR_ARGUMENT : TWS_ERR_LIMIT;
+    if (bytes == 0) {
+        return TWS_ERR_LIMIT;
     }
     tws_event *e = (tws_event *)tws_resize(hub->desc.allocator, NULL, 0, (size_t)bytes);
     if (e == NULL) {
@@ -10724,26 +10724,28 @@ static void tws__topic_touch(tws__topic *t, uint64_t now_ms)
     tws__shard_note_oldest(s);
 }
 
-/* What may fail comes first, so that a publish that fails leaves all as it was. */
+/* What may fail comes first, so that a publish that fails leaves all as it was. given: the event's
+ * id; NULL: the next one is assigned. */
 static tws_status tws__topic_publish(tws__topic *t, tws_event *e, uint64_t now_ms,
-                                     tws_event_id *id, bool assign, tws__chores *c)
+                                     const tws_event_id *given, tws__chores *c)
 {
     tws_hub *hub = t->shard->hub;
-    if (assign && !tws__topic_next_id(t, now_ms, id)) {
+    tws_event_id id;
+    if (given != NULL) {
+        id = *given;
+    } else if (!tws__topic_next_id(t, now_ms, &id)) {
         return TWS_ERR_LIMIT;
     }
-    bool has_id = !tws__event_id_none(*id);
-    if (has_id && tws_event_id_compare(*id, t->last_id) <= 0) {
+    bool has_id = !tws__event_id_none(id);
+    if (has_id && tws_event_id_compare(id, t->last_id) <= 0) {
         t->shard->stats.repeats++;
         return TWS_ERR_EXISTS;
     }
-    if (t->history == NULL && !tws__topic_open_history(t)) {
+    if ((t->history == NULL && !tws__topic_open_history(t)) ||
+        !tws__history_reserve(t->history, hub, e)) {
         return TWS_ERR_MEMORY;
     }
-    if (!tws__history_reserve(t->history, hub, e)) {
-        return TWS_ERR_MEMORY;
-    }
-    t->last_id = has_id ? *id : t->last_id;
+    t->last_id = has_id ? id : t->last_id;
     t->has_ids = t->has_ids || has_id;
     tws__event_seal(e, t->last_id, has_id);
     tws__history_append(t->history, &hub->desc, e, c);
@@ -10754,7 +10756,7 @@ static tws_status tws__topic_publish(tws__topic *t, tws_event *e, uint64_t now_m
 }
 
 static tws_status tws__shard_publish(tws__topic *t, tws_str user_id, tws_event *e, uint64_t now_ms,
-                                     tws_event_id *id, bool assign, tws__chores *c)
+                                     const tws_event_id *given, tws__chores *c)
 {
     const bool fed = c->shard->hub->desc.upstream != NULL;
     if (fed && (t == NULL || t->readers == 0 || t->joining != 0)) {
@@ -10764,7 +10766,7 @@ static tws_status tws__shard_publish(tws__topic *t, tws_str user_id, tws_event *
     if (t == NULL) {
         return TWS_ERR_MEMORY;
     }
-    tws_status status = tws__topic_publish(t, e, now_ms, id, assign, c);
+    tws_status status = tws__topic_publish(t, e, now_ms, given, c);
     if (status != TWS_OK) {
         tws__topic_tidy(t, c);
     }
@@ -10781,7 +10783,7 @@ static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms, uint64_t tur
     bool drop = h != NULL && h->published_ms <= then_ms && h->turn <= turn;
     if (drop) {
         tws__topic *t = h->topic;
-        t->thin = then_ms == UINT64_MAX && s->hub->desc.upstream != NULL;
+        t->thin = then_ms == UINT64_MAX && s->hub->desc.upstream != NULL; /* not by its age */
         tws__topic_close_history(t, &c);
         tws__topic_tidy(t, &c);
     }
@@ -10812,12 +10814,12 @@ static bool tws__user_id_fits(tws_str user_id)
 }
 
 static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json,
-                                   const tws_json_token *task, uint64_t now_ms, tws_event_id *id,
-                                   bool assign)
+                                   const tws_json_token *task, uint64_t now_ms,
+                                   const tws_event_id *given, tws_event_id *out)
 {
     tws_event *e;
     tws__chores c;
-    if (!tws__user_id_fits(user_id)) {
+    if (!tws__user_id_fits(user_id) || json.len == 0) {
         return TWS_ERR_ARGUMENT;
     }
     tws_status status = tws__event_build(hub, json, task, &e);
@@ -10825,7 +10827,10 @@ static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json,
         return status;
     }
     tws__topic *t = tws__hub_enter(hub, user_id, &c);
-    status = tws__shard_publish(t, user_id, e, now_ms, id, assign, &c);
+    status = tws__shard_publish(t, user_id, e, now_ms, given, &c);
+    if (status == TWS_OK && out != NULL) {
+        *out = tws_event_id_of(e); /* the lock keeps it */
+    }
     tws__shard_leave(&c);
     if (status != TWS_OK) {
         tws_event_unref(e);
@@ -10847,11 +10852,7 @@ TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str j
                                         const tws_json_token *task, uint64_t now_ms,
                                         const tws_event_id *id, tws_event_id *out)
 {
-    tws_event_id its_id = id == NULL ? tws__event_id(0, 0) : *id;
-    tws_status status = tws__hub_publish(hub, user_id, json, task, now_ms, &its_id, id == NULL);
-    if (status == TWS_OK && out != NULL) {
-        *out = its_id;
-    }
+    tws_status status = tws__hub_publish(hub, user_id, json, task, now_ms, id, out);
     if (status != TWS_OK && status != TWS_ERR_EXISTS && status != TWS_ERR_NOT_FOUND) {
         TWS__COUNT(&hub->refused, 1u);
     }
@@ -11060,12 +11061,17 @@ static void tws__reader_reset(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
     tws__reader_to_snapshot(r, t);
 }
 
+static bool tws__reader_is_found(const tws_hub_reader *r)
+{
+    return r->state == TWS__READER_SNAPSHOT || r->state == TWS__READER_STEPS;
+}
+
 /* Must a new reader wait? With an upstream it may have seen more, on another server, than has come
  * here yet. That its position is gone is not said before upstream was asked. */
 static bool tws__reader_waits(tws_hub_reader *r, const tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
-    if (up == NULL || r->state == TWS__READER_NEW ||
+    if (up == NULL || r->state == TWS__READER_NEW || tws__reader_is_found(r) ||
         tws_event_id_compare(r->u.since, t->last_id) <= 0) {
         return false;
     }
@@ -11175,12 +11181,7 @@ static void tws__topic_reload(tws__topic *t)
 
 static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
 {
-    if (r->state != TWS__READER_SNAPSHOT && r->state != TWS__READER_STEPS) {
-        if (tws__reader_waits(r, t)) {
-            b->from = r->position;
-            b->next = r->position;
-            return;
-        }
+    if (!tws__reader_is_found(r)) {
         tws__reader_start(r, t, b);
     }
     tws__reader_catch_up(r, t, b);
@@ -11190,41 +11191,33 @@ static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_b
     }
     b->group = r->group;
     b->news = r->group->news;
-    b->from = r->position;
     b->snapshot_until = r->u.snapshot_until;
 }
 
 TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
 {
     tws__topic *t = r->group->topic;
-    b->count = 0;
-    b->more = false;
-    b->start = false;
-    b->resumed = false;
-    b->reset = NULL;
-    b->last_id = tws__event_id(0, 0);
-    b->group = NULL;
-    b->news = 0;
-    b->from = r->position;
-    b->next = r->position;
-    b->snapshot_until = r->u.snapshot_until;
+    memset(b, 0, offsetof(tws_hub_batch, event));
     TWS__LOCK(&t->shard->lock);
     if (t->thin && tws__reader_wants_past(r, t)) {
         tws__topic_reload(t);
     }
-    if (!t->loading) {
+    if (t->loading || tws__reader_waits(r, t)) {
+        b->next = r->position;
+    } else {
         tws__reader_gather(r, t, b);
     }
+    b->from = r->position; /* where it stands now, if it was moved */
     TWS__UNLOCK(&t->shard->lock);
 }
 
 TWS_API bool tws_hub_same(const tws_hub_batch *b, const tws_hub_reader *r)
 {
     bool live = b->snapshot_until <= b->from && r->u.snapshot_until <= r->position;
-    bool found = r->state == TWS__READER_SNAPSHOT || r->state == TWS__READER_STEPS;
     /* An empty batch is no answer: its gather may have moved its reader. */
-    return b->count > 0 && found && b->group == r->group && !b->start && b->reset == NULL &&
-           b->from == r->position && (live || b->snapshot_until == r->u.snapshot_until) &&
+    return b->count > 0 && tws__reader_is_found(r) && b->group == r->group && !b->start &&
+           b->reset == NULL && b->from == r->position &&
+           (live || b->snapshot_until == r->u.snapshot_until) &&
            b->news == TWS__LOAD(&r->group->news);
 }
 
