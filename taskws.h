@@ -15709,20 +15709,28 @@ static int tws__sys_bind_one(const struct addrinfo *a, bool shared)
     return fd;
 }
 
+/* A name's TCP addresses, to be freed by freeaddrinfo. Returns what getaddrinfo does: 0, or an
+ * error for gai_strerror. */
+static int tws__sys_look_up(const char *host, int port, int flags, struct addrinfo **list)
+{
+    struct addrinfo hints;
+    char service[8];
+    memset(&hints, 0, sizeof hints);
+    hints.ai_socktype = SOCK_STREAM;
+    hints.ai_flags = AI_NUMERICSERV | flags;
+    snprintf(service, sizeof service, "%u", (unsigned)port & 0xffffu);
+    return getaddrinfo(host, service, &hints, list);
+}
+
 /* A listening TCP socket, or -1 with *why. shared: several threads bind the same port. */
 static int tws__sys_listen_tcp(const char *host, int port, bool shared, const char **why)
 {
-    struct addrinfo hints, *list = NULL;
-    char service[8];
+    struct addrinfo *list;
     if (port < 0 || port > 65535) {
         *why = "a port is a number from 1 to 65535";
         return -1;
     }
-    memset(&hints, 0, sizeof hints);
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-    snprintf(service, sizeof service, "%d", port);
-    int error = getaddrinfo(host, service, &hints, &list);
+    int error = tws__sys_look_up(host, port, AI_PASSIVE, &list);
     if (error != 0) {
         *why = gai_strerror(error);
         return -1;
@@ -15738,7 +15746,7 @@ static int tws__sys_listen_tcp(const char *host, int port, bool shared, const ch
     return fd;
 }
 
-/* Does somebody listen there? One who does not is what a killed server leaves behind. */
+/* Does somebody listen there? Nobody does where a killed server has left its socket behind. */
 static bool tws__sys_unix_alive(const struct sockaddr_un *a)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
@@ -15892,14 +15900,9 @@ typedef struct tws__addresses {
 /* All addresses of a name. numeric: only if it is an address already, which asks nobody. */
 static bool tws__sys_resolve(const char *host, int port, bool numeric, tws__addresses *out)
 {
-    struct addrinfo hints, *list = NULL;
-    char service[8];
-    memset(&hints, 0, sizeof hints);
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = AI_NUMERICSERV | (numeric ? AI_NUMERICHOST : 0);
-    snprintf(service, sizeof service, "%u", (unsigned)port & 0xffffu);
+    struct addrinfo *list;
     out->count = 0;
-    if (getaddrinfo(host, service, &hints, &list) != 0) {
+    if (tws__sys_look_up(host, port, numeric ? AI_NUMERICHOST : 0, &list) != 0) {
         return false;
     }
     for (const struct addrinfo *a = list; a != NULL && out->count < TWS__MAX_ADDRESSES;
@@ -15993,7 +15996,6 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
 
 #define TWS__WHEEL 2048u /* slots of TWS_TIMER_STEP_MS: 32 s, the longest usual deadline */
 
-enum { TWS__WATCH_WAKE = 255 };
 
 struct tws_loop {
     const tws_allocator *allocator;
@@ -16273,7 +16275,6 @@ TWS_API tws_loop *tws_loop_create(const tws_allocator *a)
         return NULL;
     }
     int fd = tws__backend_wake_pair(&l->wake_write);
-    l->wake.kind = TWS__WATCH_WAKE;
     if (fd < 0 || tws_loop_add(l, &l->wake, fd, TWS_READ) != TWS_OK) {
         l->wake.fd = fd;
         tws_loop_free(l);
