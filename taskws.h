@@ -14301,17 +14301,15 @@ static bool tws__conn_keep_slices(tws_conn *c, const tws_turn *t, size_t from, s
     bool kept = true;
     size_t at = 0;
     for (size_t i = 0; i < t->out_count && at < until && kept; i++) {
-        size_t end = at + t->out[i].len;
-        size_t skip = from > at ? from - at : 0;
-        size_t stop = end > until ? until - at : t->out[i].len;
-        size_t len = skip < stop ? stop - skip : 0;
-        const char *rest = t->out[i].ptr + tws__min(skip, stop);
-        if (lends && len >= TWS__LEND && (c->out == NULL || c->out->lent.len == 0)) {
-            kept = tws__conn_keep_lent(c, t, unit, tws_str_of(rest, len));
-        } else if (len != 0) {
-            kept = tws__conn_keep(c, t->now_ms, rest, len);
+        size_t begin = tws__max(from, at);
+        size_t end = tws__min(until, at + t->out[i].len);
+        if (begin < end) {
+            tws_str rest = tws_str_of(t->out[i].ptr + (begin - at), end - begin);
+            bool lend = lends && rest.len >= TWS__LEND && (c->out == NULL || c->out->lent.len == 0);
+            kept = lend ? tws__conn_keep_lent(c, t, unit, rest)
+                        : tws__conn_keep(c, t->now_ms, rest.ptr, rest.len);
         }
-        at = end;
+        at += t->out[i].len;
     }
     return kept;
 }
@@ -14437,7 +14435,7 @@ TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *sl
     if (c->out != NULL) {
         return tws__kept_slices(c->out, slices, max);
     }
-    size_t n = t->out_count < max ? t->out_count : max;
+    size_t n = tws__min(t->out_count, max);
     memcpy(slices, t->out, n * sizeof *slices);
     return n;
 }
