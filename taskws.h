@@ -8526,8 +8526,8 @@ static size_t tws__jwt_shaped(tws_str s, size_t *looked)
     return dotted ? n : 0;
 }
 
-/* The length of `token=` and its value: in a query, in a query inside a query, in JSON. What ends
- * a value in none of them is taken for a part of it. */
+/* The length of `token=` and its value, 0 without one: in a query, in a query inside a query, in
+ * JSON. The value goes on until a byte that ends one in any of these forms. */
 static size_t tws__token_parameter(tws_str s)
 {
     static const char *const names[] = {"token=", "token%3d", "token\":\"", "token\": \""};
@@ -8544,9 +8544,9 @@ static size_t tws__token_parameter(tws_str s)
     return end > name ? end : 0;
 }
 
-/* The offset of the first token in s, its length and what stands for it; len 0 where there is none
- * up to the offset. A word is looked through once, or eyJeyJeyJ... would cost the square of its
- * length. */
+/* The offset of the first token in s, its length, and the mark that is written in its place. Length
+ * 0: there is none before the returned offset. Each word is scanned once, otherwise eyJeyJeyJ...
+ * would take quadratic time. */
 static size_t tws__find_token(tws_str s, size_t *len, const char **mark)
 {
     size_t i = 0;
@@ -8699,7 +8699,7 @@ static void tws__log_write(tws_log_line *l, const char *key, tws_str value)
     tws_buf_c(&l->out, quote);
 }
 
-/* The first max bytes of s, tokens gone, into memory; dots behind what was longer. */
+/* Copy at most max bytes of s to memory, tokens replaced; "..." follows if there are more. */
 static tws_str tws__log_clean(char *memory, size_t max, tws_str s)
 {
     tws_buf b;
@@ -8715,8 +8715,8 @@ static tws_str tws__log_clean(char *memory, size_t max, tws_str s)
     return tws_buf_view(&b);
 }
 
-/* A field stands whole or not at all: one that does not fit is shown shorter, and at the last
- * ends the line. */
+/* A field is written whole or not at all. One that does not fit is tried with ever fewer bytes of
+ * its value; if even a few are too many, the line ends before it. */
 TWS_API void tws_log_str(tws_log_line *l, const char *key, tws_str value)
 {
     char memory[TWS__LOG_VALUE + 3];
@@ -8786,8 +8786,8 @@ TWS_API void tws_log_end(tws_log_line *l)
  * searched. A route that would hide another, or that carries its prefix twice, is refused where
  * the mistake is made, with both names. */
 
-/* Take the next segment, without its slash, off a path that begins with one: "/a/" gives "a", ""
- * and is over. */
+/* Take the next segment, without its slash, off a path that begins with one: "/a/" gives "a", then
+ * "", then *rest is empty. */
 static tws_str tws__router_segment(tws_str *rest)
 {
     tws_str behind = tws_str_from(*rest, 1);
@@ -9062,8 +9062,8 @@ TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char 
 
 /* -- finding -- */
 
-/* Does the path fit? The segments that stood for parameters are then in *m. An empty segment
- * never fits a parameter: /tasks/ is nobody's. */
+/* Does the path match? Then *m has the segments that stand for parameters. An empty segment matches
+ * no parameter: /tasks/ is not /tasks/{id}. */
 static bool tws__router_fits(const tws_router_entry *e, tws_str path, tws_router_match *m)
 {
     tws_str pattern = tws__router_pattern(e);
@@ -9085,7 +9085,8 @@ static bool tws__router_fits(const tws_router_entry *e, tws_str path, tws_router
     return pattern.len == 0 && path.len == 0;
 }
 
-/* Of two patterns that fit one path: the one that is literal where they first differ in kind. */
+/* Of two patterns that match one path, does a win? The first segment that is literal in one and a
+ * parameter in the other decides: the literal wins. */
 static bool tws__router_beats(const tws_router_entry *a, const tws_router_entry *b)
 {
     tws_str x = tws__router_pattern(a);
@@ -9467,7 +9468,7 @@ static bool tws__auth_same_policy(const tws_jwt_policy *a, const tws_jwt_policy 
            a->allow_no_expiry == b->allow_no_expiry;
 }
 
-/* What other keys or another policy have accepted proves nothing under these. */
+/* What was accepted under other keys or another policy proves nothing: the cache begins anew. */
 static void tws__auth_use(tws_auth_cache *c, tws_auth_ring *ring, const tws_jwt_policy *policy)
 {
     if (c->ring == ring && tws__auth_same_policy(&c->policy, policy)) {
@@ -9552,7 +9553,7 @@ TWS_API int tws_auth_recall(tws_auth_cache *cache, tws_str token, tws_str user_i
     return *answer != 0 ? 1 : -1;
 }
 
-/* One piece, all or nothing. When the space is used up, the old answers make room together. */
+/* Append one record, whole or not at all. When there is no space left, all old answers go. */
 static void tws__auth_add_answer(tws_buf *answers, tws_str user_id, bool allowed)
 {
     char record[2 + TWS_MAX_USER_ID];
@@ -9642,8 +9643,8 @@ static tws_jwt_error tws__auth_check(const tws_auth_ring *ring, const tws_jwt_po
     return TWS_JWT_OK;
 }
 
-/* A hit is a hash, a look at one set, and a comparison of bytes. What is over is dropped, and
- * verified again for the exact reason. */
+/* A hit costs a hash, a look at one set, and a comparison of bytes. An entry whose time is over is
+ * dropped and its token verified again, so that the caller is given the exact reason. */
 TWS_API tws_jwt_error tws_auth_verify(tws_auth_cache *cache, tws_auth_ring *ring,
                                       const tws_jwt_policy *policy, tws_str token, int64_t now_s,
                                       tws_identity *who)
@@ -9754,9 +9755,9 @@ TWS_API bool tws_auth_origin(const tws_http_request *r, const char *allowed)
  *         snapshot: next are               live:         caught up
  *         3 7 11 13 15 16                  14 15 16
  *
- * An event is built before a lock is taken and freed, and threads are woken, after it is given
- * back: under it stand pointer writes, and the id's spelling. Lock order: a shard, then an inbox;
- * never two shards. */
+ * An event is built before a shard's lock is taken; events are freed and threads woken after it is
+ * released. Under the lock there are only pointer writes and the writing of the id. Lock order: a
+ * shard, then an inbox; never two shards. */
 
 /* -- ids -- */
 
@@ -9835,7 +9836,7 @@ struct tws_event {
     uint32_t bytes; /* of the allocation */
     const tws_allocator *allocator;
     uint64_t index;  /* in its topic; rises by one, so it tells apart what has no id */
-    tws_event_id id; /* without one: that of the event before, so that none falls along the ring */
+    tws_event_id id; /* without one: that of the event before, so that ids never fall in the ring */
     /* The hub's, under the shard's lock. */
     tws_event *older; /* among the last statuses of a topic, by index */
     tws_event *newer;
@@ -10029,15 +10030,15 @@ typedef struct tws__topic {
     tws__history *history; /* NULL: no events */
     tws_hub_group *groups;
     uint64_t next;        /* without history: index of the event to come */
-    uint64_t hole;        /* below this index, what is missing was never here */
-    uint64_t gone;        /* below this index last statuses are gone, too */
+    uint64_t hole;        /* events missing below this index were lost on their way here */
+    uint64_t gone;        /* below this index nothing is held, not even a last status */
     tws_event_id last_id; /* before the first id: what that one must exceed */
-    tws_event_id floor;   /* events behind this id are all here */
+    tws_event_id floor;   /* events after this id are all here */
     uint32_t hash;
     uint32_t readers;
     uint32_t visitors;    /* of them */
     uint32_t loads;       /* how often it was said to be loaded, modulo 2^32 */
-    uint32_t joining;     /* the number that joined is waited for with; 0: none is */
+    uint32_t joining;     /* tws_hub_joined with this number is waited for; 0: with none */
     bool has_ids;         /* an event has had one */
     bool loading;         /* an upstream has joined it and not said that it is loaded */
     bool thin;            /* the total budget took what an upstream had loaded */
@@ -10053,7 +10054,7 @@ typedef struct tws__shard {
     tws__history *oldest;
     tws__history *newest;
     uint64_t turn;       /* of the oldest, UINT64_MAX without; read by others without the lock */
-    tws_event_id floor;  /* the highest of the topics that went */
+    tws_event_id floor;  /* the highest of the topics that were freed */
     uint32_t joinings;   /* numbers given, modulo 2^32 */
     tws_hub_stats stats; /* but for bytes and refused */
 } tws__shard;
@@ -10100,7 +10101,7 @@ static tws_str tws__topic_user(const tws__topic *t)
     return tws_str_of((const char *)(t + 1), t->user_len);
 }
 
-/* -- a locked section, and what it leaves to be done behind it -- */
+/* -- a shard locked, and what is to be done once it is unlocked -- */
 
 #define TWS__WAKES 8
 
@@ -10122,7 +10123,8 @@ static void tws__shard_enter(tws__shard *s, tws__chores *c)
     TWS__LOCK(&s->lock);
 }
 
-/* The sum changes under the lock under which the bytes did, so that it never falls below zero. */
+/* The hub's sum changes under the lock under which the bytes were added or given up: each is added
+ * before it can be taken away, so the sum never falls below zero. */
 static void tws__shard_leave(tws__chores *c)
 {
     if (c->bytes != 0) {
@@ -10140,8 +10142,8 @@ static void tws__shard_leave(tws__chores *c)
     }
 }
 
-/* A woken thread runs at once, perhaps on this processor, and wants the shard: so it is woken when
- * the lock is free. Where more wait than there is room to note, the others are woken now. */
+/* Note that in is to be woken once the lock is free: a woken thread may run at once, on this very
+ * processor, and wants the shard. When TWS__WAKES are noted, the others are woken now. */
 static void tws__chores_wake(tws__chores *c, tws_hub_inbox *in)
 {
     if (c->wakes == TWS__WAKES) {
@@ -10215,7 +10217,7 @@ static bool tws__history_grow_buckets(tws__history *h, const tws_allocator *a)
     return true;
 }
 
-/* Room for one event more; a full ring that may not grow has it, since an eviction comes first. */
+/* Room for one event more. A full ring that may not grow needs none: the oldest goes first. */
 static bool tws__history_reserve(tws__history *h, const tws_hub *hub, const tws_event *e)
 {
     const tws_allocator *a = hub->desc.allocator;
@@ -10267,8 +10269,9 @@ static void tws__history_drop_task(tws__history *h, tws_event *e, tws__chores *c
     }
 }
 
-/* The oldest event leaves the ring; as a last status it stays within reach. When it has no id, the
- * id that it came behind is complete no more. */
+/* The oldest event leaves the ring; if it is a last status, it is still held. The floor rises to
+ * its id: who has seen that misses nothing. If it has none, the floor rises above the id before it:
+ * who has seen that misses this event. */
 static void tws__history_pop(tws__history *h, tws__chores *c)
 {
     tws_event *e = *tws__history_slot(h, h->first);
@@ -10281,8 +10284,9 @@ static void tws__history_pop(tws__history *h, tws__chores *c)
     }
 }
 
-/* Make room for so many events of so many bytes, which both caps allow. The ring yields first, down
- * to half of either cap: with many last statuses, too, a reader may be some events behind. */
+/* Make room for so many events of so many bytes, which both caps allow. The ring yields first,
+ * while it takes more than half of either cap, then the last statuses left behind: however many
+ * there are, a reader may be some events behind without a reset. */
 static void tws__history_make_room(tws__history *h, const tws_hub_desc *limit, uint32_t events,
                                    uint32_t bytes, tws__chores *c)
 {
@@ -10318,8 +10322,8 @@ static void tws__history_append(tws__history *h, const tws_hub_desc *limit, tws_
     c->bytes += e->bytes;
 }
 
-/* The first last status at or behind that index. In the ring it is near, else it is looked for
- * among those that the ring has left behind. */
+/* The first last status at or after that index. From within the ring the next one is near; from
+ * before the ring the list of those left behind is searched. */
 static tws_event *tws__history_status_from(const tws__history *h, uint64_t index)
 {
     tws_event *e = h->oldest;
@@ -10338,15 +10342,15 @@ static tws_event *tws__history_status_from(const tws__history *h, uint64_t index
     return e;
 }
 
-/* Does e follow behind an id? One without an id does when the event before it has that very id: it
- * may have been seen, but rather twice than never. */
+/* Does e come after `since`? Without an id of its own it does when the event before it has that
+ * very id: it may have been seen, but twice is better than never. */
 static bool tws__event_follows(const tws_event *e, tws_event_id since)
 {
     int order = tws_event_id_compare(e->id, since);
     return order > 0 || (order == 0 && !e->has_id);
 }
 
-/* The index in the ring from which on all events follow behind since. */
+/* The index in the ring from which on all events come after since. */
 static uint64_t tws__history_after(const tws__history *h, tws_event_id since)
 {
     uint64_t low = h->first;
@@ -10554,10 +10558,13 @@ static void tws__inbox_remove(tws_hub_inbox *in, tws_hub_group *g)
     (void)TWS__SWAP(&g->marked, 0u);
 }
 
-/* A mark that stands was not cleared before who sets it took the shard's lock, so the gather that
- * follows the clearing will find what it is for; and a batch is not taken for one that has it,
- * since the clearing comes behind this exchange, and the count of news before. True when the inbox
- * was empty. Under the shard's lock. */
+/* Put a group into its inbox, if it is not there. Under the shard's lock. True when the inbox was
+ * empty: then its thread is to be woken.
+ *
+ * Where the mark stands already, its thread has still to clear it, and gathers after that, under
+ * the shard's lock: so it finds the event for which this was called. Nor does it take an older
+ * batch for one with that event (tws_hub_same): the news was counted before this exchange, the mark
+ * is cleared after it, and then the new count is seen. */
 static bool tws__group_mark(tws_hub_group *g)
 {
     tws_hub_inbox *in = g->inbox;
@@ -10712,11 +10719,11 @@ static bool tws__topic_next_id(const tws__topic *t, uint64_t now_ms, tws_event_i
     return tws_event_id_compare(*id, last) > 0;
 }
 
-/* The topic was published to: it is the last to give way. */
+/* The topic was published to: it is now the last to be dropped for the total budget. */
 static void tws__topic_touch(tws__topic *t, uint64_t now_ms)
 {
     tws__shard *s = t->shard;
-    /* Added to at once: what a thread held between two steps would set it back by thousands. */
+    /* In one step: a thread held up between a load and a store would set it back by thousands. */
     t->history->turn = TWS__SUM(&s->hub->turn, 1u);
     t->history->published_ms = now_ms;
     tws__shard_unlink(s, t->history);
@@ -10773,8 +10780,8 @@ static tws_status tws__shard_publish(tws__topic *t, tws_str user_id, tws_event *
     return status;
 }
 
-/* Drop all events of the shard's least recently published topic, if that was then or before, and
- * in that turn or before. */
+/* Drop all events of the shard's least recently published topic, if its last publish was not after
+ * then_ms, nor after that turn. */
 static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms, uint64_t turn)
 {
     tws__chores c;
@@ -10879,7 +10886,7 @@ TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms)
 #define TWS__READER_SINCE 1    /* likewise; it wants what follows `since` */
 #define TWS__READER_SNAPSHOT 2 /* below snapshot_until it may miss further steps */
 #define TWS__READER_STEPS 3    /* it was promised every event */
-#define TWS__READER_AHEAD 4    /* as SINCE; upstream was asked, at its position-th load */
+#define TWS__READER_AHEAD 4    /* as SINCE; upstream was asked, when loads was `position` */
 
 static tws_hub_group *tws__topic_group(tws__topic *t, tws_hub_inbox *in)
 {
@@ -10983,8 +10990,8 @@ TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str u
     return tws__hub_attach(in, r, user_id, NULL, true);
 }
 
-/* Events between the newest and what comes next were lost on their way. The ring ends here, and an
- * index is left out, so that a reader who had caught up is behind all the same. */
+/* Events between the newest one and the next were lost on their way here. The ring is emptied and
+ * one index left out, so that a reader who had caught up is behind, too. */
 static void tws__topic_break(tws__topic *t, tws__chores *c)
 {
     tws__history *h = t->history;
@@ -10999,7 +11006,7 @@ static void tws__topic_break(tws__topic *t, tws__chores *c)
     t->hole = tws__topic_next(t);
 }
 
-/* All that is held, and what its ids have promised. */
+/* Drop all that is held, and void what its ids have promised. */
 static void tws__topic_forget(tws__topic *t, tws_event_id complete_from, tws__chores *c)
 {
     tws__topic_break(t, c);
@@ -11066,8 +11073,8 @@ static bool tws__reader_is_found(const tws_hub_reader *r)
     return r->state == TWS__READER_SNAPSHOT || r->state == TWS__READER_STEPS;
 }
 
-/* Must a new reader wait? With an upstream it may have seen more, on another server, than has come
- * here yet. That its position is gone is not said before upstream was asked. */
+/* Must a new reader wait? On another server it may have seen more than this one's upstream has fed
+ * yet: upstream is asked, once, before its position is said to be gone. */
 static bool tws__reader_waits(tws_hub_reader *r, const tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
@@ -11083,8 +11090,8 @@ static bool tws__reader_waits(tws_hub_reader *r, const tws__topic *t)
     return r->position == t->loads;
 }
 
-/* Find a new reader's position. Who asks for all, by 0-0, is first given the last statuses that the
- * ring has left behind. */
+/* Find a new reader's position. One that asks for all, by 0-0, is first given the last statuses
+ * that the ring has left behind. */
 static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
 {
     b->start = true;
@@ -11108,13 +11115,13 @@ static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
     b->resumed = true;
 }
 
-/* Where the ring has run past a reader, a snapshot begins. Within one it goes on: to who sees only
- * last statuses, the steps between are not missing. */
+/* Where the ring has run past a reader, a snapshot begins. A reader within one stays in it: it is
+ * given last statuses only, and misses no steps between them. */
 static void tws__reader_catch_up(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
 {
     bool in_snapshot = r->position < r->u.snapshot_until;
     uint64_t live = in_snapshot ? r->u.snapshot_until : r->position;
-    if (in_snapshot && r->position < t->gone) { /* what it was still to be given */
+    if (in_snapshot && r->position < t->gone) { /* so is what it was still to be given */
         tws__reader_reset(r, t, b, "position_gone");
         return;
     }
@@ -11159,8 +11166,8 @@ static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws
     b->more = b->next < end;
 }
 
-/* Would it be given less than upstream has? A caught-up reader, and one that resumes from where all
- * is here, would not. */
+/* Is a reader to be given what the total budget took, and upstream has? Not one that has caught up,
+ * nor one that resumes from an id after which all is here. */
 static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
 {
     switch (r->state) {
@@ -11309,7 +11316,7 @@ TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number)
     tws__shard_leave(&c);
 }
 
-/* Who is loaded is asked for once more, too: one of the readers may be ahead. */
+/* A topic that is loaded is joined once more, too: one of its readers may be ahead. */
 static void tws__topic_rejoin(const tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
@@ -11478,7 +11485,7 @@ static void tws__hub_configure(tws_hub *hub, const tws_hub_desc *desc, uint32_t 
     memcpy(hub->hash_key, d->hash_key, sizeof hub->hash_key);
 }
 
-/* Ids given out before, in another life, end with this millisecond at the latest. */
+/* Ids that an earlier run of this program gave out end with this millisecond at the latest. */
 static bool tws__shard_init(tws__shard *s, tws_hub *hub)
 {
     s->hub = hub;
@@ -13947,9 +13954,9 @@ enum {
     TWS__PINGED = 128   /* since_ms is a ping's */
 };
 
-/* Payloads from here on are written from where they are; shorter ones are cheaper to copy. */
+/* A borrowed payload of so many bytes is written from where it is; a copy of less is cheaper. */
 #define TWS__BORROW 512u
-#define TWS__LEND 1024u /* what is shorter is copied */
+#define TWS__LEND 1024u /* the rest of a lent unit, if it is shorter, is copied */
 
 #define TWS__OUTPUT_BYTES (256 * 1024u) /* or 16 times max_output_bytes: then no message is taken */
 
@@ -13960,8 +13967,8 @@ enum {
 
 #ifndef TASKWS_NO_DEFLATE
 
-/* What was agreed on is binding, so all of it is counted from the handshake on; but a side's memory
- * is taken only when a message is compressed by it. */
+/* The terms agreed on are binding, so the memory of both sides is counted from the handshake on;
+ * but each side's is allocated only with its first compressed message. */
 typedef struct tws__context {
     tws_inflate_window window; /* of the client's messages; bits 0: they refer to none */
     tws_deflater deflater;     /* of ours; window_bits 0: likewise */
@@ -14017,8 +14024,8 @@ static void tws__context_free(tws__context *x, const tws_conn_desc *d)
     }
 }
 
-/* A message goes out of which the context knows nothing, but the client's does: what would refer to
- * messages before it would be off by its length. */
+/* A compressed message goes out that is in the client's context and not in ours: references to what
+ * came before it would be off by its length, so there are to be none. */
 static void tws__context_forget(tws__context *x)
 {
     if (x != NULL && x->deflater.head != NULL) {
@@ -14135,7 +14142,7 @@ static void tws__conn_drop(const tws_conn *c, tws_conn_kept **k)
     }
 }
 
-/* None is collected any more. */
+/* The message collected so far is no longer this connection's. */
 static void tws__conn_no_message(tws_conn *c)
 {
     c->message = NULL;
@@ -14200,7 +14207,7 @@ TWS_API void tws_conn_abort(tws_conn *c)
 
 /* -- output: either the turn's slices or the kept buffer, never both -- */
 
-/* A block of *bytes, made to hold n more than the `used`. */
+/* Grow the block *p of *bytes, where needed, to have n bytes of room behind the first `used`. */
 static bool tws__conn_room(const tws_conn *c, void **p, uint32_t used, uint32_t *bytes, size_t n)
 {
     if (n <= *bytes - used) {
@@ -14278,7 +14285,7 @@ static bool tws__conn_takes(const tws_conn *c)
     return waiting <= TWS__OUTPUT_BYTES || waiting <= most;
 }
 
-/* The rest of a lent unit's slice, as it lies. */
+/* The rest of a lent unit's slice is held where it lies, instead of copied. */
 static bool tws__conn_keep_lent(tws_conn *c, const tws_turn *t, size_t unit, tws_str rest)
 {
     if (!tws__conn_keep(c, t->now_ms, "", 0)) { /* the counts */
@@ -14357,7 +14364,7 @@ static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
     t->out_bytes += len;
 }
 
-/* What lies right behind the last slice makes that longer. */
+/* Add a slice, or lengthen the last one if this begins where that ends. */
 static void tws__turn_join_slice(tws_turn *t, const void *data, size_t len)
 {
     tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
@@ -14369,7 +14376,7 @@ static void tws__turn_join_slice(tws_turn *t, const void *data, size_t len)
     tws__turn_add_slice(t, data, len);
 }
 
-/* len bytes have been written behind the scratch's: they go on from the last slice, or are one. */
+/* len bytes have been written at the end of scratch: they are output. */
 static void tws__turn_added(tws_turn *t, size_t len)
 {
     const uint8_t *at = t->scratch + t->scratch_len;
@@ -14378,7 +14385,7 @@ static void tws__turn_added(tws_turn *t, size_t len)
     tws__turn_join_slice(t, at, len);
 }
 
-/* Can a frame of that payload be written behind the scratch's bytes? */
+/* Can a frame with a payload of len bytes be written at the end of scratch? */
 static bool tws__conn_fits(const tws_conn *c, const tws_turn *t, size_t len)
 {
     const size_t room = TWS_TURN_SCRATCH - t->scratch_len;
@@ -14493,7 +14500,7 @@ TWS_API void tws_conn_lend(tws_turn *t, const tws_lender *lender, void *object)
 
 /* -- a turn -- */
 
-/* What is kept of the input is the turn's. */
+/* The input that was kept is the turn's input. */
 static void tws__turn_input(const tws_conn *c, tws_turn *t)
 {
     t->input = c->in == NULL ? NULL : tws__kept_bytes(c->in);
@@ -14547,8 +14554,8 @@ static void tws__turn_take(tws_turn *t, size_t n)
     t->input_len -= n;
 }
 
-/* A block of which little is used is much for a peer who takes no output. Who does may want it all
- * again in the next turn. */
+/* Shrink a large block of which little is used. Only where output waits: a peer that takes its
+ * output may need the whole block again in the next turn. */
 static void tws__conn_shrink(const tws_conn *c, tws_conn_kept **k)
 {
     const size_t bytes = sizeof **k + (*k)->cap;
@@ -14701,7 +14708,8 @@ static void tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool
     size_t raw_len = t->input_len - at, consumed = 0, produced = 0;
     tws_http_result result =
         tws_http_chunks_feed(&c->u.http.chunks, raw, raw_len, &consumed, &produced);
-    /* Before anything is wrong with what follows: the answer is the same in whatever pieces. */
+    /* The size is judged before any fault in what follows, so that the answer does not depend on
+     * how the bytes were split. */
     uint64_t room = c->desc->max_body_bytes - c->u.http.body_bytes;
     bool sized = c->u.http.chunks.state == TWS__CHUNK_DATA;
     if (produced > room || (sized && c->u.http.chunks.remaining > room - produced)) {
@@ -14898,10 +14906,10 @@ static bool tws__context_ready_to_inflate(tws__context *x, const tws_allocator *
     return true;
 }
 
-/* Compress a message for this connection. What is sent as it is, because it is short, gets no
- * shorter or there is no memory, changes no context, neither the client's (RFC 7692 7.2.3) nor ours
- * (see tws_deflate_encode). What is longer than the context's window gains more by the thread's,
- * which is wider, and would leave nothing else in the context. */
+/* Compress a message for this connection. Empty: it is sent as it is, because it is short, gets no
+ * shorter or there is no memory; that changes no context, neither the client's (RFC 7692 7.2.3) nor
+ * ours (see tws_deflate_encode). A message longer than the context's window is compressed without
+ * it: the thread's deflater has a wider one, and all else would be pushed out of the context. */
 static tws_str tws__conn_pack(tws_conn *c, tws_turn *t, tws_str message)
 {
     const tws_allocator *allocator = c->desc->allocator;
@@ -15139,8 +15147,8 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
 
 /* -- WebSocket -- */
 
-/* A frame, its header with the first byte's further bits. What is copied is written where it stays
- * at once, if the turn has room. */
+/* Write a frame; bits are added to its first byte. Header and payload go straight to their place in
+ * scratch, if the payload is to be copied and there is room. */
 static bool tws__conn_frame(tws_conn *c, tws_turn *t, unsigned bits, tws_ws_opcode opcode,
                             const void *payload, size_t len, bool borrowed)
 {
@@ -15374,7 +15382,7 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
 {
     const tws_conn_desc *d = c->desc;
     const uint64_t stall = tws__conn_stall(c);
-    bool between = (c->flags & (TWS__BEGUN | TWS__SERVED)) == TWS__SERVED; /* two requests */
+    bool between = (c->flags & (TWS__BEGUN | TWS__SERVED)) == TWS__SERVED; /* requests */
     bool pinged = (c->flags & TWS__PINGED) != 0;
     switch (c->state) {
     case TWS__HEAD:
@@ -15656,7 +15664,7 @@ static void tws__sys_option(int fd, int level, int name)
     setsockopt(fd, level, name, &on, (socklen_t)sizeof on);
 }
 
-/* Every descriptor of ours that is not accepted by accept4. */
+/* For every descriptor of ours that does not come from accept4. */
 static void tws__sys_nonblocking(int fd)
 {
     fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
@@ -15666,9 +15674,9 @@ static void tws__sys_nonblocking(int fd)
 #endif
 }
 
-/* How much the system takes for a peer's closed window, at a listener for all that it accepts. Else
- * it would be megabytes for a peer that reads nothing: memory that is nobody's limit, and old
- * events, where a slow reader should be given the latest. */
+/* Limit how many bytes the system takes beyond what the peer's window allows; for a listener: of
+ * all that it accepts. Else a peer that reads nothing would have megabytes written to it: memory
+ * that no limit counts, and old events, where a slow reader should be given the latest. */
 static void tws__sys_limit_unsent(int fd, uint32_t bytes)
 {
 #ifdef TCP_NOTSENT_LOWAT
@@ -15979,10 +15987,10 @@ static bool tws__sys_detach(void *(*fn)(void *), void *arg)
 #endif
 
 /* == 20. loop: readiness backends, timers, wake-up from other threads ====================
- * A backend is ten functions of the same names; one #if chooses. Timers stand in a wheel:
- * setting, moving and clearing one is O(1), and one that moved later costs nothing until its old
- * time. Who is behind stands in a second epoll set, itself a member of the first: a flood wakes
- * the loop as one event and waits in the kernel's own list, which goes round. */
+ * A backend is ten functions of the same names; one #if chooses. Timers stand in a wheel: setting,
+ * moving and clearing one is O(1). Watches that are behind (tws_loop_move) stand in a second epoll
+ * set, itself a member of the first: however many of them are ready, they wake the loop as one
+ * event, and wait in the kernel's own list, from which they are taken in turn. */
 
 #if defined(__linux__) && !defined(TASKWS_POLL)
 #define TWS__EPOLL 1
@@ -16012,7 +16020,7 @@ struct tws_loop {
     tws_watch **owner;
     uint32_t count;
     uint32_t cap;
-    uint32_t start[2]; /* of the next search for who is ready; of those behind */
+    uint32_t start[2]; /* where the next search for ready ones begins; of those behind */
 #endif
 };
 
@@ -16191,7 +16199,8 @@ static void tws__backend_move(tws_loop *l, tws_watch *w)
     w->behind = !w->behind;
 }
 
-/* Those who are ready and stand so, from the i-th on and once round; where it ended. */
+/* Take watches that are ready, of those behind or of the others, at most `most`, from the i-th on
+ * and once round. Returns where it ended. */
 static uint32_t tws__backend_search(tws_loop *l, uint32_t i, bool behind, tws_ready *ready,
                                     size_t most, size_t *taken)
 {
@@ -16213,8 +16222,8 @@ static uint32_t tws__backend_search(tws_loop *l, uint32_t i, bool behind, tws_re
     return i;
 }
 
-/* More than fit are met again in the next turn: poll is level-triggered. The search begins behind
- * the last one of this, so that nobody is starved. */
+/* What finds no room in ready is found in the next turn: poll is level-triggered. That search
+ * begins where this one ends, so that nobody is starved. */
 static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
 {
     size_t n = 0;
@@ -16407,8 +16416,8 @@ static void tws__timer_link(tws_timer **head, tws_timer *t)
     *head = t;
 }
 
-/* A slot holds what is due by its beginning, so nothing fires early; what lies beyond the wheel
- * stands in its last slot and is set again from there. */
+/* A slot holds the timers that are due by its beginning, so none fires early; one that lies beyond
+ * the wheel stands in its last slot, and is set again when that is emptied. */
 TWS_API void tws_timer_set(tws_loop *l, tws_timer *t, uint64_t at_ms)
 {
     tws__timer_clear(t);
