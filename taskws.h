@@ -14016,12 +14016,13 @@ static tws__context *tws__context_new(const tws_conn_desc *d, const tws_ws_compr
 
 static void tws__context_free(tws__context *x, const tws_conn_desc *d)
 {
-    if (x != NULL) {
-        TWS__COUNT(d->context_use, 0 - tws__context_bytes(x));
-        tws_release(d->allocator, x->window.memory, tws__context_inflates(x));
-        tws_release(d->allocator, x->deflater.head, tws__context_deflates(x));
-        tws_release(d->allocator, x, sizeof *x);
+    if (x == NULL) {
+        return;
     }
+    TWS__COUNT(d->context_use, 0 - tws__context_bytes(x));
+    tws_release(d->allocator, x->window.memory, tws__context_inflates(x));
+    tws_release(d->allocator, x->deflater.head, tws__context_deflates(x));
+    tws_release(d->allocator, x, sizeof *x);
 }
 
 /* A compressed message goes out that is in the client's context and not in ours: references to what
@@ -14762,10 +14763,9 @@ static void tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 
 /* -- answers -- */
 
-static void tws__conn_answered(tws_conn *c, tws_turn *t, bool close)
+static void tws__conn_answered(tws_conn *c, tws_turn *t, bool last)
 {
-    bool keep = (c->flags & TWS__KEEP_ALIVE) != 0 && !close;
-    tws__conn_enter(c, keep ? (uint8_t)TWS__HEAD : (uint8_t)TWS__FLUSH, t->now_ms);
+    tws__conn_enter(c, last ? (uint8_t)TWS__FLUSH : (uint8_t)TWS__HEAD, t->now_ms);
     memset(&c->u, 0, sizeof c->u);
 }
 
@@ -15110,33 +15110,31 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
         return;
     }
     char memory[512], accept[TWS_WS_ACCEPT_LEN + 1];
-    struct tws__context *context = NULL;
     tws_buf b;
     tws_ws_accept(key, accept);
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_buf_c(&b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-                  "Connection: Upgrade\r\nSec-WebSocket-Accept: ");
-    tws_buf_put(&b, accept, TWS_WS_ACCEPT_LEN);
-    tws_buf_c(&b, "\r\n");
+                  "Connection: Upgrade\r\n");
+    tws_http_add(&b, "Sec-WebSocket-Accept", tws_str_of(accept, TWS_WS_ACCEPT_LEN));
     if (protocol.len != 0) {
         tws_http_add(&b, "Sec-WebSocket-Protocol", protocol);
     }
     const bool packs = TWS__PACKS && terms != NULL && terms->window_bits != 0;
     if (packs) {
         tws_ws_compression kept = *terms;
-        context = tws__context_new(c->desc, terms);
-        kept.server_context = context == NULL ? 0 : kept.server_context;
-        kept.client_context = context == NULL ? 0 : kept.client_context;
+        c->context = tws__context_new(c->desc, terms);
+        if (c->context == NULL) {
+            kept.server_context = 0;
+            kept.client_context = 0;
+        }
         tws_ws_answer_extensions(&b, &kept);
     }
     tws_buf_c(&b, "\r\n");
     TWS_ASSERT(b.status == TWS_OK);
     if (!tws__conn_write(c, t, b.ptr, b.len, false)) {
-        tws__context_free(context, c->desc);
         return;
     }
     tws__conn_enter(c, TWS__OPEN, t->now_ms);
-    c->context = context;
     tws_ws_init(&c->u.ws, TWS_WS_SERVER,
                 c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
                 c->desc->max_frames == TWS_OFF ? 0 : c->desc->max_frames);
@@ -15197,17 +15195,13 @@ static void tws__conn_close_frame(tws_conn *c, tws_turn *t, uint16_t code, tws_s
 
 TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason)
 {
-    if (c->state == TWS__OPEN) {
+    const bool handshake = c->state == TWS__OPEN;
+    if (handshake) {
         tws__conn_close_frame(c, t, code, reason);
-        if (c->state == TWS__OPEN) {
-            tws__conn_over(c, code);
-            tws__conn_enter(c, TWS__CLOSING, t->now_ms);
-        }
-        return;
     }
-    if (c->state <= TWS__STREAM) { /* a request that waits gets no answer any more */
+    if (c->state <= TWS__OPEN) { /* a request that waits gets no answer any more */
         tws__conn_over(c, code);
-        tws__conn_enter(c, TWS__FLUSH, t->now_ms);
+        tws__conn_enter(c, handshake ? (uint8_t)TWS__CLOSING : (uint8_t)TWS__FLUSH, t->now_ms);
     }
 }
 
