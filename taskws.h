@@ -1695,7 +1695,7 @@ typedef enum tws_redis_event_type {
                           missing (trimmed, or Redis came back with other data). Forget this user's
                           events and ids, reset the readers; what comes is complete after this id */
     TWS_REDIS_STORED,  /* ticket, id */
-    TWS_REDIS_FAILED,  /* ticket, state, reason; if Redis did not answer, it may be stored */
+    TWS_REDIS_FAILED,  /* ticket, state, reason, unknown */
     TWS_REDIS_DROPPED, /* user_id, id, reason: an event that cannot be given, or a stream that
                           cannot be read; log it */
     TWS_REDIS_STATE    /* state, reason: it has changed; log it */
@@ -1710,6 +1710,7 @@ typedef struct tws_redis_event {
     tws_json_token task; /* its member task_key, as tws_json_member gives it */
     uint64_t ticket;
     tws_redis_state state;
+    bool unknown;   /* FAILED: without an answer; it may be stored */
     tws_str reason; /* a few words: the rule, or what Redis said; no secret */
 } tws_redis_event;
 
@@ -13220,7 +13221,7 @@ static bool tws__redis_forbids(tws_str text)
 }
 
 /* An error where an answer should be. One that says something about all of Redis ends the
- * connection, and with it everything that is under way. */
+ * connection, and with it everything that is under way; what was sent behind it may be stored. */
 static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
 {
     const tws__redis_error *e = tws__redis_classify(text);
@@ -13230,6 +13231,9 @@ static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
     bool vital = kind == TWS__REDIS_TIME || kind == TWS__REDIS_PROBE ||
                  (reads && tws__redis_forbids(text));
     if (e->scope == TWS__REDIS_SERVER || vital) {
+        if (kind == TWS__REDIS_STORE) { /* this one was answered: it is not stored */
+            tws__redis_put(&r->failed, (tws__redis_publish *)tws__redis_pop_call(r).what);
+        }
         tws__redis_fail(r, TWS_REDIS_COMMANDS, e->state, text);
     } else if (reads) {
         tws__redis_on_load_error(r, text, ev);
@@ -13585,11 +13589,13 @@ static bool tws__redis_advance(tws_redis *r, tws_redis_event *ev)
         tws__redis_publish *p = tws__redis_get(&r->failed);
         tws_buf why;
         tws_buf_fixed(&why, r->said, sizeof r->said - 1);
-        tws_buf_c(&why, commands->why);
-        bool unknown = p->lost && (commands->state == TWS_REDIS_IS_UNREACHABLE ||
-                                   commands->state == TWS_REDIS_IS_SILENT);
-        tws_buf_c(&why, unknown ? ": stored or not is not known" : "");
+        tws_str said = tws_str_c(commands->why);
+        const char *more = p->lost ? ": stored or not is not known" : "";
+        said.len = tws__min(said.len, sizeof r->said - 1 - strlen(more));
+        tws_buf_str(&why, said);
+        tws_buf_c(&why, more);
         r->said[why.len] = '\0';
+        ev->unknown = p->lost;
         tws__redis_tell_failed(r, p, commands->state, r->said, ev);
         return true;
     }
@@ -19213,6 +19219,7 @@ struct tws__waiting {
     uint32_t open;
     const char *fault; /* set once something was not stored: a text of ours */
     char reason[192];  /* Redis's own words, where it was Redis who said no */
+    bool unknown;      /* and that this one leaves open whether an event is stored */
     tws_buf ids;
 };
 
@@ -19345,14 +19352,18 @@ static void tws__waiting_settled(tws__waiting *w)
     }
 }
 
-static void tws__waiting_fail(tws__waiting *w, tws_str reason)
+/* The first reason is told, or else the first that leaves it open whether something is stored. */
+static void tws__waiting_fail(tws__waiting *w, tws_str reason, bool unknown)
 {
     if (w == NULL) {
         return;
     }
     size_t n = reason.len < sizeof w->reason - 1 ? reason.len : sizeof w->reason - 1;
-    memcpy(w->reason, reason.ptr, n);
-    w->reason[n] = '\0';
+    if (w->reason[0] == '\0' || (unknown && !w->unknown)) {
+        memcpy(w->reason, reason.ptr, n);
+        w->reason[n] = '\0';
+        w->unknown = unknown;
+    }
     TWS__STORE(&w->fault, (const char *)w->reason);
     tws__waiting_settled(w);
 }
@@ -19465,7 +19476,7 @@ static void tws__upstream_hear(tws__upstream *up)
             break;
         case TWS_REDIS_FAILED:
             tws__upstream_log(up, TWS_LOG_WARN, "event not stored", &ev);
-            tws__waiting_fail(tws__ticket_holder(ev.ticket), ev.reason);
+            tws__waiting_fail(tws__ticket_holder(ev.ticket), ev.reason, ev.unknown);
             break;
         case TWS_REDIS_DROPPED:
             tws__upstream_log(up, TWS_LOG_WARN, "event dropped, or a stream not read", &ev);
@@ -19537,7 +19548,7 @@ static void tws__upstream_not_stored(tws__upstream *up, const tws__order *o)
     ev.reason = tws_str_c("Redis cannot store events now");
     TWS__COUNT(&up->turned_away, 1);
     tws__upstream_log(up, TWS_LOG_WARN, "event not stored", &ev);
-    tws__waiting_fail(tws__ticket_holder(o->ticket), ev.reason);
+    tws__waiting_fail(tws__ticket_holder(o->ticket), ev.reason, false);
 }
 
 /* As many as the session has room for: one body may bring more than that. True when some went. */

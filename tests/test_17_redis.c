@@ -1631,7 +1631,8 @@ TEST("an answer that says something about all of Redis fails every publish under
     feed(C, "-READONLY You can't write against a read only replica.\r\n");
     CHECK_STR(notes(), "state(readonly: READONLY You can't write against a read only replica.) "
                        "failed(1 readonly: READONLY You can't write against a read only replica.) "
-                       "failed(2 readonly: READONLY You can't write against a read only replica.) "
+                       "failed(2 readonly: READONLY You can't write against a read only replica.: "
+                       "stored or not is not known) "
                        "failed(3 readonly: READONLY You can't write against a read only replica.)");
     CHECK_EQ(publish("42", "4", NULL, 4), TWS_ERR_UNAVAILABLE);
     end();
