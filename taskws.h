@@ -19004,9 +19004,23 @@ static bool tws__next_event(const tws__session *s, tws_str *rest, uint64_t *numb
     return false;
 }
 
-static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line)
+/* Why it is not JSON, and where. */
+static void tws__write_json_fault(tws_buf *b, tws_str json)
 {
-    char memory[128];
+    tws_json_reader r;
+    tws_json_init(&r, json);
+    while (tws_json_next(&r, NULL) > TWS_JSON_ERROR) {
+    }
+    tws_buf_c(b, ": ");
+    tws_buf_c(b, r.reason);
+    tws_buf_c(b, " (byte ");
+    tws_buf_u64(b, r.pos + 1);
+    tws_buf_c(b, ")");
+}
+
+static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line, tws_str json)
+{
+    char memory[192];
     tws_buf b;
     bool size = status == TWS_ERR_LIMIT;
     tws_buf_fixed(&b, memory, sizeof memory - 1);
@@ -19018,6 +19032,9 @@ static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line
     }
     tws_buf_c(&b, " is ");
     tws_buf_c(&b, tws__event_fault(status));
+    if (status == TWS_ERR_SYNTAX) {
+        tws__write_json_fault(&b, json);
+    }
     memory[b.len] = '\0';
     char head[TWS__HEAD_BYTES];
     tws_peer_respond_error(s->peer, size ? 413 : 400, tws__session_head(s, head, NULL),
@@ -20195,7 +20212,7 @@ static void tws__session_publish(tws__session *s, tws_str body)
     while (tws__next_event(s, &rest, &number, &json)) {
         tws_status status = tws__check_event(ts, json);
         if (status != TWS_OK) {
-            tws__respond_fault(s, status, number);
+            tws__respond_fault(s, status, number, json);
             return;
         }
         events++;
