@@ -62,6 +62,24 @@ static void write_key(const job *j, tws_buf *b, bool many, size_t line)
     }
 }
 
+static int complain(bool many, size_t line, const char *what, const char *more)
+{
+    if (many) {
+        fprintf(stderr, "line %zu: ", line);
+    }
+    print_text(stderr, tws_str_c(what));
+    fprintf(stderr, "%s%s%s\n", more[0] != '\0' ? " (" : "", more, more[0] != '\0' ? ")" : "");
+    return 1;
+}
+
+/* What was sent has had no answer. */
+static const char *unknown(const job *j)
+{
+    return j->key != NULL ? "stored or not is unknown; publish again with this key"
+                          : "from here on, stored or not is unknown; with an "
+                            "--idempotency-key it could be published again";
+}
+
 /* -- over HTTP -- */
 
 static bool connect_if_needed(job *j)
@@ -127,10 +145,13 @@ static int publish_over_http(job *j, tws_str body, bool many)
     }
     write_fields(j, many);
     authorization(&j->head, &j->token, j->fields.ptr);
-    if (!connect_if_needed(j) ||
-        !client_request(c, "POST", j->target.ptr, j->head.ptr, body, TIMEOUT_MS)) {
+    if (!connect_if_needed(j)) {
         fprintf(stderr, "%s:%s: %s\n", j->common.host, j->common.port, c->error);
         return 1;
+    }
+    if (!client_request(c, "POST", j->target.ptr, j->head.ptr, body, TIMEOUT_MS)) {
+        fprintf(stderr, "%s:%s: ", j->common.host, j->common.port);
+        return complain(many, j->lines + 1, c->error, unknown(j));
     }
     print_ids(tws_buf_view(&c->body));
     if (c->response.status != 202) {
@@ -157,16 +178,6 @@ static bool next_event(tws_str *rest, bool many, tws_str *event, size_t *line)
         }
     }
     return false;
-}
-
-static int complain(bool many, size_t line, const char *what, const char *more)
-{
-    if (many) {
-        fprintf(stderr, "line %zu: ", line);
-    }
-    print_text(stderr, tws_str_c(what));
-    fprintf(stderr, "%s%s%s\n", more[0] != '\0' ? " (" : "", more, more[0] != '\0' ? ")" : "");
-    return 1;
 }
 
 static bool over_redis(const job *j)
@@ -232,10 +243,7 @@ static int read_answers(job *j, tws_str text, bool many)
     for (tws_str event; next_event(&text, many, &event, &line);) {
         redis_reply reply;
         if (!redis_read(&j->redis, &reply, TIMEOUT_MS)) {
-            return complain(many, line, j->redis.link.error,
-                            j->key != NULL ? "stored or not is unknown; publish again with this key"
-                                           : "from here on, stored or not is unknown; with an "
-                                             "--idempotency-key it could be published again");
+            return complain(many, line, j->redis.link.error, unknown(j));
         }
         if (reply.type == TWS_RESP_SERVER_ERROR) {
             status = complain(many, line, reply.text, redis_advice(reply.text));
@@ -262,8 +270,8 @@ static int publish_over_redis(job *j, tws_str text, bool many)
         }
     }
     if (!client_flush(&r->link, &j->commands, TIMEOUT_MS)) {
-        fprintf(stderr, "Redis at %s: %s\n", r->where, r->link.error);
-        return 1;
+        fprintf(stderr, "Redis at %s: ", r->where);
+        return complain(many, j->lines + 1, r->link.error, unknown(j));
     }
     return read_answers(j, text, many);
 }
@@ -457,6 +465,9 @@ static void check(const job *j, bool parts)
     }
     if (j->common.user[0] == '\0' || strlen(j->common.user) > TWS_MAX_USER_ID) {
         usage_error("has 1 to 128 bytes", "--user");
+    }
+    if (!tws_utf8_valid(tws_str_c(j->common.user))) {
+        usage_error("is not UTF-8", "--user");
     }
     if (j->key != NULL) {
         check_key(j->key);

@@ -39,6 +39,8 @@ static inline const char *redis_advice(const char *error)
         {"NOAUTH", "put the password into the URL: redis://user:password@host:port/db"},
         {"WRONGPASS", "correct the user or the password in the URL"},
         {"NOPERM", "allow this user task_status:* as keys and channels, and their commands"},
+        {"executing the script can't", "allow this user what examples/workers/README.md lists; "
+                                       "the event may be stored"},
         {"LOADING", "it is starting; try again in a moment"},
         {"READONLY", "this is a replica: give the address of its primary"},
         {"MASTERDOWN", "this is a replica without a primary: give the address of that"},
