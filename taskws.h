@@ -86,6 +86,8 @@
  *
  *     A POST that is repeated with the same Idempotency-Key (200 bytes at most) within a day stores
  *     its events once; without Redis the last 4,000 keys are known, each line of NDJSON being one.
+ *     A 503 has the ids of what was stored, in their lines' places: null for a line that was not,
+ *     before one that was.
  *
  *     Last-Event-ID, or else ?since=ID, resumes after that event; without either, the latest event
  *     of each task comes first. ?format=raw sends the worker's JSON alone: of the messages below
@@ -19237,6 +19239,7 @@ struct tws__waiting {
     const char *fault; /* set once something was not stored: a text of ours */
     char reason[192];  /* Redis's own words, where it was Redis who said no */
     bool unknown;      /* and that this one leaves open whether an event is stored */
+    uint32_t missing;  /* events that failed since the last that was stored */
     tws_buf ids;
 };
 
@@ -19381,6 +19384,7 @@ static void tws__waiting_fail(tws__waiting *w, tws_str reason, bool unknown)
         w->reason[n] = '\0';
         w->unknown = unknown;
     }
+    w->missing++;
     TWS__STORE(&w->fault, (const char *)w->reason);
     tws__waiting_settled(w);
 }
@@ -19453,6 +19457,9 @@ static void tws__upstream_stored(const tws_redis_event *ev)
 {
     tws__waiting *w = tws__ticket_holder(ev->ticket);
     if (w != NULL) {
+        for (; w->missing > 0; w->missing--) { /* so that ids stand where their events stood */
+            tws_buf_c(&w->ids, w->ids.len == 0 ? "null" : ",null");
+        }
         tws__write_id(&w->ids, ev->id);
         tws__waiting_settled(w);
     }
