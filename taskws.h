@@ -20833,7 +20833,13 @@ static void tws__on_stream_timer(tws_peer *p)
     }
     if (s->phase == TWS__LOADING || s->phase == TWS__STORING || s->phase == TWS__AWAIT_VERDICT) {
         /* The connection ends too: an answer that comes late finds nobody, not the next request. */
-        tws__session_refuse(s, s->phase == TWS__AWAIT_VERDICT ? "internal" : "unavailable");
+        if (s->phase == TWS__STORING) {
+            tws_buf none;
+            tws_buf_fixed(&none, NULL, 0);
+            tws__respond_stored(s, &none, "no answer in time: stored or not is not known");
+        } else {
+            tws__session_refuse(s, s->phase == TWS__LOADING ? "unavailable" : "internal");
+        }
         tws_peer_close(p, 1011, "no answer in time");
         return;
     }
