@@ -87,7 +87,7 @@
  *     A POST that is repeated with the same Idempotency-Key (200 bytes at most) within a day stores
  *     its events once; without Redis the last 4,000 keys are known, each line of NDJSON being one.
  *     A 503 has the ids of what was stored, in their lines' places: null for a line that was not,
- *     before one that was.
+ *     before one that was. Repeated with the key, the missing lines are stored behind the others.
  *
  *     Last-Event-ID, or else ?since=ID, resumes after that event; without either, the latest event
  *     of each task comes first. ?format=raw sends the worker's JSON alone: of the messages below
