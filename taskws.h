@@ -74,7 +74,6 @@
  *     TASKWS_POLL             poll(2) where epoll would be chosen
  *     TWS_ASSERT(x)           checks the caller's mistakes; default: assert(x)
  *
- *
  * ROUTES (prefix /api/v1/ws is an option)
  *
  *     GET  {prefix}/tasks/{user_id}   Upgrade: websocket        the user's events, live
