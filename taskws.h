@@ -585,8 +585,8 @@ TWS_API tws_http_result tws_http_chunks_feed(tws_http_chunks *c, char *data, siz
 
 /* Standard reason phrase, "Unknown" for a code without one. */
 TWS_API const char *tws_http_phrase(int status);
-/* A response head: begin (status 100 to 999), any number of fields, end. Control characters are
- * dropped from values. content_length -1: none is written (a stream, 101, 204, 304). */
+/* A response head: begin (status 100 to 999), any number of fields, end. Control characters but
+ * tabs are dropped from values. content_length -1: none is written (a stream, 101, 204, 304). */
 TWS_API void tws_http_begin(tws_buf *b, int status);
 TWS_API void tws_http_add(tws_buf *b, const char *name, tws_str value);
 TWS_API void tws_http_end(tws_buf *b, int64_t content_length);
@@ -885,8 +885,8 @@ typedef struct tws_deflater {
     uint64_t bits;
     uint32_t bit_count;
     uint32_t begin;   /* position of the first byte that may be referred to */
-    uint32_t next;    /* position of the next byte; never restarts, so that what head says of
-                       * earlier messages is known to be old and need not be cleared */
+    uint32_t next;    /* position of the next byte; no message restarts it, so that what head says
+                       * of earlier ones is known to be old and need not be cleared */
     uint32_t hashed;  /* the first position that is not yet in a chain */
     uint32_t origin;  /* position of the window's first byte */
     uint8_t window_bits;
@@ -2212,7 +2212,8 @@ TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const c
 TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
                                     const char *message);
 /* Answer 200 with a stream: tws_peer_put writes to it, tws_peer_close ends it. Into one of
- * text/event-stream a comment is written after each limits.heartbeat_ms of silence. */
+ * text/event-stream a comment is written after each limits.heartbeat_ms of silence; of another a
+ * client that has vanished is not noticed before you write. */
 TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_type,
                              const tws_peer_ops *ops, void *data);
 /* Answer 101, or 400 or 426 if the handshake is not proper (then false, and no callback of ops is
@@ -17721,12 +17722,14 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
     }
     s->thread = (tws__thread **)tws_alloc(desc->allocator, s->threads * sizeof *s->thread);
     for (unsigned i = 0; s->thread != NULL && i < s->threads; i++) {
+        errno = 0; /* a hook for memory need not set it, and it may be from long ago */
         s->thread[i] = tws__thread_create(s, i);
         if (s->thread[i] == NULL) {
-            bool full = errno == EMFILE || errno == ENFILE; /* the loop's, that is */
+            const int why = errno;
             tws_server_free(s);
             *server = NULL;
-            return full ? TWS_ERR_SYSTEM : TWS_ERR_MEMORY;
+            errno = why;
+            return why == EMFILE || why == ENFILE ? TWS_ERR_SYSTEM : TWS_ERR_MEMORY;
         }
     }
     if (s->thread == NULL) {
@@ -18213,7 +18216,8 @@ TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_
     tws_conn_stream(&p->conn, tws__peer_turn(p), 200, tws__peer_lines(p, head, lines),
                     content_type);
     tws_count(&p->thread->traffic.streams, 1);
-    if (tws_str_starts(tws_str_c(content_type), "text/event-stream")) {
+    tws_str rest = tws_str_c(content_type), media = rest;
+    if (tws_str_split(&rest, ';', &media) && tws__str_is(media, "text/event-stream")) {
         p->flags |= TWS__PEER_SSE;
     }
     tws__peer_long(p, ops, data);
