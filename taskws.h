@@ -1640,7 +1640,11 @@ TWS_API void tws_redis_free(tws_redis *r);
 TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id);
 /* The user has none any more (leave). */
 TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id);
-/* You could not take an event, out of memory say: LOST follows, then all of the past again. */
+/* The same for each of whom `has` says no, as after a drop that could not be noted. */
+TWS_API void tws_redis_drop_others(tws_redis *r, bool (*has)(void *context, tws_str user_id),
+                                   void *context);
+/* You could not take an event, out of memory say: nothing more of that user is given before LOST,
+ * then all of the past again. Called again and again, it is done about once a second. */
 TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id);
 
 #define TWS_REDIS_MAX_KEY 255 /* bytes of an idempotency key */
@@ -11955,6 +11959,9 @@ struct tws_redis {
     uint64_t beat_ms;  /* next TIME and probe */
     uint64_t beaten_ms; /* last TIME sent */
     uint64_t redis_ms; /* Redis's own clock, as of the last TIME; 0: not known */
+    uint64_t again_ms; /* before that nothing is read again for what could not be taken */
+    uint64_t refused_ms; /* when that was, last */
+    uint32_t refused;  /* and how often, a little apart */
     uint64_t probe;    /* number of the last one */
     bool probe_out;    /* it has not come back */
     bool probe_sent;   /* and its PUBLISH was answered */
@@ -12226,15 +12233,48 @@ TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id)
     tws__redis_tidy(r, u);
 }
 
+TWS_API void tws_redis_drop_others(tws_redis *r, bool (*has)(void *context, tws_str user_id),
+                                   void *context)
+{
+    for (size_t i = 0; i < r->bucket_count; i++) {
+        const tws__redis_user *next;
+        for (const tws__redis_user *u = r->bucket[i]; u != NULL; u = next) {
+            next = u->chain;
+            if ((u->flags & TWS__REDIS_WANTED) != 0 && !has(context, tws__redis_user_id(u))) {
+                tws_redis_drop(r, tws__redis_user_id(u));
+            }
+        }
+    }
+}
+
+static uint64_t tws__redis_backoff(tws_redis *r, uint32_t attempts);
+
+/* What was read in vain a moment ago will be again: that is much work for nobody. */
+static void tws__redis_hold_back(tws_redis *r)
+{
+    const bool anew =
+        r->refused == 0 || r->now_ms - r->refused_ms > r->desc.backoff_max_ms;
+    r->refused = anew ? 1 : r->refused + 1;
+    r->refused_ms = r->now_ms;
+    r->again_ms = r->now_ms + (anew ? 0 : tws__redis_backoff(r, r->refused < 4 ? r->refused : 4));
+}
+
 TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id)
 {
     tws__redis_user *u = tws__redis_find(r, user_id);
     if (u == NULL || (u->flags & TWS__REDIS_WANTED) == 0) {
         return;
     }
+    if ((u->flags & TWS__REDIS_BROKEN) == 0) {
+        tws__redis_hold_back(r);
+    }
     u->flags |= TWS__REDIS_BROKEN;
     if (u->state == TWS__REDIS_LIVE) {
         tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
+    } else if (r->past_user == u) {
+        u->flags |= TWS__REDIS_DUE; /* what it is not told now */
+    } else if (r->calls > 0 && r->call[r->call_first].what == u) {
+        r->answer.skip = true;
     }
 }
 
@@ -12478,12 +12518,13 @@ static void tws__redis_fail_c(tws_redis *r, tws_redis_link link, tws_redis_state
 /* A command that stands in the output, from a mark on, or for want of memory does not. */
 static bool tws__redis_made(tws__redis_end *end, size_t mark)
 {
-    end->starved = end->out.status != TWS_OK;
-    if (end->starved) {
+    const bool made = end->out.status == TWS_OK;
+    if (!made) {
+        end->starved = true;
         end->out.status = TWS_OK;
         end->out.len = mark;
     }
-    return !end->starved;
+    return made;
 }
 
 /* A user's channel and stream. */
@@ -12690,9 +12731,17 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
 
 static void tws__redis_make_loads(tws_redis *r)
 {
+    const unsigned broken = TWS__REDIS_FRESH | TWS__REDIS_BROKEN;
     bool more = true;
-    while (more && r->loads < TWS__REDIS_LOADS && tws__redis_linked(&r->to_load)) {
-        more = tws__redis_load(r, (tws__redis_user *)(void *)r->to_load.next);
+    for (tws__redis_node *next, *n = r->to_load.next; n != &r->to_load; n = next) {
+        tws__redis_user *u = (tws__redis_user *)(void *)n;
+        const bool waits = (u->flags & broken) == TWS__REDIS_BROKEN && r->now_ms < r->again_ms;
+        next = n->next;
+        more = more && r->loads < TWS__REDIS_LOADS;
+        if (!more) {
+            return;
+        }
+        more = waits || tws__redis_load(r, u);
     }
 }
 
@@ -13087,7 +13136,8 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
     tws__redis_user *u = r->past_user;
     tws_event_id id;
     uint32_t len;
-    bool wanted = (u->flags & (TWS__REDIS_FRESH | TWS__REDIS_WANTED)) == TWS__REDIS_WANTED;
+    const unsigned leads_on = TWS__REDIS_FRESH | TWS__REDIS_BROKEN | TWS__REDIS_WANTED;
+    bool wanted = (u->flags & leads_on) == TWS__REDIS_WANTED;
     if (wanted && r->past_len > 0) {
         memcpy(&len, r->past + r->past_len - sizeof len, sizeof len);
         memcpy(&id, r->past + r->past_len - sizeof len - sizeof id, sizeof id);
@@ -13098,8 +13148,8 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
     r->past_user = NULL;
     r->past_len = 0; /* of who has been dropped meanwhile: another read begins anew */
     u->reads--;
-    if (wanted) {
-        u->last = r->past_newest;
+    u->last = (u->flags & TWS__REDIS_FRESH) == 0 ? r->past_newest : u->last;
+    if (wanted) { /* else it has been dropped, or not all could be taken */
         tws__redis_tell(ev, TWS_REDIS_LOADED, u, r->past_from);
     }
     tws__redis_settle(r, u, u->turn, false); /* no other read of it can have begun meanwhile */
@@ -13776,6 +13826,9 @@ TWS_API uint64_t tws_redis_deadline(const tws_redis *r)
     }
     if (tws__redis_linked(&r->idle)) {
         at = tws__min64(at, tws__redis_of_idle(r->idle.next)->idle_ms);
+    }
+    if (tws__redis_linked(&r->to_load) && r->again_ms > r->now_ms) {
+        at = tws__min64(at, r->again_ms);
     }
     if (commands->starved || subscriber->starved) {
         at = tws__min64(at, r->now_ms + r->desc.backoff_min_ms);

@@ -74,11 +74,18 @@ static void note_event(const tws_redis_event *ev)
     }
 }
 
+static const char *untaken; /* an event of that JSON cannot be taken; NULL: all can */
+
 static void take_events(void)
 {
     tws_redis_event ev;
     while (tws_redis_next(r, &ev) != TWS_REDIS_NONE) {
         note_event(&ev);
+        if (ev.type == TWS_REDIS_EVENT && untaken != NULL && tws_str_eq_c(ev.json, untaken)) {
+            char user[TWS_MAX_USER_ID];
+            memcpy(user, ev.user_id.ptr, ev.user_id.len);
+            tws_redis_reload(r, tws_str_of(user, ev.user_id.len));
+        }
     }
 }
 
@@ -174,6 +181,7 @@ static void end(void)
 {
     tws_redis_free(r);
     r = NULL;
+    untaken = NULL;
     memset(&desc, 0, sizeof desc);
 }
 
@@ -1137,10 +1145,79 @@ TEST("reading again from the begin, after lost, can be asked for")
     tws_redis_reload(r, tws_str_c("42"));
     feed(C, ONE_ENTRY);
     CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 {\"a\":5})");
-    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
-    feed(C, ONE_ENTRY);
+    CHECK_STR(output(C), "");
+    wait_ms(tws_redis_deadline(r) - now_ms);
+    CHECK_STR(output(C), "TIME | XRANGE task_status:42 - + COUNT 256");
+    feed(C, TIME_ANSWER ONE_ENTRY);
     CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 {\"a\":5})");
     CHECK_STR(output(C), "");
+    end();
+}
+
+#define THREE_ENTRIES "*3\r\n" ENTRY("5-0", "1", "5") ENTRY("6-0", "1", "6") ENTRY("7-0", "1", "7")
+
+TEST("behind what could not be taken nothing is given before all is read again, ever less often")
+{
+    begin_live("42", ONE_ENTRY);
+    untaken = "6";
+    message("42", "6-0 6");
+    message("42", "7-0 7");
+    CHECK_STR(notes(), "event(42 6-0 6)");
+    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
+    feed(C, THREE_ENTRIES);
+    for (uint64_t most_ms = 200; most_ms <= 800; most_ms *= 2) {
+        CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 5) event(42 6-0 6)");
+        CHECK_STR(output(C), "");
+        uint64_t passed_ms = tws_redis_deadline(r) - now_ms;
+        CHECK(passed_ms >= 50 && passed_ms <= most_ms);
+        wait_ms(passed_ms);
+        untaken = most_ms == 800 ? NULL : untaken;
+        CHECK_STR(output(C), "TIME | XRANGE task_status:42 - + COUNT 256");
+        feed(C, TIME_ANSWER THREE_ENTRIES);
+    }
+    CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 5) event(42 6-0 6) event(42 7-0 7)");
+    wait_ms(600);
+    CHECK_STR(output(C), "");
+    message("42", "8-0 8");
+    CHECK_STR(notes(), "event(42 8-0 8)");
+    end();
+}
+
+TEST("a past that could not be taken whole is not told as loaded before it has been")
+{
+    begin_live("42", "*3\r\n" ENTRY("7-0", "1", "7") ENTRY("6-0", "1", "6") ENTRY("5-0", "1", "5"));
+    tws_redis_drop(r, tws_str_c("42"));
+    tws_redis_want(r, tws_str_c("42"));
+    output(C);
+    untaken = "6";
+    feed(C, "*3\r\n" ENTRY("7-0", "1", "7") ENTRY("6-0", "1", "6") ENTRY("5-0", "1", "5"));
+    CHECK_STR(notes(), "event(42 5-0 5) event(42 6-0 6)");
+    untaken = NULL;
+    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
+    feed(C, THREE_ENTRIES);
+    CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 5) event(42 6-0 6) event(42 7-0 7) "
+                       "loaded(42 0-0)");
+    CHECK_STR(output(C), "");
+    end();
+}
+
+static bool has_readers(void *context, tws_str user_id)
+{
+    return tws_str_eq_c(user_id, (const char *)context);
+}
+
+TEST("users whose drop was missed are dropped together, and the others are not")
+{
+    static char keeps[] = "42";
+    begin_open("redis://localhost");
+    for (int i = 0; i < 100; i++) {
+        char user[16];
+        snprintf(user, sizeof user, "%d", i);
+        CHECK_EQ(tws_redis_want(r, tws_str_c(user)), TWS_OK);
+    }
+    tws_redis_drop_others(r, has_readers, keeps);
+    CHECK_EQ(r->stats.users, 1);
+    CHECK_STR(output(S), "SUBSCRIBE task_status:42");
     end();
 }
 
