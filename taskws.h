@@ -16638,6 +16638,7 @@ struct tws__thread {
     uint64_t first_ms;  /* somebody went first */
     uint64_t accept_us; /* while somebody does: none is accepted before a share that ends then */
     tws_peer *dead;
+    tws_peer *spare; /* zeroed, for who comes next */
     tws_peer *served;
     tws_router_match match;
     tws__mutex post_lock;
@@ -16836,19 +16837,29 @@ static tws_peer *tws__thread_peer(tws__thread *t, tws_peer_id id)
     return t->slot[slot].peer;
 }
 
-static bool tws__thread_take_slot(tws__thread *t, tws_peer *p)
+/* Memory for one more connection, before it is accepted. */
+static bool tws__thread_has_room(tws__thread *t)
+{
+    const tws_allocator *a = t->server->desc.allocator;
+    if (t->free_slot == UINT32_MAX && t->slot_count == t->slot_cap) {
+        uint32_t cap = t->slot_cap == 0 ? 64 : t->slot_cap * 2;
+        void *grown =
+            tws_resize(a, t->slot, t->slot_cap * sizeof *t->slot, cap * sizeof *t->slot);
+        if (grown == NULL) {
+            return false;
+        }
+        t->slot = (tws__slot *)grown;
+        t->slot_cap = cap;
+    }
+    if (t->spare == NULL) {
+        t->spare = (tws_peer *)tws_alloc(a, sizeof *t->spare);
+    }
+    return t->spare != NULL;
+}
+
+static void tws__thread_take_slot(tws__thread *t, tws_peer *p)
 {
     if (t->free_slot == UINT32_MAX) {
-        if (t->slot_count == t->slot_cap) {
-            uint32_t cap = t->slot_cap == 0 ? 64 : t->slot_cap * 2;
-            void *grown = tws_resize(t->server->desc.allocator, t->slot,
-                                     t->slot_cap * sizeof *t->slot, cap * sizeof *t->slot);
-            if (grown == NULL) {
-                return false;
-            }
-            t->slot = (tws__slot *)grown;
-            t->slot_cap = cap;
-        }
         memset(&t->slot[t->slot_count], 0, sizeof *t->slot);
         t->slot[t->slot_count].generation = 1;
         t->slot[t->slot_count].next = UINT32_MAX;
@@ -16858,7 +16869,6 @@ static bool tws__thread_take_slot(tws__thread *t, tws_peer *p)
     p->slot = t->free_slot;
     t->free_slot = t->slot[p->slot].next;
     t->slot[p->slot].peer = p;
-    return true;
 }
 
 static void tws__thread_give_slot(tws__thread *t, const tws_peer *p)
@@ -17312,10 +17322,8 @@ static void tws__peer_tick(tws_peer *p)
 static bool tws__peer_create(tws__thread *t, int fd)
 {
     tws_server *s = t->server;
-    tws_peer *p = (tws_peer *)tws_alloc(s->desc.allocator, sizeof *p);
-    if (p == NULL) {
-        return false;
-    }
+    tws_peer *p = t->spare;
+    t->spare = NULL;
     p->thread = t;
     p->user_ms = UINT64_MAX;
     p->epoch = tws__thread_epoch(t);
@@ -17324,10 +17332,7 @@ static bool tws__peer_create(tws__thread *t, int fd)
     p->watch.kind = TWS__WATCH_PEER;
     p->watch.behind = tws__thread_shares(t);
     tws_conn_init(&p->conn, &s->desc.limits, t->now_ms);
-    if (!tws__thread_take_slot(t, p)) {
-        tws_release(s->desc.allocator, p, sizeof *p);
-        return false;
-    }
+    tws__thread_take_slot(t, p);
     if (tws_loop_add(t->loop, &p->watch, fd, TWS_READ) != TWS_OK) {
         tws__thread_give_slot(t, p);
         tws_release(s->desc.allocator, p, sizeof *p);
@@ -17347,7 +17352,7 @@ static bool tws__peer_create(tws__thread *t, int fd)
     return true;
 }
 
-/* Out of descriptors or places: who waits in the backlog waits there, and is not reset. */
+/* Out of descriptors, memory or places: who waits in the backlog waits there, and is not reset. */
 static void tws__thread_pause(tws__thread *t)
 {
     t->listener_paused = true;
@@ -17360,7 +17365,7 @@ static bool tws__thread_accept(tws__thread *t, int batch)
     tws_server *s = t->server;
     uint32_t most = t->draining ? UINT32_MAX : s->desc.max_connections + TWS__RESERVE;
     for (int i = 0; i < batch; i++) {
-        if (TWS__LOAD(&s->connections) >= most) {
+        if (TWS__LOAD(&s->connections) >= most || !tws__thread_has_room(t)) {
             tws__thread_pause(t);
             return false;
         }
@@ -17709,6 +17714,7 @@ static void tws__thread_free(tws__thread *t)
     tws_release(a, t->receive, t->server->desc.receive_bytes);
     tws_turn_free(&t->turn, a);
     tws_release(a, t->slot, t->slot_cap * sizeof *t->slot);
+    tws_release(a, t->spare, sizeof *t->spare);
     TWS__MUTEX_FREE(&t->post_lock);
     tws_release(a, t, sizeof *t);
 }
@@ -17887,7 +17893,7 @@ static tws_status tws__server_listen_one(tws_server *s, tws__thread *t, const ch
     }
     tws_status status = tws_loop_add(t->loop, &t->listener, fd, TWS_READ);
     if (status != TWS_OK) {
-        *why = "no memory";
+        *why = strerror(errno);
         close(fd);
         return status;
     }

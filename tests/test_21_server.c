@@ -1255,6 +1255,32 @@ TEST("out of descriptors, the listener pauses, and goes on when there are some, 
     site_end(&s);
 }
 
+TEST("out of memory, who comes waits until there is some, and is not reset")
+{
+    for (size_t n = 1; n <= 4; n++) {
+        enum { ALL = 3 };
+        peer p[ALL];
+        site s;
+        site_init(&s);
+        site_start(&s, false);
+        test_row("allocation", n);
+        for (size_t i = 0; i < ALL; i++) {
+            peer_open(&p[i], port_of(&s));
+            peer_ask(&p[i], "GET", "/hello", NULL, NULL);
+        }
+        test_fail_at(n);
+        for (size_t i = 0; i < ALL; i++) {
+            CHECK_EQ(peer_answer(&p[i]), 200);
+        }
+        CHECK(test_allocations() >= n);
+        test_fail_at(0);
+        for (size_t i = 0; i < ALL; i++) {
+            peer_close(&p[i]);
+        }
+        site_end(&s);
+    }
+}
+
 static void check_address(const site *s, const char *source, const char *fields, const char *want)
 {
     peer p;
