@@ -19121,8 +19121,13 @@ static void tws__respond_stored(tws__session *s, const tws_buf *ids, const char 
 {
     tws_task_server *ts = tws__session_server(s);
     bool many = s->ndjson || fault != NULL;
+    char memory[1024];
     tws_buf b;
-    tws_buf_init(&b, ts->desc.allocator, ids->len + 512);
+    if (ids->len + 512 <= sizeof memory) { /* what is stored is not told to have failed */
+        tws_buf_fixed(&b, memory, sizeof memory);
+    } else {
+        tws_buf_init(&b, ts->desc.allocator, ids->len + 512);
+    }
     tws_buf_c(&b, "{");
     if (fault != NULL) {
         tws_buf_c(&b, "\"error\":{");
@@ -19276,6 +19281,8 @@ struct tws__upstream {
     tws_counter turned_away; /* events, since Redis stores none */
     uint32_t held;      /* thread 0 waits for the other threads' readers */
     uint32_t missed;    /* somebody's readers wait, and the session does not know of them */
+    uint32_t stayed;    /* or of some it does not know that they have left */
+    uint32_t unposted;  /* somebody waits for an answer that is known */
     tws__link link[TWS_REDIS_LINKS];
     tws_guest alarm;
     tws__mutex lock;
@@ -19298,6 +19305,7 @@ struct tws__waiting {
     struct tws__waiting **link;
     tws_peer_id peer;
     uint32_t open;
+    bool unposted;     /* all is settled, and there was no memory to say so; under up->lock */
     const char *fault; /* set once something was not stored: a text of ours */
     char reason[192];  /* Redis's own words, where it was Redis who said no */
     bool unknown;      /* and that this one leaves open whether an event is stored */
@@ -19350,12 +19358,13 @@ static tws_status tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str u
     return TWS_OK;
 }
 
-/* Under a shard's lock. Without memory the user's readers wait until the hub says it again. */
+/* Under a shard's lock. Without memory the user's readers wait until the hub says it again; and who
+ * has none any more is found among all whom the session knows. */
 static void tws__upstream_note(tws__upstream *up, uint8_t kind, tws_str user, uint32_t number)
 {
     tws_str none = tws_str_of(NULL, 0);
     if (tws__upstream_order(up, kind, user, none, none, number) != TWS_OK) {
-        TWS__STORE(&up->missed, 1u);
+        TWS__STORE(kind == TWS__ORDER_LEAVE ? &up->stayed : &up->missed, 1u);
     }
 }
 
@@ -19374,9 +19383,18 @@ static void tws__upstream_reload(void *context, tws_str user)
     tws__upstream_note((tws__upstream *)context, TWS__ORDER_RELOAD, user, 0);
 }
 
+static bool tws__upstream_has(void *context, tws_str user)
+{
+    const tws__upstream *up = (const tws__upstream *)context;
+    return tws_hub_readers(up->ts->hub, user) != 0;
+}
+
 /* Once a second, for whom it was missed. */
 static void tws__upstream_rejoin(tws__upstream *up)
 {
+    if (TWS__SWAP(&up->stayed, 0u) != 0) { /* a join since then is still to come, by its order */
+        tws_redis_drop_others(up->session, tws__upstream_has, up);
+    }
     if (TWS__SWAP(&up->missed, 0u) != 0) {
         tws_hub_rejoin(up->ts->hub);
     }
@@ -19425,29 +19443,57 @@ static void tws__waiting_posted(tws_peer *p, void *arg)
     tws__waiting_free(w);
 }
 
-/* One hand less; the last one has the request answered. */
-static void tws__waiting_settled(tws__waiting *w)
+/* Have the request answered, which frees w; without memory a second later. Under up->lock. */
+static void tws__waiting_post(tws__waiting *w)
 {
-    if (w != NULL && TWS__UNREF(&w->open) &&
-        tws_server_post(w->up->ts->server, w->peer, tws__waiting_posted, w) != TWS_OK) {
-        tws__waiting_free(w); /* no memory: the client hears when its connection ends */
+    w->unposted = tws_server_post(w->up->ts->server, w->peer, tws__waiting_posted, w) != TWS_OK;
+    if (w->unposted) {
+        TWS__STORE(&w->up->unposted, 1u);
     }
 }
 
-/* The first reason is told, or else the first that leaves it open whether something is stored. */
+/* One hand less; the last one has the request answered. */
+static void tws__waiting_settled(tws__waiting *w)
+{
+    if (w != NULL && TWS__UNREF(&w->open)) {
+        tws__upstream *up = w->up;
+        TWS__LOCK(&up->lock);
+        tws__waiting_post(w);
+        TWS__UNLOCK(&up->lock);
+    }
+}
+
+/* Once a second, for whom there was no memory. */
+static void tws__upstream_answer(tws__upstream *up)
+{
+    if (TWS__SWAP(&up->unposted, 0u) == 0) {
+        return;
+    }
+    TWS__LOCK(&up->lock);
+    for (tws__waiting *next, *w = up->waiting; w != NULL; w = next) {
+        next = w->next;
+        if (w->unposted) {
+            tws__waiting_post(w);
+        }
+    }
+    TWS__UNLOCK(&up->lock);
+}
+
+/* The first reason is told, from which others may follow; or else the first that leaves it open
+ * whether something is stored. */
 static void tws__waiting_fail(tws__waiting *w, tws_str reason, bool unknown)
 {
     if (w == NULL) {
         return;
     }
-    size_t n = reason.len < sizeof w->reason - 1 ? reason.len : sizeof w->reason - 1;
-    if (w->reason[0] == '\0' || (unknown && !w->unknown)) {
+    if (TWS__LOAD(&w->fault) == NULL || (unknown && !w->unknown)) {
+        size_t n = tws__min(reason.len, sizeof w->reason - 1);
         memcpy(w->reason, reason.ptr, n);
         w->reason[n] = '\0';
         w->unknown = unknown;
+        TWS__STORE(&w->fault, (const char *)w->reason);
     }
     w->missing++;
-    TWS__STORE(&w->fault, (const char *)w->reason);
     tws__waiting_settled(w);
 }
 
@@ -19625,13 +19671,22 @@ static bool tws__upstream_must_wait(const tws__upstream *up, tws_status status)
     return status == TWS_ERR_LIMIT && n.publishing != 0;
 }
 
-/* The session does not take it. */
-static void tws__upstream_not_stored(tws__upstream *up, const tws__order *o)
+/* Something of its body was not stored: what comes behind that would be out of order. */
+static bool tws__order_is_void(const tws__order *o)
+{
+    const tws__waiting *w = tws__ticket_holder(o->ticket);
+    return w != NULL && TWS__LOAD(&w->fault) != NULL;
+}
+
+/* The session does not take it, or is not to. */
+static void tws__upstream_not_stored(tws__upstream *up, const tws__order *o, tws_status status)
 {
     tws_redis_event ev;
     memset(&ev, 0, sizeof ev);
     ev.user_id = tws_str_of((const char *)(o + 1), o->user_len);
-    ev.reason = tws_str_c("Redis cannot store events now");
+    ev.reason = tws_str_c(status == TWS_ERR_MEMORY   ? "no memory"
+                          : status == TWS_ERR_CLOSED ? "one before it in its body was not"
+                                                     : "Redis cannot store events now");
     TWS__COUNT(&up->turned_away, 1);
     tws__upstream_log(up, TWS_LOG_WARN, "event not stored", &ev);
     tws__waiting_fail(tws__ticket_holder(o->ticket), ev.reason, false);
@@ -19647,12 +19702,12 @@ static bool tws__upstream_publishes(tws__upstream *up)
     }
     while (o != NULL) {
         tws__order *next = o->next;
-        tws_status status = tws__upstream_hand_over(up, o);
+        tws_status status = tws__order_is_void(o) ? TWS_ERR_CLOSED : tws__upstream_hand_over(up, o);
         if (status != TWS_OK && tws__upstream_must_wait(up, status)) {
             break;
         }
         if (status != TWS_OK) {
-            tws__upstream_not_stored(up, o);
+            tws__upstream_not_stored(up, o, status);
         }
         bytes += o->bytes;
         tws_release(up->ts->desc.allocator, o, o->bytes);
@@ -19727,8 +19782,8 @@ static void tws__link_connect(tws__link *l, const char *why)
             continue;
         }
         if (tws_guest_watch(&l->guest, fd, now ? TWS_READ : TWS_WRITE) != TWS_OK) {
+            why = strerror(errno);
             close(fd);
-            why = "no memory";
             break;
         }
         l->connecting = !now;
@@ -20156,6 +20211,11 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
     w->peer = tws_peer_id_of(s->peer);
     w->open = events + 1; /* one for this function, so that w stays until all are on their way */
     tws_buf_init(&w->ids, ts->desc.allocator, events * (size_t)TWS__ID_MAX);
+    if (tws_buf_reserve(&w->ids, events * (size_t)TWS__ID_MAX) == NULL && events != 0) {
+        tws_release(ts->desc.allocator, w, sizeof *w); /* before anything is stored */
+        tws__respond_stored(s, &none, "no memory");
+        return;
+    }
     tws__waiting_enlist(w);
     s->phase = TWS__STORING;
     tws_peer_set(s->peer, &tws__waiting_ops, s);
@@ -20242,6 +20302,7 @@ static void tws__upstream_look(tws__upstream *up) { (void)up; }
 static bool tws__upstream_busy(tws__upstream *up) { (void)up; return false; }
 static void tws__upstream_release(tws__upstream *up) { (void)up; }
 static void tws__upstream_rejoin(tws__upstream *up) { (void)up; }
+static void tws__upstream_answer(tws__upstream *up) { (void)up; }
 static void tws__upstream_free(tws__upstream *up) { (void)up; }
 static void tws__upstream_abandon_lookup(tws__upstream *up) { (void)up; }
 static const char *tws__upstream_fault(const tws__upstream *up) { return up == NULL ? NULL : ""; }
@@ -20893,6 +20954,10 @@ static void tws__on_stream_timer(tws_peer *p)
         tws__session_refuse(s, "auth_timeout");
         return;
     }
+    if (s->phase == TWS__LOADING && tws__session_is_loaded(s)) { /* there was no memory to hear it */
+        tws__session_respond_snapshot(s);
+        return;
+    }
     if (s->phase == TWS__LOADING || s->phase == TWS__STORING || s->phase == TWS__AWAIT_VERDICT) {
         /* The connection ends too: an answer that comes late finds nobody, not the next request. */
         if (s->phase == TWS__STORING) {
@@ -20991,6 +21056,7 @@ static void tws__on_second(void *context, uint64_t wall_ms)
     tws_hub_sweep(ts->hub, wall_ms);
     if (ts->up != NULL) {
         tws__upstream_rejoin(ts->up);
+        tws__upstream_answer(ts->up);
     }
 }
 
@@ -21571,6 +21637,10 @@ static int tws__run_server(tws_task_server *ts)
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
     sigaction(SIGPIPE, &old_pipe, NULL);
+    if (status != TWS_OK) {
+        fprintf(stderr, "taskws: %s\n", status == TWS_ERR_SYSTEM ? "a thread could not be started"
+                                                                 : tws_status_text(status));
+    }
     return status == TWS_OK ? 0 : 1;
 }
 

@@ -2313,6 +2313,37 @@ TEST("whatever allocation fails, Redis is asked about whose readers wait, a seco
     CHECK(readers > 0 && late > 0);
 }
 
+TEST("whatever allocation fails, who waits for Redis to store is answered, a second later if need be")
+{
+    const char *fields = text("%sContent-Type: application/x-ndjson\r\n",
+                              bearer(token("w", 60, "publish")));
+    size_t refused = 0, late = 0;
+    for (size_t n = 1; n < 12; n++) {
+        site s;
+        peer p;
+        site_init(&s);
+        s.desc.redis_url = "redis://127.0.0.1:1";
+        site_start(&s, false);
+        peer_open(&p, port_of(&s));
+        PEER_UNTIL(connections(&s) == 1);
+        TWS__STORE(&s.ts->up->state, (uint32_t)TWS_REDIS_IS_READY); /* it will know better */
+        test_row("allocation", n);
+        test_fail_at(n);
+        uint64_t from_ms = tws_sys_now_ms();
+        peer_ask(&p, "POST", TASKS "2", fields, "{\"n\":1}\n{\"n\":2}");
+        int status = peer_answer(&p);
+        test_fail_at(0);
+        uint64_t passed_ms = tws_sys_now_ms() - from_ms;
+        CHECK(status == 503 || p.eof);
+        refused += status == 503;
+        late += passed_ms > 200;
+        CHECK(passed_ms < 5000);
+        peer_close(&p);
+        site_end(&s);
+    }
+    CHECK(refused > 5 && late > 0);
+}
+
 TEST("a name that is still being looked up when the server ends holds none of its memory")
 {
     for (int i = 0; i < 50; i++) {
