@@ -20954,7 +20954,7 @@ static void tws__on_stream_timer(tws_peer *p)
         tws__session_refuse(s, "auth_timeout");
         return;
     }
-    if (s->phase == TWS__LOADING && tws__session_is_loaded(s)) { /* there was no memory to hear it */
+    if (s->phase == TWS__LOADING && tws__session_is_loaded(s)) { /* of which it could not hear */
         tws__session_respond_snapshot(s);
         return;
     }
