@@ -12271,8 +12271,6 @@ TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id)
     u->flags |= TWS__REDIS_BROKEN;
     if (u->state == TWS__REDIS_LIVE) {
         tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
-    } else if (r->past_user == u) {
-        u->flags |= TWS__REDIS_DUE; /* what it is not told now */
     } else if (r->calls > 0 && r->call[r->call_first].what == u) {
         r->answer.skip = true;
     }
@@ -13149,8 +13147,10 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
     r->past_len = 0; /* of who has been dropped meanwhile: another read begins anew */
     u->reads--;
     u->last = (u->flags & TWS__REDIS_FRESH) == 0 ? r->past_newest : u->last;
-    if (wanted) { /* else it has been dropped, or not all could be taken */
+    if (wanted) {
         tws__redis_tell(ev, TWS_REDIS_LOADED, u, r->past_from);
+    } else if ((u->flags & TWS__REDIS_BROKEN) != 0) { /* not all was taken: when that is read again */
+        u->flags |= TWS__REDIS_DUE;
     }
     tws__redis_settle(r, u, u->turn, false); /* no other read of it can have begun meanwhile */
 }

@@ -429,6 +429,7 @@ static void handle(world *w, const tws_conn_event *ev)
         REQUIRE(ev->status >= 400 && ev->status <= 505 && ev->reason != NULL);
         note(w, ev->type, (unsigned)ev->status, payload, tws_str_c(ev->reason));
         w->asked = w->refused = true;
+        w->head_status = (w->c.flags & TWS__NO_BODY) != 0 ? 1 : 0; /* turn->request may be gone */
         answer(w, ev->status, tws_str_c(ev->reason), true);
         break;
     case TWS_CONN_MESSAGE:

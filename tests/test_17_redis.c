@@ -1201,6 +1201,25 @@ TEST("a past that could not be taken whole is not told as loaded before it has b
     end();
 }
 
+TEST("a past that is to be read again before it has come is told as loaded behind that")
+{
+    begin_live("1", ONE_ENTRY);
+    tws_redis_want(r, tws_str_c("2"));
+    tws_redis_want(r, tws_str_c("42"));
+    output(S);
+    subscribed("2");
+    subscribed("42");
+    output(C);
+    tws_redis_reload(r, tws_str_c("42"));
+    feed(C, ONE_ENTRY ONE_ENTRY);
+    CHECK_STR(notes(), "event(2 5-0 {\"a\":5}) loaded(2 4-max)");
+    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
+    feed(C, THREE_ENTRIES);
+    CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 5) event(42 6-0 6) event(42 7-0 7) "
+                       "loaded(42 0-0)");
+    end();
+}
+
 static bool has_readers(void *context, tws_str user_id)
 {
     return tws_str_eq_c(user_id, (const char *)context);
