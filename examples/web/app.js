@@ -68,7 +68,7 @@ function progressOf(data) {
 
 /* Unix milliseconds of what may be ISO text, seconds or milliseconds; undefined otherwise. */
 function timeOf(value) {
-    if (value === undefined || value === null || value === '') return undefined;
+    if (!['string', 'number'].includes(typeof value) || value === '') return undefined;
     const number = Number(value);
     const ms = Number.isNaN(number) ? Date.parse(value) : number > 1e11 ? number : number * 1000;
     return ms > 1e11 && ms < 8e15 ? ms : undefined;
@@ -630,7 +630,7 @@ function paintConnection() {
     document.body.classList.toggle('stale', state.state !== 'open');
 
     const ends = expiry(session.token) - Date.now();
-    if (state.state === 'open' && ends < 60000) {
+    if (state.state === 'open' && Math.abs(ends) < 60000) { // beyond, this clock is wrong
         const when = ends > 0 ? `It ends in ${seconds(ends)} s.` : 'It has ended.';
         notice('info', 'The token is about to end', when, '');
         return;
@@ -713,15 +713,23 @@ const safePrefix = (prefix) => (/^(\/[\w.~-]+)*$/.test(prefix ?? '-') ? prefix :
 
 function begin(user, token, prefix) {
     const same = user === session.user && prefix === session.prefix;
-    if (!same) {
-        forgetAll();
-        caughtUp = undefined;
-    }
+    if (!same) leave();
     session = { user, token, prefix, resume: same ? connection?.lastId : undefined };
     remember();
     history.replaceState(null, '', `#user=${encodeURIComponent(user)}`);
     setText($('user'), user);
     connect();
+}
+
+/* Nothing of the user before stays, shown or about to be spoken. */
+function leave() {
+    disconnect();
+    forgetAll();
+    caughtUp = undefined;
+    lastSpoken = '';
+    news.length = 0;
+    setText($('spoken'), '');
+    paintOrder();
 }
 
 function show(what) {
@@ -768,10 +776,8 @@ function start() {
     const prefix = safePrefix(said.get('prefix') ?? kept.prefix);
     const fits = said.has('token') || user === kept.user; // a kept token is for the kept user
     if (user && token && fits) return begin(user, token, prefix);
-    disconnect();
-    forgetAll(); // it is another user's
+    leave(); // it is another user's
     session = { user: user ?? '', token: '', prefix };
-    caughtUp = undefined;
     openForm(user ? 'token' : 'user');
 }
 

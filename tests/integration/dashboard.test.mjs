@@ -397,6 +397,15 @@ test('the page says when its token is about to end', async () => {
     await has(page, '#connection', 'Live');
 });
 
+test('a clock that is hours ahead makes no token end', async () => {
+    const page = await newPage();
+    await page.clock.install({ time: Date.now() + 7200000 });
+    await page.goto(address('ahead'));
+    await has(page, '#connection', 'Live');
+    await page.clock.runFor(2000);
+    assert.equal(await page.locator('#notice').isVisible(), false);
+});
+
 test('the token leaves the address, stands in no request and survives a reload', async () => {
     const page = await newPage();
     const asked = [];
@@ -428,6 +437,30 @@ test('who comes to another user sees that one, and nothing of the one before', a
     await page.click('#sign-in button[type=submit]');
     await row(page, 'Public').waitFor();
     assert.equal(await row(page, 'Private').count(), 0);
+});
+
+test('who signs in as another user hears and sees nothing of the one before, not for a moment', async () => {
+    const page = await openBoard('left');
+    await publish('left', { task_id: 'x', name: 'Private', status: 'running' });
+    await row(page, 'Private').waitFor();
+    await publish('left', { task_id: 'x', name: 'Private', status: 'completed' });
+    await has(page, '#group-done .task', 'Private');
+    const seen = await page.evaluate(async (jwt) => {
+        const seen = [];
+        location.hash = `#user=come&token=${jwt}`;
+        while (document.getElementById('user').textContent !== 'come') {
+            await new Promise((done) => setTimeout(done));
+        }
+        for (let i = 0; i < 40; i++) {
+            const text = document.body.textContent;
+            if (text.includes('Private')) seen.push(i);
+            await new Promise((done) => setTimeout(done, 50));
+        }
+        return seen;
+    }, token('come'));
+    assert.deepEqual(seen, []);
+    await has(page, '#connection', 'Live');
+    assert.deepEqual(page.complaints, []);
 });
 
 test('the address names the prefix of the routes, but no other server', async () => {
@@ -540,6 +573,14 @@ test('whatever a worker says becomes a state and a figure', async () => {
     );
     const wanted = Object.fromEntries(DIALECTS.map(([, ...figure], i) => [i, figure]));
     assert.deepEqual(shown, wanted);
+    assert.deepEqual(page.complaints, []);
+});
+
+test('a time that is an object is no time, and costs no task', async () => {
+    const page = await openBoard('odd');
+    const odd = { toString: 1, valueOf: 2 };
+    await publish('odd', { task_id: 'a', name: 'Odd', status: 'running', started_at: odd });
+    await row(page, 'Odd').waitFor();
     assert.deepEqual(page.complaints, []);
 });
 
