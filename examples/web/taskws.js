@@ -8,6 +8,7 @@
  *         onState: ({ state, code, message, retryAt }) => {},
  *         onError: ({ code, message }) => {},
  *         since: lastId,
+ *         credentials: 'include', // in SSE
  *     });
  *     tasks.close(); tasks.retry(); tasks.lastId;
  *
@@ -19,17 +20,17 @@ const PONG_MS = 10000;
 const STABLE_MS = 10000; // after this, earlier failures are forgiven
 const MISSES = 3; // sockets that never open, then SSE
 
-export function connectTasks({ url, token, since = '', onTask, onReset, onState, onError }) {
+export function connectTasks({ url, token, credentials, since = '', onTask, onReset, onState, onError }) {
     let status = {};
-    let link; // the attempt in use; older ones are ignored
+    let link; // the attempt in use
     let bearer;
     let complaint; // the error before a close
     let openedAt;
     let failures = 0;
     let misses = 0; // -Infinity: WebSocket works, Infinity: SSE alone does
     let fellBack = false;
-    let heartbeat = 25000;
-    let timer; // one wait at a time
+    let heartbeat;
+    let timer;
 
     const after = (ms, then) => {
         clearTimeout(timer);
@@ -98,7 +99,7 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
         if (since) headers['Last-Event-ID'] = since;
         const abort = new AbortController();
         mine.end = () => abort.abort();
-        const answer = await fetch(address('http'), { headers, signal: abort.signal });
+        const answer = await fetch(address('http'), { headers, credentials, signal: abort.signal });
         if (!answer.ok) {
             const { error } = await answer.json().catch(() => 0);
             const close = answer.status < 500 ? 4000 + answer.status : 1011; // 401: 4401
@@ -123,7 +124,7 @@ export function connectTasks({ url, token, since = '', onTask, onReset, onState,
         switch (message?.type) {
             case 'connected':
                 openedAt ??= Date.now();
-                heartbeat = message.heartbeat_s * 1000 || heartbeat;
+                heartbeat = message.heartbeat_s * 1000 || (link.send ? 25000 : 1e9);
                 if (!link.send) {
                     misses = fellBack ? Infinity : MISSES - 1; // it may have been an outage
                     fellBack = true;

@@ -1442,6 +1442,30 @@ test('taskws.js: an event stream in any pieces gives the same messages as a WebS
     assert.equal(seen.length, 12);
 });
 
+test('taskws.js: an event stream of a server without heartbeat is not taken for dead', async () => {
+    const page = await scripted();
+    await page.evaluate(async () => {
+        delete window.WebSocket;
+        window.asked = [];
+        window.fetch = async (url, { credentials }) => {
+            asked.push(credentials);
+            return new Response(
+                new ReadableStream({
+                    start(to) {
+                        const said = 'event: connected\ndata: {"heartbeat_s":0}\n\n';
+                        to.enqueue(new TextEncoder().encode(said));
+                    },
+                }),
+            );
+        };
+        await start({ token: 't', credentials: 'include' });
+        while (states.at(-1).state !== 'open') await new Promise((r) => queueMicrotask(r));
+    });
+    await page.clock.runFor(300000);
+    assert.equal(await page.evaluate(() => states.at(-1).state), 'open');
+    assert.deepEqual(await page.evaluate(() => asked), ['include']);
+});
+
 test('taskws.js is under 3 KB compressed, and imports nothing', () => {
     const source = readFileSync(`${WEB}/taskws.js`);
     assert.ok(gzipSync(source, { level: 9 }).length < 3072);
