@@ -848,6 +848,18 @@ for (const colorScheme of ['light', 'dark']) {
     });
 }
 
+test('without a figure only a running task has a bar that moves', async () => {
+    const page = await openBoard('still');
+    const states = ['pending', 'running', 'failed', 'cancelled'];
+    await publish('still', ...states.map((status) => ({ task_id: status, name: status, status })));
+    for (const status of states) {
+        const moving = await row(page, status)
+            .locator('.track i')
+            .evaluate((fill) => fill.getAnimations().length);
+        assert.equal(moving, status === 'running' ? 1 : 0, status);
+    }
+});
+
 test('with reduced motion nothing moves', async () => {
     const page = await openBoard('still', { reducedMotion: 'reduce' });
     await publish('still', { task_id: 1, name: 'Still', status: 'running' });
