@@ -13149,7 +13149,7 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
     u->last = (u->flags & TWS__REDIS_FRESH) == 0 ? r->past_newest : u->last;
     if (wanted) {
         tws__redis_tell(ev, TWS_REDIS_LOADED, u, r->past_from);
-    } else if ((u->flags & TWS__REDIS_BROKEN) != 0) { /* not all was taken: when that is read again */
+    } else if ((u->flags & TWS__REDIS_BROKEN) != 0) { /* not all was taken: when it is read again */
         u->flags |= TWS__REDIS_DUE;
     }
     tws__redis_settle(r, u, u->turn, false); /* no other read of it can have begun meanwhile */
