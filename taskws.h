@@ -18420,7 +18420,7 @@ enum { TWS__WEBSOCKET, TWS__SSE, TWS__SNAPSHOT, TWS__PUBLISH, TWS__STATUS, TWS__
 enum {
     TWS__AWAIT_TOKEN,   /* accepted, and the first message is to bring the token */
     TWS__AWAIT_VERDICT, /* the host has been asked */
-    TWS__STORING,       /* Redis has been asked */
+    TWS__STORING,       /* Redis has been asked, or the rest of the body waits for a turn */
     TWS__LOADING,       /* a snapshot whose user's past is being read */
     TWS__LIVE,          /* reading from the hub */
     TWS__OVER
@@ -18479,6 +18479,7 @@ typedef struct tws__seat {
     size_t offered;
     uint8_t questions;    /* to the host, so far */
     uint8_t copy_format;
+    uint64_t stored;      /* since readers were served: see tws__store_parts */
     uint32_t copied;
     char *copy_memory;    /* TWS__COPY bytes, once a batch was shared */
     tws__telling telling; /* who was refused */
@@ -19214,27 +19215,125 @@ static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tw
     return status;
 }
 
-static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
+/* A body on its way into memory. */
+typedef struct tws__parts {
+    tws_task_server *ts;
+    tws_str rest;
+    uint64_t number; /* of the line before */
+    uint64_t at_ms;  /* a part was stored */
+    tws_buf ids;
+    size_t bytes; /* of this and the rest's copy behind it; 0: it has not had to wait yet */
+} tws__parts;
+
+#define TWS__PART_MS 50u /* so long another thread's readers are waited for */
+
+static void tws__parts_free(tws__parts *g)
 {
-    tws_task_server *ts = tws__session_server(s);
+    tws_buf_free(&g->ids);
+    if (g->bytes != 0) {
+        tws_release(g->ts->desc.allocator, g, g->bytes);
+    }
+}
+
+static void tws__parts_posted(tws_peer *p, void *arg);
+
+/* Go on in the next turn. False without memory. */
+static bool tws__parts_wait(tws__session *s, const tws__parts *g)
+{
+    tws__parts *kept = (tws__parts *)(uintptr_t)g;
+    if (g->bytes == 0) {
+        kept = (tws__parts *)tws_alloc(g->ts->desc.allocator, sizeof *kept + g->rest.len);
+        if (kept == NULL) {
+            return false;
+        }
+        *kept = *g;
+        kept->bytes = sizeof *kept + g->rest.len;
+        kept->rest.ptr = (const char *)memcpy(kept + 1, g->rest.ptr, g->rest.len);
+    }
+    tws_peer_id id = tws_peer_id_of(s->peer);
+    if (tws_server_post(g->ts->server, id, tws__parts_posted, kept) != TWS_OK) {
+        if (kept != g) {
+            tws_release(g->ts->desc.allocator, kept, kept->bytes);
+        }
+        return false;
+    }
+    s->phase = TWS__STORING;
+    tws_peer_set(s->peer, &tws__waiting_ops, s);
+    tws_peer_set_timer(s->peer, UINT64_MAX);
+    return true;
+}
+
+/* No more in a turn than a quarter of what is kept of a user, or readers who keep up would be
+ * overtaken by the ring, and given a reset. */
+static void tws__store_parts(tws__session *s, tws__parts *g)
+{
+    const tws_hub_desc *caps = &g->ts->hub->desc;
+    tws__seat *seat = tws__seat_of(g->ts, s->peer);
     char memory[TWS__MAX_KEY + 24];
     tws_status status = TWS_OK;
     tws_event_id id;
     tws_str json;
-    tws_buf ids;
-    tws_buf_init(&ids, ts->desc.allocator, events * (size_t)TWS__ID_MAX);
-    if (tws_buf_reserve(&ids, events * (size_t)TWS__ID_MAX) == NULL && events != 0) {
+    for (;;) {
+        bool full = seat->stored * 4 >= caps->max_events;
+        if (full && status == TWS_OK && g->rest.len > 0 && tws__parts_wait(s, g)) {
+            return;
+        }
+        if (status != TWS_OK || !tws__next_event(s, &g->rest, &g->number, &json)) {
+            break;
+        }
+        tws_str key = tws__event_key(s, g->number, memory);
+        status = tws__store(g->ts, tws__session_user(s), json, key, &id);
+        if (status == TWS_OK) {
+            tws__write_id(&g->ids, id);
+            seat->stored += 1 + (uint64_t)json.len * caps->max_events / caps->max_bytes;
+        }
+    }
+    tws__respond_stored(s, &g->ids, status == TWS_OK ? NULL : "no memory for another event");
+    tws__parts_free(g);
+}
+
+/* Have all other threads begun to serve what there is? */
+static bool tws__others_follow(const tws_task_server *ts, const tws__seat *seat)
+{
+    for (unsigned i = 0; i < ts->seats; i++) {
+        if (&ts->seat[i] != seat && !tws_hub_inbox_empty(ts->seat[i].inbox)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* In a later turn. Of a client that has gone meanwhile the rest is not stored: it has no answer. */
+static void tws__parts_posted(tws_peer *p, void *arg)
+{
+    tws__parts *g = (tws__parts *)arg;
+    tws__session *s = tws__session_of(p);
+    if (s == NULL || s->phase != TWS__STORING) {
+        tws__parts_free(g);
+        return;
+    }
+    const uint64_t now_ms = tws_sys_now_ms();
+    if (!tws__others_follow(g->ts, tws__seat_of(g->ts, p)) && now_ms - g->at_ms < TWS__PART_MS &&
+        tws__parts_wait(s, g)) {
+        return;
+    }
+    g->at_ms = now_ms;
+    tws__store_parts(s, g);
+}
+
+static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
+{
+    tws__parts g;
+    memset(&g, 0, sizeof g);
+    g.ts = tws__session_server(s);
+    g.rest = body;
+    g.at_ms = tws_sys_now_ms();
+    tws_buf_init(&g.ids, g.ts->desc.allocator, events * (size_t)TWS__ID_MAX);
+    if (tws_buf_reserve(&g.ids, events * (size_t)TWS__ID_MAX) == NULL && events != 0) {
         tws__session_refuse(s, "internal"); /* before anything is stored */
         return;
     }
-    for (uint64_t n = 0; status == TWS_OK && tws__next_event(s, &body, &n, &json);) {
-        status = tws__store(ts, tws__session_user(s), json, tws__event_key(s, n, memory), &id);
-        if (status == TWS_OK) {
-            tws__write_id(&ids, id);
-        }
-    }
-    tws__respond_stored(s, &ids, status == TWS_OK ? NULL : "no memory for another event");
-    tws_buf_free(&ids);
+    tws__store_parts(s, &g);
 }
 
 /* -- Redis: two sockets for section 17's session, on thread 0 --
@@ -21037,6 +21136,7 @@ static void tws__on_turn(void *context, unsigned thread)
             tws__upstream_look(ts->up);
         }
     }
+    seat->stored = 0;
     tws_hub_batch_free(&seat->batch);
     tws__tell_rest(&seat->telling, ts, "refused");
     if (ts->up != NULL && thread != 0) {

@@ -707,6 +707,44 @@ TEST("the same Idempotency-Key stores an event once, for one user, and answers w
     site_end(&s);
 }
 
+TEST("however long a body is, and however many come at once, who keeps up is given every event")
+{
+    enum { EVENTS = 1000, POSTS = 300 };
+    site s;
+    peer reader, p;
+    tws_buf body;
+    site_init(&s);
+    site_start(&s, false);
+    const char *worker = bearer(token("w", 100, "publish"));
+    watch(&reader, &s, "2", bearer(token("2", 100, NULL)));
+    CHECK_STR(json(tws_str_c(peer_text(&reader)), "type"), "connected");
+    tws_buf_init(&body, NULL, SIZE_MAX);
+    for (int i = 0; i < EVENTS; i++) {
+        tws_buf_c(&body, text("{\"task_id\":%d,\"n\":%d}\n", i % 200, i));
+    }
+    const char *lines = text("%sContent-Type: application/x-ndjson\r\n", worker);
+    CHECK_EQ(ask(&p, &s, "POST", TASKS "2", lines, body.ptr), 202);
+    tws_buf_clear(&body);
+    for (int i = 0; i < POSTS; i++) {
+        tws_buf_c(&body, text("POST " TASKS "2 HTTP/1.1\r\nHost: a\r\n%sContent-Length: 10\r\n\r\n"
+                              "{\"n\":%4d}", worker, EVENTS + i));
+    }
+    CHECK(peer_send(&p, body.ptr, body.len));
+    for (int i = 0; i < EVENTS + POSTS; i++) {
+        tws_str message = tws_str_c(peer_text(&reader));
+        test_row("event", (size_t)i);
+        CHECK_STR(json(message, "type"), "task");
+        CHECK_STR(json(message, "data.n"), text("%d", i));
+    }
+    for (int i = 0; i < POSTS; i++) {
+        CHECK_EQ(peer_answer(&p), 202);
+    }
+    tws_buf_free(&body);
+    peer_close(&p);
+    peer_close(&reader);
+    site_end(&s);
+}
+
 /* Five events: two of task a, one each of b and of none. */
 static void publish_story(const site *s, tws_event_id id[5])
 {
