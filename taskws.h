@@ -2322,6 +2322,8 @@ TWS_API void tws_task_server_free(tws_task_server *ts);
 
 /* Publish one JSON object for a user. With Redis TWS_OK is accepted, not stored: what Redis refuses
  * later is logged and counted, and a drain waits for what is under way, as long as the drain lasts.
+ * Without, more than retain_events of a user at once overtake the readers, who are then given a
+ * reset: readers are served between turns.
  *
  * json     len bytes, copied.
  * id       [out] may be NULL. With Redis the id is not known yet: 0-0.
@@ -18470,6 +18472,8 @@ typedef struct tws__telling {
     uint32_t untold;
 } tws__telling;
 
+#define TWS__STORED 64u
+
 /* A thread's own part. */
 typedef struct tws__seat {
     tws_task_server *ts;
@@ -18480,7 +18484,7 @@ typedef struct tws__seat {
     size_t offered;
     uint8_t questions;    /* to the host, so far */
     uint8_t copy_format;
-    uint64_t stored;      /* since readers were served: see tws__store_parts */
+    bool stores;          /* some of stored are not 0 */
     uint32_t copied;
     char *copy_memory;    /* TWS__COPY bytes, once a batch was shared */
     tws__telling telling; /* who was refused */
@@ -18488,6 +18492,7 @@ typedef struct tws__seat {
     tws_hub_batch batch;
     tws_str copy[TWS_HUB_BATCH]; /* the batch's first frames in one piece, for who share it */
     bool copy_packed[TWS_HUB_BATCH]; /* it lies there as for who takes it compressed */
+    uint64_t stored[TWS__STORED]; /* since readers were served, by a hash of the user */
 } tws__seat;
 
 struct tws_task_server {
@@ -19219,6 +19224,7 @@ static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tw
 /* A body on its way into memory. */
 typedef struct tws__parts {
     tws_task_server *ts;
+    size_t place; /* of its user in tws__seat.stored */
     tws_str rest;
     uint64_t number; /* of the line before */
     uint64_t at_ms;  /* a part was stored */
@@ -19239,9 +19245,9 @@ static void tws__parts_free(tws__parts *g)
 static void tws__parts_posted(tws_peer *p, void *arg);
 
 /* Go on in the next turn. False without memory. */
-static bool tws__parts_wait(tws__session *s, const tws__parts *g)
+static bool tws__parts_wait(tws__session *s, tws__parts *g)
 {
-    tws__parts *kept = (tws__parts *)(uintptr_t)g;
+    tws__parts *kept = g;
     if (g->bytes == 0) {
         kept = (tws__parts *)tws_alloc(g->ts->desc.allocator, sizeof *kept + g->rest.len);
         if (kept == NULL) {
@@ -19270,12 +19276,14 @@ static void tws__store_parts(tws__session *s, tws__parts *g)
 {
     const tws_hub_desc *caps = &g->ts->hub->desc;
     tws__seat *seat = tws__seat_of(g->ts, s->peer);
+    uint64_t *stored = &seat->stored[g->place];
     char memory[TWS__MAX_KEY + 24];
     tws_status status = TWS_OK;
     tws_event_id id;
     tws_str json;
+    seat->stores = true;
     for (;;) {
-        bool full = seat->stored * 4 >= caps->max_events;
+        bool full = *stored * 4 >= caps->max_events;
         if (full && status == TWS_OK && g->rest.len > 0 && tws__parts_wait(s, g)) {
             return;
         }
@@ -19286,7 +19294,7 @@ static void tws__store_parts(tws__session *s, tws__parts *g)
         status = tws__store(g->ts, tws__session_user(s), json, key, &id);
         if (status == TWS_OK) {
             tws__write_id(&g->ids, id);
-            seat->stored += 1 + (uint64_t)json.len * caps->max_events / caps->max_bytes;
+            *stored += 1 + (uint64_t)json.len * caps->max_events / caps->max_bytes;
         }
     }
     tws__respond_stored(s, &g->ids, status == TWS_OK ? NULL : "no memory for another event");
@@ -19327,6 +19335,7 @@ static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
     tws__parts g;
     memset(&g, 0, sizeof g);
     g.ts = tws__session_server(s);
+    g.place = (size_t)tws__hash(g.ts->hub->hash_key, tws__session_user(s)) % TWS__STORED;
     g.rest = body;
     g.at_ms = tws_sys_now_ms();
     tws_buf_init(&g.ids, g.ts->desc.allocator, events * (size_t)TWS__ID_MAX);
@@ -21137,7 +21146,10 @@ static void tws__on_turn(void *context, unsigned thread)
             tws__upstream_look(ts->up);
         }
     }
-    seat->stored = 0;
+    if (seat->stores) {
+        seat->stores = false;
+        memset(seat->stored, 0, sizeof seat->stored);
+    }
     tws_hub_batch_free(&seat->batch);
     tws__tell_rest(&seat->telling, ts, "refused");
     if (ts->up != NULL && thread != 0) {
