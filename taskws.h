@@ -12251,14 +12251,15 @@ TWS_API void tws_redis_drop_others(tws_redis *r, bool (*has)(void *context, tws_
 
 static uint64_t tws__redis_backoff(tws_redis *r, uint32_t attempts);
 
-/* What was read in vain a moment ago will be again: that is much work for nobody. */
+/* What is read in vain now will be again in a moment: that is much work for nobody. */
 static void tws__redis_hold_back(tws_redis *r)
 {
-    const bool anew =
-        r->refused == 0 || r->now_ms - r->refused_ms > r->desc.backoff_max_ms;
-    r->refused = anew ? 1 : r->refused + 1;
+    const bool anew = r->now_ms - r->refused_ms > r->desc.backoff_max_ms;
+    r->refused = anew ? 2 : r->refused < 4 ? r->refused + 1 : 4;
     r->refused_ms = r->now_ms;
-    r->again_ms = r->now_ms + (anew ? 0 : tws__redis_backoff(r, r->refused < 4 ? r->refused : 4));
+    if (r->now_ms >= r->again_ms) { /* or others would put it off for ever */
+        r->again_ms = r->now_ms + tws__redis_backoff(r, r->refused);
+    }
 }
 
 TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id)
@@ -12267,13 +12268,14 @@ TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id)
     if (u == NULL || (u->flags & TWS__REDIS_WANTED) == 0) {
         return;
     }
-    if ((u->flags & TWS__REDIS_BROKEN) == 0) {
+    const bool answered = r->calls > 0 && r->call[r->call_first].what == u;
+    if ((u->flags & TWS__REDIS_BROKEN) == 0 && (answered || r->past_user == u)) {
         tws__redis_hold_back(r);
     }
     u->flags |= TWS__REDIS_BROKEN;
     if (u->state == TWS__REDIS_LIVE) {
         tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
-    } else if (r->calls > 0 && r->call[r->call_first].what == u) {
+    } else if (answered) {
         r->answer.skip = true;
     }
 }
@@ -18493,6 +18495,7 @@ typedef struct tws__seat {
     tws_str copy[TWS_HUB_BATCH]; /* the batch's first frames in one piece, for who share it */
     bool copy_packed[TWS_HUB_BATCH]; /* it lies there as for who takes it compressed */
     uint64_t stored[TWS__STORED]; /* since readers were served, by a hash of the user */
+    uint32_t storing[TWS__STORED]; /* bodies of which a part is still to be stored, likewise */
 } tws__seat;
 
 struct tws_task_server {
@@ -19128,12 +19131,13 @@ static void tws__respond_stored(tws__session *s, const tws_buf *ids, const char 
 {
     tws_task_server *ts = tws__session_server(s);
     bool many = s->ndjson || fault != NULL;
-    char memory[1024];
+    char memory[2048];
+    const size_t most = ids->len + 1280; /* a fault of 191 bytes may be escaped */
     tws_buf b;
-    if (ids->len + 512 <= sizeof memory) { /* what is stored is not told to have failed */
+    if (most <= sizeof memory) { /* what is stored is not told to have failed */
         tws_buf_fixed(&b, memory, sizeof memory);
     } else {
-        tws_buf_init(&b, ts->desc.allocator, ids->len + 512);
+        tws_buf_init(&b, ts->desc.allocator, most);
     }
     tws_buf_c(&b, "{");
     if (fault != NULL) {
@@ -19223,8 +19227,9 @@ static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tw
 
 /* A body on its way into memory. */
 typedef struct tws__parts {
-    tws_task_server *ts;
-    size_t place; /* of its user in tws__seat.stored */
+    tws__seat *seat;
+    size_t place;    /* of its user in what the seat counts */
+    unsigned follow; /* as many threads have followed since the last part */
     tws_str rest;
     uint64_t number; /* of the line before */
     uint64_t at_ms;  /* a part was stored */
@@ -19232,13 +19237,14 @@ typedef struct tws__parts {
     size_t bytes; /* of this and the rest's copy behind it; 0: it has not had to wait yet */
 } tws__parts;
 
-#define TWS__PART_MS 50u /* so long another thread's readers are waited for */
+#define TWS__PART_MS 20u /* so long another thread's readers are waited for */
 
 static void tws__parts_free(tws__parts *g)
 {
     tws_buf_free(&g->ids);
     if (g->bytes != 0) {
-        tws_release(g->ts->desc.allocator, g, g->bytes);
+        g->seat->storing[g->place]--;
+        tws_release(g->seat->ts->desc.allocator, g, g->bytes);
     }
 }
 
@@ -19247,9 +19253,10 @@ static void tws__parts_posted(tws_peer *p, void *arg);
 /* Go on in the next turn. False without memory. */
 static bool tws__parts_wait(tws__session *s, tws__parts *g)
 {
+    tws_task_server *ts = g->seat->ts;
     tws__parts *kept = g;
     if (g->bytes == 0) {
-        kept = (tws__parts *)tws_alloc(g->ts->desc.allocator, sizeof *kept + g->rest.len);
+        kept = (tws__parts *)tws_alloc(ts->desc.allocator, sizeof *kept + g->rest.len);
         if (kept == NULL) {
             return false;
         }
@@ -19258,12 +19265,13 @@ static bool tws__parts_wait(tws__session *s, tws__parts *g)
         kept->rest.ptr = (const char *)memcpy(kept + 1, g->rest.ptr, g->rest.len);
     }
     tws_peer_id id = tws_peer_id_of(s->peer);
-    if (tws_server_post(g->ts->server, id, tws__parts_posted, kept) != TWS_OK) {
+    if (tws_server_post(ts->server, id, tws__parts_posted, kept) != TWS_OK) {
         if (kept != g) {
-            tws_release(g->ts->desc.allocator, kept, kept->bytes);
+            tws_release(ts->desc.allocator, kept, kept->bytes);
         }
         return false;
     }
+    g->seat->storing[g->place] += kept != g;
     s->phase = TWS__STORING;
     tws_peer_set(s->peer, &tws__waiting_ops, s);
     tws_peer_set_timer(s->peer, UINT64_MAX);
@@ -19271,11 +19279,11 @@ static bool tws__parts_wait(tws__session *s, tws__parts *g)
 }
 
 /* No more in a turn than a quarter of what is kept of a user, or readers who keep up would be
- * overtaken by the ring, and given a reset. */
+ * overtaken by the ring, and given a reset. Who comes while others wait, waits behind them. */
 static void tws__store_parts(tws__session *s, tws__parts *g)
 {
-    const tws_hub_desc *caps = &g->ts->hub->desc;
-    tws__seat *seat = tws__seat_of(g->ts, s->peer);
+    tws__seat *seat = g->seat;
+    const tws_hub_desc *caps = &seat->ts->hub->desc;
     uint64_t *stored = &seat->stored[g->place];
     char memory[TWS__MAX_KEY + 24];
     tws_status status = TWS_OK;
@@ -19283,7 +19291,8 @@ static void tws__store_parts(tws__session *s, tws__parts *g)
     tws_str json;
     seat->stores = true;
     for (;;) {
-        bool full = *stored * 4 >= caps->max_events;
+        bool full = *stored * 4 >= caps->max_events ||
+                    (g->bytes == 0 && seat->storing[g->place] != 0);
         if (full && status == TWS_OK && g->rest.len > 0 && tws__parts_wait(s, g)) {
             return;
         }
@@ -19291,7 +19300,7 @@ static void tws__store_parts(tws__session *s, tws__parts *g)
             break;
         }
         tws_str key = tws__event_key(s, g->number, memory);
-        status = tws__store(g->ts, tws__session_user(s), json, key, &id);
+        status = tws__store(seat->ts, tws__session_user(s), json, key, &id);
         if (status == TWS_OK) {
             tws__write_id(&g->ids, id);
             *stored += 1 + (uint64_t)json.len * caps->max_events / caps->max_bytes;
@@ -19301,15 +19310,15 @@ static void tws__store_parts(tws__session *s, tws__parts *g)
     tws__parts_free(g);
 }
 
-/* Have all other threads begun to serve what there is? */
-static bool tws__others_follow(const tws_task_server *ts, const tws__seat *seat)
+/* Has each other thread, since the last part, had no news that it had not begun to serve? */
+static bool tws__others_follow(tws__parts *g)
 {
-    for (unsigned i = 0; i < ts->seats; i++) {
-        if (&ts->seat[i] != seat && !tws_hub_inbox_empty(ts->seat[i].inbox)) {
-            return false;
-        }
+    const tws_task_server *ts = g->seat->ts;
+    while (g->follow < ts->seats && (&ts->seat[g->follow] == g->seat ||
+                                     tws_hub_inbox_empty(ts->seat[g->follow].inbox))) {
+        g->follow++;
     }
-    return true;
+    return g->follow == ts->seats;
 }
 
 /* In a later turn. Of a client that has gone meanwhile the rest is not stored: it has no answer. */
@@ -19322,11 +19331,11 @@ static void tws__parts_posted(tws_peer *p, void *arg)
         return;
     }
     const uint64_t now_ms = tws_sys_now_ms();
-    if (!tws__others_follow(g->ts, tws__seat_of(g->ts, p)) && now_ms - g->at_ms < TWS__PART_MS &&
-        tws__parts_wait(s, g)) {
+    if (!tws__others_follow(g) && now_ms - g->at_ms < TWS__PART_MS && tws__parts_wait(s, g)) {
         return;
     }
     g->at_ms = now_ms;
+    g->follow = 0;
     tws__store_parts(s, g);
 }
 
@@ -19334,11 +19343,12 @@ static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
 {
     tws__parts g;
     memset(&g, 0, sizeof g);
-    g.ts = tws__session_server(s);
-    g.place = (size_t)tws__hash(g.ts->hub->hash_key, tws__session_user(s)) % TWS__STORED;
+    tws_task_server *ts = tws__session_server(s);
+    g.seat = tws__seat_of(ts, s->peer);
+    g.place = (size_t)tws__hash(ts->hub->hash_key, tws__session_user(s)) % TWS__STORED;
     g.rest = body;
     g.at_ms = tws_sys_now_ms();
-    tws_buf_init(&g.ids, g.ts->desc.allocator, events * (size_t)TWS__ID_MAX);
+    tws_buf_init(&g.ids, ts->desc.allocator, events * (size_t)TWS__ID_MAX);
     if (tws_buf_reserve(&g.ids, events * (size_t)TWS__ID_MAX) == NULL && events != 0) {
         tws__session_refuse(s, "internal"); /* before anything is stored */
         return;
@@ -19418,7 +19428,8 @@ struct tws__waiting {
     const char *fault; /* set once something was not stored: a text of ours */
     char reason[192];  /* Redis's own words, where it was Redis who said no */
     bool unknown;      /* and that this one leaves open whether an event is stored */
-    uint32_t missing;  /* events that failed since the last that was stored */
+    bool broken;       /* an event failed: none behind it is stored that is not on its way */
+    uint32_t missing;  /* events that Redis refused since the last that it stored */
     tws_buf ids;
 };
 
@@ -19498,10 +19509,13 @@ static bool tws__upstream_has(void *context, tws_str user)
     return tws_hub_readers(up->ts->hub, user) != 0;
 }
 
+static void tws__upstream_orders(tws__upstream *up);
+
 /* Once a second, for whom it was missed. */
 static void tws__upstream_rejoin(tws__upstream *up)
 {
-    if (TWS__SWAP(&up->stayed, 0u) != 0) { /* a join since then is still to come, by its order */
+    if (TWS__SWAP(&up->stayed, 0u) != 0) {
+        tws__upstream_orders(up); /* a join that waits there would undo it */
         tws_redis_drop_others(up->session, tws__upstream_has, up);
     }
     if (TWS__SWAP(&up->missed, 0u) != 0) {
@@ -19602,7 +19616,7 @@ static void tws__waiting_fail(tws__waiting *w, tws_str reason, bool unknown)
         w->unknown = unknown;
         TWS__STORE(&w->fault, (const char *)w->reason);
     }
-    w->missing++;
+    w->broken = true;
     tws__waiting_settled(w);
 }
 
@@ -19670,6 +19684,15 @@ static void tws__upstream_event(tws__upstream *up, const tws_redis_event *ev)
     }
 }
 
+static void tws__upstream_failed(const tws_redis_event *ev)
+{
+    tws__waiting *w = tws__ticket_holder(ev->ticket);
+    if (w != NULL) {
+        w->missing++;
+        tws__waiting_fail(w, ev->reason, ev->unknown);
+    }
+}
+
 static void tws__upstream_stored(const tws_redis_event *ev)
 {
     tws__waiting *w = tws__ticket_holder(ev->ticket);
@@ -19717,7 +19740,7 @@ static void tws__upstream_hear(tws__upstream *up)
             break;
         case TWS_REDIS_FAILED:
             tws__upstream_log(up, TWS_LOG_WARN, "event not stored", &ev);
-            tws__waiting_fail(tws__ticket_holder(ev.ticket), ev.reason, ev.unknown);
+            tws__upstream_failed(&ev);
             break;
         case TWS_REDIS_DROPPED:
             tws__upstream_log(up, TWS_LOG_WARN, "event dropped, or a stream not read", &ev);
@@ -19784,7 +19807,7 @@ static bool tws__upstream_must_wait(const tws__upstream *up, tws_status status)
 static bool tws__order_is_void(const tws__order *o)
 {
     const tws__waiting *w = tws__ticket_holder(o->ticket);
-    return w != NULL && TWS__LOAD(&w->fault) != NULL;
+    return w != NULL && w->broken;
 }
 
 /* The session does not take it, or is not to. */
@@ -20334,7 +20357,9 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
         tws_str key = tws__event_key(s, n, memory);
         if (tws__upstream_order(up, TWS__ORDER_PUBLISH, tws__session_user(s), json, key,
                                 (uint64_t)(uintptr_t)w) != TWS_OK) {
-            TWS__STORE(&w->fault, (const char *)"too many events are waiting for Redis");
+            if (TWS__LOAD(&w->fault) == NULL) {
+                TWS__STORE(&w->fault, (const char *)"too many events are waiting for Redis");
+            }
             break;
         }
     }

@@ -1193,8 +1193,10 @@ TEST("a past that could not be taken whole is not told as loaded before it has b
     feed(C, "*3\r\n" ENTRY("7-0", "1", "7") ENTRY("6-0", "1", "6") ENTRY("5-0", "1", "5"));
     CHECK_STR(notes(), "event(42 5-0 5) event(42 6-0 6)");
     untaken = NULL;
-    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
-    feed(C, THREE_ENTRIES);
+    CHECK_STR(output(C), "");
+    wait_ms(tws_redis_deadline(r) - now_ms);
+    CHECK_STR(output(C), "TIME | XRANGE task_status:42 - + COUNT 256");
+    feed(C, TIME_ANSWER THREE_ENTRIES);
     CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 5) event(42 6-0 6) event(42 7-0 7) "
                        "loaded(42 0-0)");
     CHECK_STR(output(C), "");
