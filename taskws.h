@@ -251,6 +251,14 @@ extern "C" {
 #define TWS_API extern
 #endif
 
+/* i386 aligns eight bytes to four: across two cache lines, where an atomic change of them locks the
+ * whole bus and a load may see half of one. Memory from an allocator is aligned enough. */
+#if defined(__GNUC__) || defined(__clang__)
+#define TWS_ALIGN_8 __attribute__((aligned(8)))
+#else
+#define TWS_ALIGN_8
+#endif
+
 /* == 2. status, alloc: error model, one allocator hook ==================================== */
 
 typedef enum tws_status {
@@ -1092,7 +1100,7 @@ TWS_API void tws_resp_word_u64(tws_buf *b, uint64_t word); /* decimal */
 /* == 13. metrics, log: counters, histograms, Prometheus text; log lines ================== */
 
 /* A counter has one writing thread (tws_count); any thread may read it (tws_counted). */
-typedef uint64_t tws_counter;
+typedef uint64_t tws_counter TWS_ALIGN_8;
 TWS_API void tws_count(tws_counter *c, uint64_t n);
 TWS_API uint64_t tws_counted(const tws_counter *c);
 
@@ -10062,7 +10070,7 @@ typedef struct tws__shard {
     size_t topics;
     tws__history *oldest;
     tws__history *newest;
-    uint64_t turn;       /* of the oldest, UINT64_MAX without; read by others without the lock */
+    TWS_ALIGN_8 uint64_t turn; /* of the oldest, UINT64_MAX without; read by others unlocked */
     tws_event_id floor;  /* the highest of the topics that were freed */
     uint32_t joinings;   /* numbers given, modulo 2^32 */
     tws_hub_stats stats; /* but for bytes and refused */
@@ -10076,9 +10084,9 @@ struct tws_hub {
     tws__shard *shard; /* desc.shards of them, a power of two */
     size_t memory;     /* of this allocation: hub, shards, task_key */
     /* Changed by all threads. */
-    uint64_t bytes; /* held by all topics */
-    uint64_t turn;  /* of the last publish */
-    uint64_t refused;
+    TWS_ALIGN_8 uint64_t bytes; /* held by all topics */
+    TWS_ALIGN_8 uint64_t turn;  /* of the last publish */
+    TWS_ALIGN_8 uint64_t refused;
 };
 
 struct tws_hub_group {
