@@ -509,8 +509,8 @@ static void clockwork_run(clockwork *c)
         c->fired++;
         if (pick(c, 8) == 0) { /* a handler may set, move and clear */
             clockwork_set(c, i, c->now_ms + pick(c, 50));
-            clockwork_set(c, pick(c, TIMERS), c->now_ms + pick(c, 50000));
-            clockwork_set(c, pick(c, TIMERS), UINT64_MAX);
+            clockwork_set(c, (size_t)pick(c, TIMERS), c->now_ms + pick(c, 50000));
+            clockwork_set(c, (size_t)pick(c, TIMERS), UINT64_MAX);
         }
     }
     for (size_t i = 0; i < TIMERS; i++) {
@@ -827,7 +827,7 @@ TEST("a loop for which there are no descriptors is not made, and leaves nothing 
     low = limit;
     tws_loop *l = NULL;
     for (rlim_t room = 0; room < 4 && l == NULL; room++) {
-        test_row("descriptors left", room);
+        test_row("descriptors left", (size_t)room);
         low.rlim_cur = (rlim_t)tws_sys_open_files() + room;
         setrlimit(RLIMIT_NOFILE, &low);
         l = tws_loop_create(&a);
