@@ -15768,6 +15768,8 @@ static int tws__sys_bind_one(const struct addrinfo *a, bool shared)
     if (shared) {
         tws__sys_option(fd, SOL_SOCKET, SO_REUSEPORT);
     }
+#else
+    (void)shared;
 #endif
     tws__sys_option(fd, IPPROTO_TCP, TCP_NODELAY); /* inherited by what is accepted */
     if (a->ai_family == AF_INET6) {
@@ -17892,12 +17894,13 @@ static int tws__server_listen_tcp(tws_server *s, const char **why, bool first)
 
 static tws_status tws__server_listen_one(tws_server *s, tws__thread *t, const char **why)
 {
-    int fd;
+    int fd = -1;
     if (s->desc.unix_path == NULL) {
         fd = tws__server_listen_tcp(s, why, t->index == 0);
     } else if (t->index == 0) {
         fd = tws__sys_listen_unix(s->desc.unix_path, why);
-    } else {
+    }
+    if (fd < 0 && t->index != 0) { /* a path, or a port where a system has no SO_REUSEPORT */
         fd = fcntl(s->thread[0]->listener.fd, F_DUPFD_CLOEXEC, 0);
         *why = fd < 0 ? strerror(errno) : "";
     }

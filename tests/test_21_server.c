@@ -1565,6 +1565,29 @@ TEST("four threads share a port, and each connection stays with its own")
     CHECK_EQ(met.closed, ALL);
 }
 
+TEST("a thread that cannot have a listener of its own shares the first one's")
+{
+    const char *why = "";
+    site s;
+    peer p;
+    site_init(&s);
+    s.desc.threads = 2;
+    CHECK_EQ(tws_server_create(&s.server, &s.desc), TWS_OK);
+    CHECK_EQ(tws_server_route(s.server, &routes[0], NULL), TWS_OK);
+    CHECK_EQ(tws__server_listen_one(s.server, s.server->thread[0], &why), TWS_OK);
+    s.server->desc.host = "no host of that name"; /* as where SO_REUSEPORT is unknown */
+    CHECK_EQ(tws__server_listen_one(s.server, s.server->thread[1], &why), TWS_OK);
+    CHECK(s.server->thread[1]->listener.fd != s.server->thread[0]->listener.fd);
+    pthread_create(&s.id, NULL, site_main, s.server);
+    s.threaded = true;
+    for (int i = 0; i < 20; i++) {
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_get(&p, "/hello", NULL), 200);
+        peer_close(&p);
+    }
+    site_end(&s);
+}
+
 TEST("where not all threads can listen, none does, and it may be tried again")
 {
     for (int local = 0; local < 2; local++) {
