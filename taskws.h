@@ -15609,7 +15609,8 @@ TWS_API bool tws_conn_steady(const tws_conn *c)
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__GLIBC__) && !defined(__USE_XOPEN2K8) /* a system header came first, under -std=c99 */
+/* Behind a system header under -std=c99 or _POSIX_C_SOURCE, where much is missing. */
+#if (defined(__GLIBC__) && !defined(__USE_MISC)) || !defined(CLOCK_MONOTONIC)
 #error "include taskws.h's implementation before any system header, or compile with -D_GNU_SOURCE"
 #endif
 

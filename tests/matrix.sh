@@ -63,9 +63,11 @@ late() {
 }
 try 'it comes after system headers' late -std=gnu99
 try 'it comes after system headers with the right words' late -D_GNU_SOURCE
-try 'it comes after plain system headers, or says what they lack' sh -c "
-    gcc -std=c99 $strict -DBUILD_LATE -c -o $work/late.o tests/build_implementation.c \
-        > $work/late 2>&1 || grep '#error.*_GNU_SOURCE' $work/late"
+for words in '' -D_POSIX_C_SOURCE=200809L -D_XOPEN_SOURCE=700; do
+    try "it comes after system headers as $words makes them, or says what they lack" sh -c "
+        gcc -std=c99 $words $strict -DBUILD_LATE -c -o $work/late.o tests/build_implementation.c \
+            > $work/late 2>&1 || grep '#error.*_GNU_SOURCE' $work/late"
+done
 
 # Every set of flags, with gcc for an even number of them and clang for an odd one.
 flags='NO_SERVER NO_REDIS NO_JWT NO_DEFLATE NO_THREADS STATIC POLL'
