@@ -15620,10 +15620,13 @@ TWS_API bool tws_conn_steady(const tws_conn *c)
 
 /* -- clock, entropy, resources -- */
 
+/* Without a clock, as behind 2038 where time_t has 32 bits, it is so late that no token holds. */
 static uint64_t tws__clock_us(clockid_t which)
 {
     struct timespec t;
-    clock_gettime(which, &t);
+    if (clock_gettime(which, &t) != 0) {
+        return UINT64_MAX;
+    }
     return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000u;
 }
 
