@@ -17803,11 +17803,11 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
         errno = 0; /* a hook for memory need not set it, and it may be from long ago */
         s->thread[i] = tws__thread_create(s, i);
         if (s->thread[i] == NULL) {
-            const int why = errno;
+            const int why = errno; /* the loop's: no descriptors, or no epoll */
             tws_server_free(s);
             *server = NULL;
             errno = why;
-            return why == EMFILE || why == ENFILE ? TWS_ERR_SYSTEM : TWS_ERR_MEMORY;
+            return why != 0 && why != ENOMEM ? TWS_ERR_SYSTEM : TWS_ERR_MEMORY;
         }
     }
     if (s->thread == NULL) {
@@ -21688,7 +21688,8 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     }
     if (status != TWS_OK) {
         if (why->len == 0) {
-            tws_buf_c(why, tws_status_text(status));
+            tws_buf_c(why, status == TWS_ERR_SYSTEM ? "/dev/urandom cannot be read"
+                                                    : tws_status_text(status));
         }
         tws_task_server_free(ts);
         return status;
@@ -21791,8 +21792,7 @@ static int tws__run_server(tws_task_server *ts)
     sigaction(SIGTERM, &old_term, NULL);
     sigaction(SIGPIPE, &old_pipe, NULL);
     if (status != TWS_OK) {
-        fprintf(stderr, "taskws: %s\n", status == TWS_ERR_SYSTEM ? "a thread could not be started"
-                                                                 : tws_status_text(status));
+        fprintf(stderr, "taskws: cannot start the threads: %s\n", tws_status_text(status));
     }
     return status == TWS_OK ? 0 : 1;
 }

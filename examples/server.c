@@ -530,6 +530,9 @@ static int serve(options *o, tws_task_server *ts)
     __atomic_store_n(&c.ended, true, __ATOMIC_RELEASE);
     pthread_kill(control_thread, SIGUSR1); /* only to wake it */
     pthread_join(control_thread, NULL);
+    if (status != TWS_OK) {
+        fprintf(stderr, "server: cannot start the threads: %s\n", tws_status_text(status));
+    }
     return status == TWS_OK ? 0 : 1;
 }
 
