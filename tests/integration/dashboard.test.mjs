@@ -925,15 +925,27 @@ test('a page that fell back in an outage tries WebSocket once more', async () =>
         const real = window.WebSocket;
         window.tried = 0;
         window.WebSocket = function (...args) {
-            if (++window.tried > 3) return new real(...args);
-            setTimeout(() => this.onclose({ code: 1006, reason: '' }));
             this.close = () => {};
+            if (++window.tried <= 3) {
+                setTimeout(() => this.onclose({ code: 1006, reason: '' }));
+                return;
+            }
+            const begin = () => { // not before the server is back, however early the page tries
+                if (!window.back) return setTimeout(begin, 20);
+                const socket = new real(...args);
+                for (const on of ['onopen', 'onmessage', 'onclose']) socket[on] = (e) => this[on]?.(e);
+                Object.defineProperty(this, 'readyState', { get: () => socket.readyState });
+                this.send = (text) => socket.send(text);
+                this.close = (code) => socket.close(code);
+            };
+            begin();
         };
     });
     await page.goto(address('outage'));
     await has(page, '#connection', 'Live (SSE)');
     await stopServer(server);
     server = await startServer(port);
+    await page.evaluate(() => { window.back = true; });
     await page.waitForFunction(() => window.tried === 4);
     await page.waitForFunction(
         () => document.querySelector('#connection-text').textContent === 'Live',
