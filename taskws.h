@@ -1814,6 +1814,8 @@ typedef struct tws_turn {
     uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
     uint32_t held_cap[TWS_TURN_HELD];
     size_t held_count;
+    uint8_t *message;     /* the last one handed out where it came, and its end: NULL: none */
+    uint8_t *message_end;
     size_t work; /* frames taken, and requests, which count for more */
     size_t scratch_len;
     struct tws__packer *packer; /* 240 KiB, once a message was compressed, here or by its client */
@@ -14030,6 +14032,7 @@ enum {
 
 /* A borrowed payload of so many bytes is written from where it is; a copy of less is cheaper. */
 #define TWS__BORROW 512u
+#define TWS__MOVE 4096u /* to move so many bytes, or less, is cheaper than a slice of their own */
 #define TWS__LEND 1024u /* the rest of a lent unit, if it is shorter, is copied */
 
 #define TWS__OUTPUT_BYTES (256 * 1024u) /* or 16 times max_output_bytes: then no message is taken */
@@ -14432,6 +14435,24 @@ static void tws__turn_hand_out(tws_turn *t, tws_conn_event *ev, uint8_t *message
     t->held_count++;
 }
 
+/* Hand out a message where it came, behind so many bytes of its client's header. That is longer
+ * than ours, so a header of ours can be written before the message and both be sent from here.
+ * Where the message before was sent in this way, this one is moved to its end, to go out in one
+ * slice. */
+static void tws__turn_hand_out_here(tws_turn *t, tws_conn_event *ev, uint8_t *message, size_t len,
+                                    size_t header)
+{
+    const tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
+    const bool follows = last != NULL && last->ptr + last->len == (const char *)t->message_end;
+    if (follows && len <= TWS__MOVE && header != 0) {
+        message = (uint8_t *)memmove(t->message_end + header - 4, message, len);
+    }
+    t->message = header == 0 ? NULL : message;
+    t->message_end = message + len;
+    ev->payload = message;
+    ev->len = len;
+}
+
 static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
 {
     t->out[t->out_count] = tws_str_of((const char *)data, len);
@@ -14589,6 +14610,8 @@ TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
     tws__turn_reset_output(t);
     t->unit_done = 0;
     t->now_ms = now_ms;
+    t->message = NULL;
+    t->message_end = NULL;
     tws__turn_input(c, t);
 }
 
@@ -14612,6 +14635,8 @@ TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len)
     } else if (c->state == TWS__HEAD) {
         tws__conn_begin_head(c, t);
     }
+    t->message = NULL;
+    t->message_end = NULL;
     if (c->in == NULL) {
         t->input = data;
         t->input_len = len;
@@ -15219,6 +15244,18 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
 
 /* -- WebSocket -- */
 
+/* Send the message last handed out where it came, or its beginning, from there. */
+static void tws__turn_send_back(tws_turn *t, tws_ws_opcode opcode, size_t len)
+{
+    uint8_t header[TWS_WS_MAX_HEADER];
+    const size_t n = tws_ws_header(header, true, opcode, len, NULL);
+    uint8_t *frame = t->message - n;
+    memcpy(frame, header, n);
+    t->message = NULL;
+    t->unit_fixed = t->unit_count;
+    tws__turn_join_slice(t, frame, n + len);
+}
+
 /* Write a frame; bits are added to its first byte. Header and payload go straight to their place in
  * scratch, if the payload is to be copied and there is room. */
 static bool tws__conn_frame(tws_conn *c, tws_turn *t, unsigned bits, tws_ws_opcode opcode,
@@ -15248,6 +15285,11 @@ TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const
         if (packed.len != 0) {
             return tws__conn_frame(c, t, TWS_WS_RSV1, opcode, packed.ptr, packed.len, false);
         }
+    }
+    if (borrowed && payload == t->message && payload != NULL && c->out == NULL &&
+        t->out_count < TWS_TURN_SLICES) {
+        tws__turn_send_back(t, opcode, len);
+        return true;
     }
     return tws__conn_frame(c, t, 0, opcode, payload, len, borrowed);
 }
@@ -15324,12 +15366,13 @@ static bool tws__conn_collect(tws_conn *c, const tws_ws_event *frame)
 }
 
 
-/* A piece of a message: *ev holds it once it is whole. */
-static void tws__conn_message(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
+/* A piece of a message, behind so many bytes of its frame's header if that has come just now, else
+ * 0: *ev holds the message once it is whole. */
+static void tws__conn_message(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame,
+                              size_t header)
 {
     if (frame->first && frame->last) {
-        ev->payload = frame->payload;
-        ev->len = frame->len;
+        tws__turn_hand_out_here(t, ev, frame->payload, frame->len, header);
     } else if (!tws__conn_collect(c, frame)) {
         tws_conn_abort(c);
         return;
@@ -15359,7 +15402,7 @@ static void tws__conn_frames(tws_conn *c, tws_turn *t, tws_conn_event *ev)
             return;
         case TWS_WS_DATA:
             if (c->state == TWS__OPEN) {
-                tws__conn_message(c, t, ev, &frame);
+                tws__conn_message(c, t, ev, &frame, n - frame.len);
             }
             break;
         case TWS_WS_GOT_PING:

@@ -396,6 +396,12 @@ static void on_message(world *w, const tws_conn_event *ev)
         close_it(w, 4000);
     } else if (tws_conn_send(&w->c, turn, ev->opcode, ev->payload, ev->len, !text)) {
         make(w, MADE_MESSAGE, (int)ev->opcode, ev->payload, ev->len);
+        /* Once more, or what is behind its first byte: bytes that were sent back are still its. */
+        size_t skip = ev->len > 0 ? ev->payload[0] & 1u : 0;
+        if (!text && ev->len > 0 && (ev->payload[0] & 6u) == 6u &&
+            tws_conn_send(&w->c, turn, ev->opcode, ev->payload + skip, ev->len - skip, true)) {
+            make(w, MADE_MESSAGE, (int)ev->opcode, ev->payload + skip, ev->len - skip);
+        }
     } else {
         REQUIRE(tws_conn_done(&w->c)); /* input waits while output does: there is room for one */
     }

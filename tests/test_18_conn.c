@@ -713,6 +713,70 @@ TEST("a message of many pieces is collected, and echoed while the next one is co
     unmake(w);
 }
 
+/* Every message that a turn brings goes back: whole; twice; without its first byte; whole. */
+static void send_back(world *w, tws_conn_event *ev, size_t nth)
+{
+    size_t skip = nth % 4 == 2 && ev->len > 0 ? 1 : 0;
+    char saw[32];
+    size_t seen = tws__min(sizeof saw, ev->len);
+    if (seen > 0) {
+        memcpy(saw, ev->payload, seen);
+    }
+    for (size_t i = 0; i < (nth % 4 == 1 ? 2u : 1u); i++) {
+        CHECK(tws_conn_send(&w->c, w->t, ev->opcode, ev->payload + skip, ev->len - skip, true));
+        CHECK(seen == 0 || memcmp(saw, ev->payload, seen) == 0); /* its owner may still read it */
+    }
+}
+
+TEST("messages are sent back from where they came, those in a row as one slice")
+{
+    static const size_t sizes[] = {5, 0, 125, 126, 1000, 5000, 7, 1, 300, 4096, 65536, 20};
+    enum { COUNT = sizeof sizes / sizeof *sizes };
+    static uint8_t in[90000], want[180000];
+    static char payload[65536];
+    tws_str slice[TWS_TURN_SLICES];
+    for (size_t plain = 0; plain < 2; plain++) {
+        world *w = make_open();
+        w->desc.max_output_bytes = 1 << 20;
+        size_t len = 0, wanted = 0, nth = 0;
+        tws_conn_event ev;
+        for (size_t i = 0; i < COUNT; i++) {
+            size_t skip = plain == 0 && i % 4 == 2 ? 1 : 0;
+            memset(payload, (int)('a' + i), sizes[i]);
+            len += frame(in + len, true, TWS_WS_BINARY, payload, sizes[i]);
+            for (size_t twice = plain == 0 && i % 4 == 1 ? 2 : 1; twice > 0; twice--) {
+                wanted += tws_ws_header(want + wanted, true, TWS_WS_BINARY, sizes[i] - skip, NULL);
+                memcpy(want + wanted, payload, sizes[i] - skip);
+                wanted += sizes[i] - skip;
+            }
+        }
+        uint8_t *copy = (uint8_t *)malloc(len);
+        memcpy(copy, in, len);
+        tws_conn_begin(&w->c, w->t, w->now_ms);
+        tws_conn_feed(&w->c, w->t, copy, len);
+        for (; tws_conn_next(&w->c, w->t, &ev) == TWS_CONN_MESSAGE; nth++) {
+            send_back(w, &ev, plain != 0 ? 0 : nth);
+        }
+        CHECK_EQ(nth, COUNT);
+        size_t n = tws_conn_output(&w->c, w->t, slice, TWS_TURN_SLICES), at = 0;
+        if (plain != 0) { /* all but what is too long to move follow each other */
+            CHECK_EQ(n, 3);
+            CHECK_EQ(w->t->scratch_len, 0);
+        }
+        for (size_t i = 0; i < n; i++) {
+            CHECK(at + slice[i].len <= wanted);
+            CHECK_MEM(slice[i].ptr, slice[i].len, want + at, slice[i].len);
+            at += slice[i].len;
+        }
+        CHECK_EQ(at, wanted);
+        tws_conn_sent(&w->c, w->t, wanted);
+        tws_conn_end(&w->c, w->t);
+        free(copy);
+        CHECK(owns_nothing(w));
+        unmake(w);
+    }
+}
+
 TEST("memory for a message grows with what has come, not with what its header promises")
 {
     world *w = make_open();
