@@ -16611,7 +16611,8 @@ TWS_API int tws_loop_timeout(const tws_loop *l, uint64_t now_ms)
  * lately, its coming included, and is steady (section 18). New ones, busy ones and the listener
  * share what a turn has left, in the order of their coming, for a while so short that who goes
  * first hardly notices; and what one of them is read at a time is cut to what it was work. Where
- * for a second nobody went first, nobody waits. */
+ * for a second nobody went first who asks for next to nothing, nobody waits: among busy ones an
+ * order helps none of them. */
 
 enum { TWS__WATCH_LISTENER = 1, TWS__WATCH_PEER = 2, TWS__WATCH_GUEST = 3 };
 
@@ -16634,7 +16635,7 @@ enum {
 #define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long */
 #define TWS__SHARE_US 50u      /* of a turn, about, for those who do not go first */
 #define TWS__SHARE_FEW 2u      /* of them between two looks at the clock */
-#define TWS__FIRST_MS 1000u    /* after which there is nobody who goes first */
+#define TWS__FIRST_MS 1000u    /* after which there is nobody for whose sake others wait */
 #define TWS__SLICE_WORK 128u   /* of one connection in a turn, about, */
 #define TWS__SLICE_ALONE 512u  /* and while nobody goes first */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room, */
@@ -16643,7 +16644,8 @@ enum {
 #define TWS__ROOM_ALONE 64u    /* and while nobody does */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
 #define TWS__EPOCH_MS 16u
-#define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB */
+#define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB; */
+#define TWS__LEAST 128u        /* and of whom others wait for */
 
 typedef struct tws__thread tws__thread;
 
@@ -16697,7 +16699,7 @@ struct tws__thread {
     uint32_t slot_count, slot_cap, free_slot;
     uint32_t peers;
     tws_peer *later, **later_end;
-    uint64_t first_ms;  /* somebody went first */
+    uint64_t first_ms;  /* somebody went first for whom others wait */
     uint64_t accept_us; /* while somebody does: none is accepted before a share that ends then */
     tws_peer *dead;
     tws_peer *spare; /* zeroed, for who comes next */
@@ -17190,7 +17192,17 @@ static bool tws__peer_goes_first(const tws_peer *p)
     return tws__peer_spent(p) <= TWS__LITTLE && tws_conn_steady(&p->conn);
 }
 
-/* Where nobody goes first there is nobody to keep waiting. */
+/* He is about to be served: does he go first? */
+static bool tws__peer_comes_first(tws_peer *p)
+{
+    const bool first = tws__peer_goes_first(p);
+    if (first && tws__peer_spent(p) <= TWS__LEAST) {
+        p->thread->first_ms = p->thread->now_ms;
+    }
+    return first;
+}
+
+/* Where there is nobody to wait for, nobody waits. */
 static bool tws__thread_shares(const tws__thread *t)
 {
     return t->now_ms - t->first_ms <= TWS__FIRST_MS;
@@ -17627,9 +17639,8 @@ static void tws__thread_run_later(tws__thread *t, uint64_t until_us)
     t->later_end = &t->later;
     while (p != NULL) {
         tws_peer *next = p->next;
-        bool first = p->watch.fd >= 0 && tws__peer_goes_first(p);
+        bool first = p->watch.fd >= 0 && tws__peer_comes_first(p);
         p->flags &= ~(uint32_t)TWS__PEER_QUEUED;
-        t->first_ms = first ? t->now_ms : t->first_ms;
         if (p->watch.fd < 0) {
             p->next = t->dead;
             t->dead = p;
@@ -17722,8 +17733,7 @@ static bool tws__thread_run_ready(tws__thread *t, size_t n)
             g->on_ready(g, t->ready[i].events);
             continue;
         }
-        if (tws__peer_goes_first(tws__peer_of(w))) {
-            t->first_ms = t->now_ms;
+        if (tws__peer_comes_first(tws__peer_of(w))) {
             tws__peer_serve(tws__peer_of(w), (t->ready[i].events & TWS_READ) != 0);
         } else {
             t->ready[others] = t->ready[i];
@@ -18440,8 +18450,7 @@ TWS_API void tws_peer_pull(tws_peer *p)
 {
     p->flags |= TWS__PEER_PULL;
     if ((p->flags & TWS__PEER_SERVED) == 0) {
-        tws__thread *t = p->thread;
-        t->first_ms = tws__peer_goes_first(p) ? t->now_ms : t->first_ms;
+        tws__peer_comes_first(p);
         tws__peer_serve(p, false);
     }
 }

@@ -2271,6 +2271,29 @@ TEST("beside who goes first newcomers are let in one by one, and as they come wh
     site_end(&s);
 }
 
+TEST("others wait for who asks for next to nothing, and not for who is busy as they are")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+    tws__thread *t = s.server->thread[0];
+    tws_peer *served = t->slot[0].peer;
+    t->first_ms = 0;
+    served->spent = TWS__LITTLE / 2;
+    served->epoch = tws__thread_epoch(t);
+    CHECK(tws__peer_goes_first(served));
+    CHECK(tws__peer_comes_first(served));
+    CHECK_EQ(t->first_ms, 0);
+    served->spent = TWS__LEAST;
+    CHECK(tws__peer_comes_first(served));
+    CHECK_EQ(t->first_ms, t->now_ms);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
 TEST("what is read at a time fits the work that it was")
 {
     static char big[60000];
