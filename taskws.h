@@ -109,14 +109,27 @@
  *     {"type":"pong"}                         answer to {"type":"ping"}
  *     {"type":"error","code","message","retry","close"}   without close the connection goes on
  *
- *     Close codes, with the error codes that come before them, and their status over HTTP:
- *     1000 normal; 1001 draining 503: reconnect after a delay; 1002, 1003, 1007, 1009 the client's
- *     mistake, told by an error only where it sent binary (1003 bad_message); 1011 internal 500,
- *     1013 overloaded, unavailable 503: reconnect with backoff; 4400 bad_request 400; 4401 bring
- *     another token: token_missing, _malformed, _signature, _expired, _not_yet_valid, _claims 401;
- *     4403 forbidden_user, _scope, _origin 403; 4408 auth_timeout, heartbeat_timeout; 4409
- *     slow_consumer: resume with since; 4429 too_many_connections 429. Over HTTP alone: not_found
- *     404, method_not_allowed 405, message_too_big 413, 414 and 431.
+ *     close  code of the error before it                   HTTP  what a client does then
+ *
+ *     1000   none: the user of this side is done
+ *     1001   draining                                      503   reconnects after a delay
+ *     1002   none: not WebSocket                                 mends itself
+ *     1003   bad_message: binary where text is wanted            mends itself
+ *     1007   none: text that is not UTF-8                        mends itself
+ *     1009   none: longer than a limit                           mends itself
+ *     1011   internal                                      500   reconnects with backoff
+ *     1013   overloaded, unavailable                       503   reconnects with backoff
+ *     4400   bad_request                                   400   mends itself
+ *     4401   token_missing, token_malformed, token_claims,
+ *            token_signature, token_not_yet_valid,
+ *            token_expired                                 401   brings another token
+ *     4403   forbidden_user, _scope, _origin               403   gives up
+ *     4408   auth_timeout, heartbeat_timeout                     reconnects
+ *     4409   slow_consumer                                       resumes with since
+ *     4429   too_many_connections                          429   closes another one first
+ *            not_found                                     404
+ *            method_not_allowed                            405
+ *            message_too_big                               413, 414, 431: body, target, head
  *
  *
  * OPTIONS AND DEFAULTS (0 means the default, TWS_OFF turns one off)
@@ -1545,10 +1558,15 @@ TWS_API void tws_hub_snapshot_free(tws_hub *hub, tws_event **events, size_t coun
 TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms);
 
 typedef struct tws_hub_stats {
-    uint64_t topics, readers, events, bytes; /* now */
-    uint64_t published, repeats, refused;    /* since the start */
-    uint64_t evicted; /* events no longer held */
-    uint64_t resets;  /* of readers */
+    uint64_t topics;    /* now: users who have readers or events */
+    uint64_t readers;   /* now */
+    uint64_t events;    /* now: held, for resuming and as last statuses */
+    uint64_t bytes;     /* now: of these */
+    uint64_t published; /* since the start: events taken, */
+    uint64_t repeats;   /* those whose id was not above the last one's, */
+    uint64_t refused;   /* those with no memory or no room for them, or that were not valid, */
+    uint64_t evicted;   /* those that are held no longer, */
+    uint64_t resets;    /* and readers who were told to begin again */
 } tws_hub_stats;
 TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out); /* from any thread */
 /* Readers of one user, on all threads; from any thread. */
@@ -1741,8 +1759,16 @@ typedef struct tws_redis_stats {
     uint64_t live;          /* of these: subscribed and loaded */
     uint64_t publishing;    /* now: accepted, not answered */
     uint64_t round_trip_ms; /* of the last probe's command */
-    uint64_t events, repeats, lost, dropped, not_json, loads; /* since the start */
-    uint64_t stored, failed, connects, failures;
+    uint64_t events;        /* since the start: told, */
+    uint64_t repeats;       /* passed over because they had been told, */
+    uint64_t dropped;       /* not told: empty, too big, or not to be read, */
+    uint64_t not_json;      /* told as a JSON string; */
+    uint64_t lost;          /* users some of whose events were gone when they were read, */
+    uint64_t loads;         /* streams read; */
+    uint64_t stored;        /* events of this session's stored, */
+    uint64_t failed;        /* and not, or not known to be; */
+    uint64_t connects;      /* connections made, */
+    uint64_t failures;      /* and lost or not made */
 } tws_redis_stats;
 TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out);
 #endif /* TASKWS_NO_REDIS */
@@ -2132,10 +2158,16 @@ typedef struct tws_server_desc {
 
 /* What the server has counted, summed over its threads. */
 typedef struct tws_server_stats {
-    uint64_t accepted, closed, refused, requests, upgrades, streams;
-    uint64_t messages_in, messages_out, bytes_in, bytes_out, timeouts, protocol_errors;
-    uint64_t connections;     /* now */
-    uint64_t websockets_open; /* now, streams included */
+    uint64_t accepted, closed;          /* connections */
+    uint64_t refused;                   /* bad requests, and handshakes that are none */
+    uint64_t requests;                  /* whole and good, handshakes among them */
+    uint64_t upgrades, streams;         /* of these: became WebSockets, or streams */
+    uint64_t messages_in, messages_out; /* of WebSockets, and units offered to both */
+    uint64_t bytes_in, bytes_out;       /* of sockets */
+    uint64_t timeouts;                  /* of a WebSocket or stream: no pong, or it took nothing */
+    uint64_t protocol_errors;           /* WebSockets closed for a rule they broke */
+    uint64_t connections;               /* now */
+    uint64_t websockets_open;           /* now, streams included */
 } tws_server_stats;
 
 /* desc's strings are not copied: they must live as long as the server.
@@ -2279,18 +2311,18 @@ typedef enum tws_verdict { TWS_DENY, TWS_ALLOW, TWS_LATER } tws_verdict;
 /* Zero everywhere is the default, except that a key is needed. Strings must live as long as the
  * server. Times and limits: 0 = default (the table in the top comment), TWS_OFF = none. */
 typedef struct tws_task_server_desc {
-    const char *host; /* NULL: 127.0.0.1 */
-    int port;         /* 0: 8000; TWS_PORT_ANY: a free one */
-    const char *unix_path;
-    uint32_t threads;
-    const char *prefix; /* NULL: "/api/v1/ws" */
+    const char *host;      /* NULL: "127.0.0.1"; "::" for all of both families */
+    int port;              /* 0: 8000; TWS_PORT_ANY: a free one */
+    const char *unix_path; /* instead of host and port */
+    uint32_t threads;      /* 0: 1; at most 256 */
+    const char *prefix;    /* of the routes for tokens; NULL: "/api/v1/ws" */
 
     const char *jwt_secret;    /* NUL-terminated; one key, for tokens with any kid or none */
     const tws_auth_key *keys;  /* any number of keys by kid; then jwt_secret is ignored */
     size_t key_count;
     bool allow_short_secret;   /* under 32 bytes */
-    tws_jwt_policy token;
-    const char *token_cookie;  /* NULL: cookies are not read */
+    tws_jwt_policy token;      /* issuer, audience, leeway: section 11 */
+    const char *token_cookie;  /* a cookie's name; NULL: cookies are not read */
     const char *origins;       /* comma-separated; "*" any. NULL: any, since a page must hold a
                                   token; but with token_cookie the same origin only */
     tws_verdict (*authorize)(void *context, const tws_authorize *question); /* NULL: as scopes say,
@@ -2301,13 +2333,19 @@ typedef struct tws_task_server_desc {
     bool raw_format;       /* ?format=raw is the default */
     bool trust_proxy;      /* X-Forwarded-For is a trusted proxy's */
 
-    uint32_t max_connections, max_per_user, max_per_ip;
-    uint32_t max_event_bytes, max_body_bytes;
-    uint32_t retain_events, retain_bytes, retain_s;
-    uint64_t retain_total_bytes;
-    const char *task_key; /* NULL: "task_id" */
-    uint32_t auth_ms, drain_ms;
-    tws_conn_desc limits; /* the other deadlines and sizes of a connection */
+    uint32_t max_connections;    /* 0: what the limit of open files allows */
+    uint32_t max_per_user;       /* readers of one user; 0: 64 */
+    uint32_t max_per_ip;         /* connections of one address; 0: any number */
+    uint32_t max_event_bytes;    /* of one event's JSON; 0: 64 KiB */
+    uint32_t max_body_bytes;     /* of one POST; 0: 64 KiB */
+    uint32_t retain_events;      /* kept of one user; 0: 256, with Redis 1,100 */
+    uint32_t retain_bytes;       /* likewise; 0: 256 KiB, with Redis 1 MiB */
+    uint32_t retain_s;           /* since a user's last event; 0: an hour, with Redis 24 hours */
+    uint64_t retain_total_bytes; /* kept of all users; 0: 64 MiB */
+    const char *task_key;        /* the member of an event that names its task; NULL: "task_id" */
+    uint32_t auth_ms;            /* for a token in the first message; 0: 10 s */
+    uint32_t drain_ms;           /* over which a stop spreads its closes; 0: 10 s */
+    tws_conn_desc limits;        /* the other deadlines and sizes of a connection */
 
     tws_log log; /* write NULL: standard error; lines that it does not take at once are dropped */
     const tws_allocator *allocator;
