@@ -109,27 +109,25 @@
  *     {"type":"pong"}                         answer to {"type":"ping"}
  *     {"type":"error","code","message","retry","close"}   without close the connection goes on
  *
- *     close  code of the error before it                   HTTP  what a client does then
+ *     close  code of the error before it                   HTTP  reconnect?
  *
- *     1000   none: the user of this side is done
- *     1001   draining                                      503   reconnects after a delay
- *     1002   none: not WebSocket                                 mends itself
- *     1003   bad_message: binary where text is wanted            mends itself
- *     1007   none: text that is not UTF-8                        mends itself
- *     1009   none: longer than a limit                           mends itself
- *     1011   internal                                      500   reconnects with backoff
- *     1013   overloaded, unavailable                       503   reconnects with backoff
- *     4400   bad_request                                   400   mends itself
+ *     1000   none: the other side is done                        no
+ *     1001   draining                                      503   yes, after a random delay
+ *     1002   none: not the protocol                              no
+ *     1003   bad_message: binary where text is wanted            no
+ *     1007   none: text that is not UTF-8                        no
+ *     1009   none: longer than a limit                           no
+ *     1011   internal                                      500   yes, with backoff
+ *     1013   overloaded, unavailable                       503   yes, with backoff
+ *     4400   bad_request                                   400   no
  *     4401   token_missing, token_malformed, token_claims,
  *            token_signature, token_not_yet_valid,
- *            token_expired                                 401   brings another token
- *     4403   forbidden_user, _scope, _origin               403   gives up
- *     4408   auth_timeout, heartbeat_timeout                     reconnects
- *     4409   slow_consumer                                       resumes with since
- *     4429   too_many_connections                          429   closes another one first
- *            not_found                                     404
- *            method_not_allowed                            405
- *            message_too_big                               413, 414, 431: body, target, head
+ *            token_expired                                 401   with another token
+ *     4403   forbidden_user, _scope, _origin               403   no
+ *     4408   auth_timeout, heartbeat_timeout                     yes
+ *     4409   slow_consumer                                       yes, with since
+ *     4429   too_many_connections                          429   yes, with backoff
+ *     none   not_found 404, method_not_allowed 405, message_too_big 413, 414 and 431
  *
  *
  * OPTIONS AND DEFAULTS (0 means the default, TWS_OFF turns one off)
@@ -727,7 +725,8 @@ typedef struct tws_ws_event {
     uint64_t frame_left;  /* DATA: payload bytes of this frame still to come */
 } tws_ws_event;
 
-/* Holds no payload: memory is this struct. A zeroed one is a server's without limits. */
+/* Holds no payload: memory is this struct, whose members are its own. A zeroed one is a server's
+ * without limits. */
 typedef struct tws_ws_decoder {
     uint64_t frame_left;
     uint64_t message_bytes;
@@ -1895,6 +1894,7 @@ typedef struct tws_conn_kept {
     void *object;
 } tws_conn_kept;
 
+/* One connection. Its members are its own. */
 typedef struct tws_conn {
     const tws_conn_desc *desc;
     union {
@@ -14673,8 +14673,6 @@ TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len)
     } else if (c->state == TWS__HEAD) {
         tws__conn_begin_head(c, t);
     }
-    t->message = NULL;
-    t->message_end = NULL;
     if (c->in == NULL) {
         t->input = data;
         t->input_len = len;
