@@ -111,15 +111,15 @@
  *
  *     close  code of the error before it                   HTTP  reconnect?
  *
- *     1000   none: the other side is done                        no
+ *     1000   none: the client is done                            no
  *     1001   draining                                      503   yes, after a random delay
- *     1002   none: not the protocol                              no
+ *     1002   none: what breaks RFC 6455                          no
  *     1003   bad_message: binary where text is wanted            no
- *     1007   none: text that is not UTF-8                        no
- *     1009   none: longer than a limit                           no
+ *     1007   none: text that is not UTF-8, or not deflate        no
+ *     1009   none: longer, or of more frames, than a limit       no
  *     1011   internal                                      500   yes, with backoff
- *     1013   overloaded, unavailable                       503   yes, with backoff
- *     4400   bad_request                                   400   no
+ *     1013   overloaded                                    503   yes, with backoff
+ *     4400   bad_request: 408, 411, 426, 501 and 505 too   400   no
  *     4401   token_missing, token_malformed, token_claims,
  *            token_signature, token_not_yet_valid,
  *            token_expired                                 401   with another token
@@ -127,6 +127,7 @@
  *     4408   auth_timeout, heartbeat_timeout                     yes
  *     4409   slow_consumer                                       yes, with since
  *     4429   too_many_connections                          429   yes, with backoff
+ *     none   unavailable: Redis is away                    503   readers are told, and stay
  *     none   not_found 404, method_not_allowed 405, message_too_big 413, 414 and 431
  *
  *
@@ -1561,11 +1562,11 @@ typedef struct tws_hub_stats {
     uint64_t readers;   /* now */
     uint64_t events;    /* now: held, for resuming and as last statuses */
     uint64_t bytes;     /* now: of these */
-    uint64_t published; /* since the start: events taken, */
-    uint64_t repeats;   /* those whose id was not above the last one's, */
-    uint64_t refused;   /* those with no memory or no room for them, or that were not valid, */
-    uint64_t evicted;   /* those that are held no longer, */
-    uint64_t resets;    /* and readers who were told to begin again */
+    uint64_t published; /* since the start: events taken */
+    uint64_t repeats;   /* not taken, for their id was not above the user's last one */
+    uint64_t refused;   /* not taken: not valid, too big, or there was no memory */
+    uint64_t evicted;   /* of those taken, no longer held */
+    uint64_t resets;    /* how often a reader was told to begin again */
 } tws_hub_stats;
 TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out); /* from any thread */
 /* Readers of one user, on all threads; from any thread. */
@@ -1758,16 +1759,16 @@ typedef struct tws_redis_stats {
     uint64_t live;          /* of these: subscribed and loaded */
     uint64_t publishing;    /* now: accepted, not answered */
     uint64_t round_trip_ms; /* of the last probe's command */
-    uint64_t events;        /* since the start: told, */
-    uint64_t repeats;       /* passed over because they had been told, */
-    uint64_t dropped;       /* not told: empty, too big, or not to be read, */
-    uint64_t not_json;      /* told as a JSON string; */
-    uint64_t lost;          /* users some of whose events were gone when they were read, */
-    uint64_t loads;         /* streams read; */
-    uint64_t stored;        /* events of this session's stored, */
-    uint64_t failed;        /* and not, or not known to be; */
-    uint64_t connects;      /* connections made, */
-    uint64_t failures;      /* and lost or not made */
+    uint64_t events;        /* since the start: told */
+    uint64_t repeats;       /* passed over, for they had been told */
+    uint64_t dropped;       /* not told: empty or too big; and streams that cannot be read */
+    uint64_t not_json;      /* not JSON: told as a JSON string, unless it was dropped */
+    uint64_t lost;          /* how often a user's events were found to be gone */
+    uint64_t loads;         /* reads of streams, page by page */
+    uint64_t stored;        /* events of this session's that were stored */
+    uint64_t failed;        /* and that were not, or may not have been */
+    uint64_t connects;      /* connections made and ready */
+    uint64_t failures;      /* connections lost, or not made */
 } tws_redis_stats;
 TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out);
 #endif /* TASKWS_NO_REDIS */
@@ -1839,8 +1840,8 @@ typedef struct tws_turn {
     uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
     uint32_t held_cap[TWS_TURN_HELD];
     size_t held_count;
-    uint8_t *message;     /* the last one handed out where it came, and its end: NULL: none */
-    uint8_t *message_end;
+    uint8_t *message;     /* the last one handed out where it came, if it can be sent from there */
+    uint8_t *message_end; /* where the last one that was handed out so ends; NULL: none was */
     size_t work; /* frames taken, and requests, which count for more */
     size_t scratch_len;
     struct tws__packer *packer; /* 240 KiB, once a message was compressed, here or by its client */
@@ -1975,9 +1976,9 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
  * no compression. */
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
-/* Send a message. borrowed: payload lives until tws_conn_end (a received one does), else it is
- * copied. False when it was not taken: no open WebSocket, too much is waiting already (see
- * max_output_bytes), or no memory, which has ended the connection. */
+/* Send a message. borrowed: payload lives until it has gone out or tws_conn_end (a received one
+ * does), else it is copied. False when it was not taken: no open WebSocket, too much is waiting
+ * already (see max_output_bytes), or no memory, which has ended the connection. */
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed);
 /* Send bytes as they are, into a stream. borrowed and false as above. */
@@ -2159,12 +2160,13 @@ typedef struct tws_server_desc {
 /* What the server has counted, summed over its threads. */
 typedef struct tws_server_stats {
     uint64_t accepted, closed;          /* connections */
-    uint64_t refused;                   /* bad requests, and handshakes that are none */
-    uint64_t requests;                  /* whole and good, handshakes among them */
-    uint64_t upgrades, streams;         /* of these: became WebSockets, or streams */
-    uint64_t messages_in, messages_out; /* of WebSockets, and units offered to both */
-    uint64_t bytes_in, bytes_out;       /* of sockets */
-    uint64_t timeouts;                  /* of a WebSocket or stream: no pong, or it took nothing */
+    uint64_t refused;                   /* requests malformed, too big or late; bad handshakes */
+    uint64_t requests;                  /* well-formed ones, also with a bad handshake */
+    uint64_t upgrades, streams;         /* of these, became WebSockets, or streams */
+    uint64_t messages_in;               /* of WebSockets */
+    uint64_t messages_out;              /* likewise, and units offered, to streams too */
+    uint64_t bytes_in, bytes_out;       /* of clients' sockets */
+    uint64_t timeouts;                  /* long silent after a ping, or took nothing */
     uint64_t protocol_errors;           /* WebSockets closed for a rule they broke */
     uint64_t connections;               /* now */
     uint64_t websockets_open;           /* now, streams included */
@@ -2314,8 +2316,8 @@ typedef struct tws_task_server_desc {
     const char *host;      /* NULL: "127.0.0.1"; "::" for all of both families */
     int port;              /* 0: 8000; TWS_PORT_ANY: a free one */
     const char *unix_path; /* instead of host and port */
-    uint32_t threads;      /* 0: 1; at most 256 */
-    const char *prefix;    /* of the routes for tokens; NULL: "/api/v1/ws" */
+    uint32_t threads;      /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
+    const char *prefix;    /* of /tasks/{user_id} and /status; NULL: "/api/v1/ws" */
 
     const char *jwt_secret;    /* NUL-terminated; one key, for tokens with any kid or none */
     const tws_auth_key *keys;  /* any number of keys by kid; then jwt_secret is ignored */
@@ -2333,18 +2335,18 @@ typedef struct tws_task_server_desc {
     bool raw_format;       /* ?format=raw is the default */
     bool trust_proxy;      /* X-Forwarded-For is a trusted proxy's */
 
-    uint32_t max_connections;    /* 0: what the limit of open files allows */
+    uint32_t max_connections;    /* at most, and with 0: as open files allow; section 21 */
     uint32_t max_per_user;       /* readers of one user; 0: 64 */
     uint32_t max_per_ip;         /* connections of one address; 0: any number */
-    uint32_t max_event_bytes;    /* of one event's JSON; 0: 64 KiB */
-    uint32_t max_body_bytes;     /* of one POST; 0: 64 KiB */
-    uint32_t retain_events;      /* kept of one user; 0: 256, with Redis 1,100 */
+    uint32_t max_event_bytes;    /* of one event's JSON, retain_bytes at most; 0: 64 KiB */
+    uint32_t max_body_bytes;     /* of one POST; 0: limits.max_body_bytes, which is 64 KiB */
+    uint32_t retain_events;      /* kept of one user, 2^24 at most; 0: 256, with Redis 1,100 */
     uint32_t retain_bytes;       /* likewise; 0: 256 KiB, with Redis 1 MiB */
     uint32_t retain_s;           /* since a user's last event; 0: an hour, with Redis 24 hours */
     uint64_t retain_total_bytes; /* kept of all users; 0: 64 MiB */
     const char *task_key;        /* the member of an event that names its task; NULL: "task_id" */
     uint32_t auth_ms;            /* for a token in the first message; 0: 10 s */
-    uint32_t drain_ms;           /* over which a stop spreads its closes; 0: 10 s */
+    uint32_t drain_ms;           /* over which a stop spreads its closes; 0: 10 s; TWS_OFF: none */
     tws_conn_desc limits;        /* the other deadlines and sizes of a connection */
 
     tws_log log; /* write NULL: standard error; lines that it does not take at once are dropped */
@@ -14481,7 +14483,8 @@ static void tws__turn_hand_out_here(tws_turn *t, tws_conn_event *ev, uint8_t *me
                                     size_t header)
 {
     const tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
-    const bool follows = last != NULL && last->ptr + last->len == (const char *)t->message_end;
+    const bool follows = last != NULL && t->message_end != NULL &&
+                         last->ptr + last->len == (const char *)t->message_end;
     if (follows && len <= TWS__MOVE && header != 0) {
         message = (uint8_t *)memmove(t->message_end + header - 4, message, len);
     }
@@ -16667,21 +16670,21 @@ enum {
 #define TWS__RESERVE 32u     /* connections beyond the limit that are told so, of the next line */
 #define TWS__FILES 64u       /* descriptors left for all but connections in the limit, besides */
 #define TWS__THREAD_FILES 4u /* each thread's: its loop's three and its listener */
-#define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody goes first; */
+#define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody waits; */
 #define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long */
 #define TWS__SHARE_US 50u      /* of a turn, about, for those who do not go first */
 #define TWS__SHARE_FEW 2u      /* of them between two looks at the clock */
 #define TWS__FIRST_MS 1000u    /* after which there is nobody for whose sake others wait */
 #define TWS__SLICE_WORK 128u   /* of one connection in a turn, about, */
-#define TWS__SLICE_ALONE 512u  /* and while nobody goes first */
+#define TWS__SLICE_ALONE 512u  /* and while nobody waits */
 #define TWS__ROOM 64u          /* the unit of tws_peer.room, */
 #define TWS__ROOM_LEAST 8u     /* the least: no more than 85 pings, the smallest frames; */
-#define TWS__ROOM_NEW 16u      /* a newcomer's beside who goes first: a head, or 170 pings, */
+#define TWS__ROOM_NEW 16u      /* a newcomer's while somebody waits: a head, or 170 pings, */
 #define TWS__ROOM_ALONE 64u    /* and while nobody does */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
 #define TWS__EPOCH_MS 16u
 #define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB; */
-#define TWS__LEAST 128u        /* and of whom others wait for */
+#define TWS__LEAST 128u        /* and of those for whose sake others wait */
 
 typedef struct tws__thread tws__thread;
 
@@ -17153,7 +17156,7 @@ static void tws__peer_closed(tws_peer *p, const tws_conn_event *ev)
     const tws_peer_ops *ops = p->ops;
     p->ops = NULL;
     p->user_ms = UINT64_MAX;
-    if (ev->code == 1002 || ev->code == 1007 || ev->code == 1009) {
+    if (!ev->by_peer && (ev->code == 1002 || ev->code == 1007 || ev->code == 1009)) {
         tws_count(&p->thread->traffic.protocol_errors, 1);
     }
     if (ops != NULL && ops->on_close != NULL) {

@@ -777,6 +777,23 @@ TEST("messages are sent back from where they came, those in a row as one slice")
     }
 }
 
+TEST("a message behind an offered unit that ends with nothing is handed out where it came")
+{
+    static const uint8_t unit[] = {0x82, 1, 'x'};
+    uint8_t in[16];
+    tws_conn_event ev;
+    world *w = make_open();
+    const tws_str slices[2] = {tws_str_of((const char *)unit, sizeof unit), tws_str_of(NULL, 0)};
+    const size_t len = frame(in, true, TWS_WS_BINARY, "y", 1);
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    CHECK(tws_conn_offer(&w->c, w->t, slices, 2));
+    tws_conn_feed(&w->c, w->t, in, len);
+    CHECK_EQ(tws_conn_next(&w->c, w->t, &ev), TWS_CONN_MESSAGE);
+    CHECK(ev.payload == in + len - 1 && *ev.payload == 'y');
+    tws_conn_end(&w->c, w->t);
+    unmake(w);
+}
+
 TEST("memory for a message grows with what has come, not with what its header promises")
 {
     world *w = make_open();

@@ -2294,6 +2294,26 @@ TEST("others wait for who asks for next to nothing, and not for who is busy as t
     site_end(&s);
 }
 
+TEST("a client that closes because it found a mistake has made none")
+{
+    site s;
+    peer p;
+    tws_server_stats n;
+    site_init(&s);
+    site_start(&s, false);
+    for (unsigned i = 0; i < 2; i++) { /* 1009 from the client; then a message that has 1007 */
+        peer_open(&p, port_of(&s));
+        CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+        CHECK(i == 0 ? peer_send_frame(&p, true, TWS_WS_CLOSE, "\x03\xf1", 2)
+                     : peer_send_frame(&p, true, TWS_WS_TEXT, "\xff", 1));
+        CHECK(!peer_message(&p));
+        peer_close(&p);
+        tws_server_stat(s.server, &n);
+        CHECK_EQ(n.protocol_errors, i);
+    }
+    site_end(&s);
+}
+
 TEST("what is read at a time fits the work that it was")
 {
     static char big[60000];
