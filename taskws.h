@@ -16672,8 +16672,8 @@ enum {
 #define TWS__THREAD_FILES 4u /* each thread's: its loop's three and its listener */
 #define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody waits; */
 #define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long */
-#define TWS__SHARE_US 50u      /* of a turn, about, for those who do not go first */
-#define TWS__SHARE_FEW 2u      /* of them between two looks at the clock */
+#define TWS__SHARE_US 25u      /* of a turn, about, for those who do not go first */
+#define TWS__SHARE_FEW 1u      /* of them between two looks at the clock */
 #define TWS__FIRST_MS 1000u    /* after which there is nobody for whose sake others wait */
 #define TWS__SLICE_WORK 128u   /* of one connection in a turn, about, */
 #define TWS__SLICE_ALONE 512u  /* and while nobody waits */
