@@ -20,7 +20,7 @@ build/%: examples/%.c taskws.h $(wildcard examples/*.h)
 $(addprefix build/,token watch publish doctor minimal): CFLAGS = -O1 -g
 
 build/server: build/web.h
-build/web.h: examples/embed.sh $(wildcard examples/web/*)
+build/web.h: examples/embed.sh $(filter-out %.d.ts,$(wildcard examples/web/*))
 	@mkdir -p build
 	sh examples/embed.sh $(filter-out %.sh %~,$^) > $@.new
 	@mv $@.new $@

@@ -21,7 +21,8 @@ has() {
     openssl) echo '#include <openssl/ssl.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
     zlib) echo '#include <zlib.h>' | ${CC:-cc} -E -x c - > /dev/null 2>&1 ;;
     node-modules) [ -d build/node/node_modules/ws ] && [ -d build/node/node_modules/ioredis ] &&
-        [ -d build/node/node_modules/playwright-core ] && [ -d build/node/node_modules/vite ] ;;
+        [ -d build/node/node_modules/playwright-core ] &&
+        [ -d build/node/node_modules/vite ] && [ -d build/node/node_modules/typescript ] ;;
     esac
 }
 

@@ -80,6 +80,7 @@ needs proxies && suite proxies.py "$python tests/integration/proxies.py"
 needs workers && suite workers.py "$python tests/integration/workers.py"
 if needs node; then
     suite clients.mjs 'node tests/integration/clients.mjs'
+    suite types 'node tests/integration/types.test.mjs'
     needs chromium && suite dashboard 'node tests/integration/dashboard.test.mjs'
 fi
 
