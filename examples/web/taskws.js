@@ -42,7 +42,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         status = { ...more, state, transport: link?.transport };
         call(onState, status);
     };
-    const ask = async () => (token?.call ? token() : token);
+    const ask = async () => (await (token?.call ? token() : token))?.trim(); // a file's line ends
     const address = (scheme) => {
         const to = new URL(url, location.href);
         to.protocol = to.protocol.replace(/http|ws/, scheme);

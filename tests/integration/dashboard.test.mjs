@@ -1203,7 +1203,7 @@ test('taskws.js: the token is a subprotocol, or the first message, and never in 
     const page = await scripted();
     const seen = await page.evaluate(async () => {
         const seen = [];
-        for (const token of ['a.b-c_d', 'not a token', undefined]) {
+        for (const token of ['a.b-c_d', async () => ' a.b\n', 'not a token', undefined]) {
             sockets.length = 0;
             await start({ token, since: '5-0' });
             sockets[0].open();
@@ -1214,6 +1214,7 @@ test('taskws.js: the token is a subprotocol, or the first message, and never in 
     const url = 'ws://taskws.test/api/v1/ws/tasks/2?since=5-0';
     assert.deepEqual(seen, [
         [url, ['taskws.v1', 'bearer.a.b-c_d'], []],
+        [url, ['taskws.v1', 'bearer.a.b'], []],
         [url, ['taskws.v1'], [{ type: 'auth', token: 'not a token' }]],
         [url, ['taskws.v1'], []],
     ]);
