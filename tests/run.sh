@@ -98,6 +98,12 @@ for round in 1-parallel 2-serial; do
     done
 done
 
+# What failed once more, in short: whoever sees the end of a long output sees its cause.
+for counts in $(grep -L ' 0$' $plans/*/*.counts); do
+    plan=${counts%.counts}
+    grep -E '^(not ok|FAILED)|^tests/.*:[0-9]+: |^[A-Za-z.]*(Error|Exception)|(ERROR|WARNING|error): ' \
+        "$plan.log" 2>/dev/null | head -n 12 | cut -c 1-300 | sed "s|^|FAILED ${plan##*/}: |"
+done
 for reason in $skipped; do
     echo "SKIPPED for want of $reason"
 done

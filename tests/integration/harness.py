@@ -68,8 +68,11 @@ class Program:
             [os.path.join(BUILD, name), *args], env=environment, stdin=stdin,
             stdout=subprocess.PIPE, stderr=stderr, preexec_fn=preexec_fn, text=True,
             errors='replace')
-        for stream in filter(None, (self.process.stdout, self.process.stderr)):
-            threading.Thread(target=self._read, args=(stream,), daemon=True).start()
+        self.readers = [
+            threading.Thread(target=self._read, args=(stream,), daemon=True)
+            for stream in filter(None, (self.process.stdout, self.process.stderr))]
+        for reader in self.readers:
+            reader.start()
 
     def _read(self, stream):
         for line in stream:
@@ -101,8 +104,11 @@ class Program:
         self.process.send_signal(number)
 
     def end(self, seconds=20):
-        """Waits for the end and returns the exit code."""
-        return self.process.wait(seconds)
+        """Waits for the end, and for all that it said, and returns the exit code."""
+        code = self.process.wait(seconds)
+        for reader in self.readers:
+            reader.join(seconds)
+        return code
 
     def __enter__(self):
         return self
@@ -264,13 +270,15 @@ def test(sentence):
 
 async def _run_one(sentence, coroutine, gate, results):
     async with gate:
+        begin = time.monotonic()
         try:
             await asyncio.wait_for(coroutine(next(users)), 90)
             results.append(True)
             print(f'ok - {sentence}', flush=True)
         except Exception:
             results.append(False)
-            print(f'not ok - {sentence}\n{traceback.format_exc()}', flush=True)
+            seconds = time.monotonic() - begin
+            print(f'not ok - {sentence} ({seconds:.1f} s)\n{traceback.format_exc()}', flush=True)
 
 
 async def run_all(abreast):

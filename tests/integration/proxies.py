@@ -57,6 +57,13 @@ class Front:
             raise
         return self
 
+    async def __aenter__(self):
+        """Beside other tests, which go on meanwhile."""
+        return await asyncio.to_thread(self.__enter__)
+
+    async def __aexit__(self, *_):
+        await asyncio.to_thread(self.__exit__)
+
     def behind(self):
         return Server('--trust-proxy', '--log-level', 'debug', *self.args)
 
@@ -89,6 +96,8 @@ class Front:
             try:
                 if self.request_now('GET', PREFIX + '/status').status == 401:
                     return True
+            except TimeoutError:  # it took the connection, and never answered
+                raise
             except OSError:
                 pass
             assert time.monotonic() < deadline, self.proxy.output()
@@ -339,7 +348,7 @@ def tests_of(Kind):
     @test(f'{name}: a cookie counts for pages of the same origin only, which is the proxy')
     async def _(user):
         cookie = {'Cookie': 'tasks=' + token(user)}
-        with Kind('--cookie', 'tasks') as own:
+        async with Kind('--cookie', 'tasks') as own:
             origin = f'http{"s" if own.secure else ""}://127.0.0.1:{own.port}'
             async with own.connect(user, '', origin=origin, extra_headers=cookie) as ws:
                 await receive(ws, 'connected')
@@ -378,7 +387,7 @@ def tests_of_a_real_proxy(Kind):
             await refusal(ws)
         await asyncio.to_thread(front.server.wait_for, f'user_id={user} address=127.0.0.77$')
         assert '203.0.113.7' not in front.server.output()
-        with Kind('--max-per-ip', '1') as one:
+        async with Kind('--max-per-ip', '1') as one:
             async with one.connect(user, local_addr=source) as ws:
                 await receive(ws, 'connected')
                 async with one.connect(user, local_addr=source, extra_headers=SPOOFED) as second:
@@ -393,7 +402,7 @@ def tests_of_a_real_proxy(Kind):
         class BeforeBreaking(Kind):
             def behind(self):
                 return Breaking()
-        with BeforeBreaking() as own:
+        async with BeforeBreaking() as own:
             for n in range(1, 4):  # also over a pooled connection
                 await own.request('GET', TASKS + user)
                 answer = await own.request('POST', TASKS + user, {}, b'{}')
@@ -403,7 +412,7 @@ def tests_of_a_real_proxy(Kind):
 def test_of_a_drain(Kind):
     @test(f'{Kind.name}: at SIGTERM all are told and closed with 1001, and no proxy complains')
     async def _(user):
-        with Kind('--drain', '1') as own:
+        async with Kind('--drain', '1') as own:
             clients = [await own.connect(f'{user}-{n}') for n in range(20)]
             for ws in clients:
                 await receive(ws, 'connected')
