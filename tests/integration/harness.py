@@ -30,6 +30,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get('TASKWS_BUILD') or os.path.join(ROOT, 'build')
 SECRET = 'a secret of the tests, thirty-two bytes or more'
 PREFIX = '/api/v1/ws'
+PATIENCE = 60  # seconds for what takes no time, on a machine that may stand still meanwhile
 
 # -- tokens -------------------------------------------------------------------------------
 
@@ -83,7 +84,7 @@ class Program:
     def output(self):
         return '\n'.join(self.lines)
 
-    def wait_for(self, pattern, seconds=20):
+    def wait_for(self, pattern, seconds=PATIENCE):
         """The match of the first line that has the pattern."""
         deadline = time.monotonic() + seconds
         seen = 0
@@ -103,7 +104,7 @@ class Program:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def end(self, seconds=20):
+    def end(self, seconds=PATIENCE):
         """Waits for the end, and for all that it said, and returns the exit code."""
         code = self.process.wait(seconds)
         for reader in self.readers:
@@ -144,6 +145,7 @@ class Server(Program):
         if query is None:
             query = 'token=' + token(user)
         options.setdefault('ping_interval', None)
+        options.setdefault('open_timeout', PATIENCE)
         options.setdefault('compression', None)
         return websockets.connect(self.url(user, query), **options)
 
@@ -157,7 +159,7 @@ class Server(Program):
     # -- HTTP --
 
     def request_now(self, method, path, headers=None, body=None):
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=30)
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -194,7 +196,7 @@ class Server(Program):
 
     def raw_now(self, data, pause_before_reading=0.0):
         """Sends bytes as they are, and returns all that comes until the server's end of file."""
-        with socket.create_connection(('127.0.0.1', self.port), 30) as s:
+        with socket.create_connection(('127.0.0.1', self.port), PATIENCE) as s:
             for part in data if isinstance(data, list) else [data]:
                 s.sendall(part)
             time.sleep(pause_before_reading)
@@ -220,14 +222,14 @@ def free_port():
 # -- WebSocket messages -------------------------------------------------------------------
 
 
-async def receive(ws, kind=None, seconds=20):
+async def receive(ws, kind=None, seconds=PATIENCE):
     """The next message as an object, of that type if one is given."""
     message = json.loads(await asyncio.wait_for(ws.recv(), seconds))
     assert kind is None or message.get('type') == kind, f'wanted {kind}, got {message}'
     return message
 
 
-async def receive_until(ws, kind, seconds=20):
+async def receive_until(ws, kind, seconds=PATIENCE):
     """Skips to the next message of that type."""
     while True:
         message = await receive(ws, seconds=seconds)
@@ -235,7 +237,7 @@ async def receive_until(ws, kind, seconds=20):
             return message
 
 
-async def closing(ws, seconds=20):
+async def closing(ws, seconds=PATIENCE):
     """All that still comes, as objects, and the close code."""
     messages = []
     try:
@@ -245,7 +247,7 @@ async def closing(ws, seconds=20):
         return messages, ws.close_code
 
 
-async def refusal(ws, seconds=20):
+async def refusal(ws, seconds=PATIENCE):
     """The one error message of a refused connection, and the close code behind it."""
     messages, code = await closing(ws, seconds)
     errors = [m for m in messages if m.get('type') == 'error']
@@ -272,7 +274,7 @@ async def _run_one(sentence, coroutine, gate, results):
     async with gate:
         begin = time.monotonic()
         try:
-            await asyncio.wait_for(coroutine(next(users)), 90)
+            await asyncio.wait_for(coroutine(next(users)), 4 * PATIENCE)
             results.append(True)
             print(f'ok - {sentence}', flush=True)
         except Exception:

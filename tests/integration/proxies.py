@@ -91,7 +91,7 @@ class Front:
     def is_up(self):
         """Starts the proxy. False if it ended, since another has its port."""
         self.start(self.folder.name)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while self.proxy.process.poll() is None:
             try:
                 if self.request_now('GET', PREFIX + '/status').status == 401:
@@ -111,6 +111,7 @@ class Front:
     def connect(self, user, query=None, **options):
         query = query_token(user) if query is None else query
         options.setdefault('ping_interval', None)
+        options.setdefault('open_timeout', PATIENCE)
         if self.secure:
             options['ssl'] = ANY_CERTIFICATE
         scheme = 'wss' if self.secure else 'ws'
@@ -119,8 +120,8 @@ class Front:
 
     def request_now(self, method, path, headers=None, body=None):
         connection = http.client.HTTPSConnection(
-            '127.0.0.1', self.port, timeout=30, context=ANY_CERTIFICATE
-        ) if self.secure else http.client.HTTPConnection('127.0.0.1', self.port, timeout=30)
+            '127.0.0.1', self.port, timeout=PATIENCE, context=ANY_CERTIFICATE
+        ) if self.secure else http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -267,7 +268,7 @@ class Breaking:
 front = None  # the one that the tests of a proxy share
 
 
-async def until(what, seconds=10):
+async def until(what, seconds=PATIENCE):
     """Waits for what is true soon."""
     deadline = time.monotonic() + seconds
     while not what():
@@ -287,7 +288,7 @@ async def gone(kill):
     await receive(ws, 'connected')
     assert await mine() == 1
     kill(ws.transport)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while await mine() != 0:
         assert time.monotonic() < deadline, 'the server never noticed'
         await asyncio.sleep(0.05)

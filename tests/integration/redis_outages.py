@@ -90,7 +90,7 @@ async def readiness(server):
     return answer.json.get('reason', 'ready')
 
 
-async def becomes(server, *words, seconds=20):
+async def becomes(server, *words, seconds=PATIENCE):
     """Waits until /ready says one of the words, and returns the seconds that it took."""
     begin = time.monotonic()
     while (word := await readiness(server)) not in words:
@@ -109,7 +109,7 @@ async def post(server, user, event, key=None):
     return await server.request('POST', TASKS + user, headers, json.dumps(event), bearer=worker())
 
 
-async def until(true, seconds=20):
+async def until(true, seconds=PATIENCE):
     begin = time.monotonic()
     while not true():
         assert time.monotonic() - begin < seconds, f'not within {seconds} s'
