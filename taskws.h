@@ -1860,7 +1860,8 @@ typedef enum tws_conn_event_type {
     TWS_CONN_NONE,        /* nothing more in this turn */
     TWS_CONN_REQUEST,     /* turn->request, body included, until the turn ends: respond, stream or
                              accept, now or in a later turn */
-    TWS_CONN_BAD_REQUEST, /* status and reason: respond with them, then the connection closes */
+    TWS_CONN_BAD_REQUEST, /* status and reason: respond with them, then the connection closes.
+                             With 413 the turn's request has its head, else another's or none */
     TWS_CONN_MESSAGE,     /* opcode, payload, len: a whole message, which lives until the next call
                              of next, sent or end; if sent as borrowed, until it has gone out */
     TWS_CONN_CLOSED,      /* WebSocket or stream is over; told once: code (1006 without a close
@@ -2153,6 +2154,9 @@ typedef struct tws_server_desc {
     /* On thread 0, when the server drains and no connection is left: is there other work that the
      * end has to wait for? NULL: no. After false it is not asked again. */
     bool (*is_busy)(void *context);
+    /* Field lines for the server's own 404, 405 and 413, as pages of other origins need to read
+     * them: TWS_MAX_HEAD_LINES - 300 bytes at most. request has no body. */
+    void (*error_head)(void *context, const tws_http_request *request, tws_buf *lines);
 } tws_server_desc;
 
 #define TWS_PORT_ANY (-1)
@@ -14810,8 +14814,11 @@ static void tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev, boo
     ev->type = TWS_CONN_REQUEST;
 }
 
-static void tws__conn_refuse_body(tws_conn *c, tws_turn *t, tws_conn_event *ev)
+static void tws__conn_refuse_body(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
 {
+    if (!fresh) {
+        tws__conn_parse(c, t, NULL);
+    }
     tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
 }
 
@@ -14826,7 +14833,7 @@ static void tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_event *ev)
         c->flags |= TWS__NO_BODY; /* however it is answered */
     }
     if (r->content_length > most) {
-        tws__conn_refuse_body(c, t, ev);
+        tws__conn_refuse_body(c, t, ev, true);
         return;
     }
     size_t need = r->head_bytes + (size_t)r->content_length;
@@ -14852,7 +14859,7 @@ static void tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool
     uint64_t room = c->desc->max_body_bytes - c->u.http.body_bytes;
     bool sized = c->u.http.chunks.state == TWS__CHUNK_DATA;
     if (produced > room || (sized && c->u.http.chunks.remaining > room - produced)) {
-        tws__conn_refuse_body(c, t, ev);
+        tws__conn_refuse_body(c, t, ev, fresh);
     } else if (result == TWS_HTTP_ERROR) {
         tws__conn_refuse(c, t, ev, 400, "malformed chunked body");
     } else {
@@ -17089,19 +17096,32 @@ static void tws__peer_websocket(tws_peer *p, const tws_http_request *r, const tw
     }
 }
 
+/* Field lines of the host's for an error that the server tells. b: room for them, and a NUL. */
+static const char *tws__peer_error_head(const tws_peer *p, const tws_http_request *r, tws_buf *b)
+{
+    const tws_server_desc *d = &p->thread->server->desc;
+    if (d->error_head != NULL) {
+        d->error_head(d->context, r, b);
+    }
+    TWS_ASSERT(b->status == TWS_OK);
+    b->ptr[b->len] = '\0';
+    return b->ptr;
+}
+
 static void tws__peer_no_route(tws_peer *p, const tws_http_request *r, bool path_known)
 {
-    if (!path_known) {
-        tws_peer_respond_error(p, 404, NULL, "not_found", "there is nothing at this path");
-        return;
-    }
     char memory[TWS_MAX_HEAD_LINES - 100];
     tws_buf b;
     tws_buf_fixed(&b, memory, sizeof memory - sizeof "\r\n");
+    const char *head = tws__peer_error_head(p, r, &b);
+    if (!path_known) {
+        tws_peer_respond_error(p, 404, head, "not_found", "there is nothing at this path");
+        return;
+    }
     tws_buf_c(&b, "Allow: ");
     tws_router_allow(&p->thread->server->router, r->path, &b); /* as many as there is room for */
     memcpy(memory + b.len, "\r\n", sizeof "\r\n");
-    tws_peer_respond_error(p, 405, memory, "method_not_allowed",
+    tws_peer_respond_error(p, 405, head, "method_not_allowed",
                            "this path does not take that method; see the Allow field");
 }
 
@@ -17134,8 +17154,15 @@ static void tws__peer_request(tws_peer *p)
 static void tws__peer_bad_request(tws_peer *p, const tws_conn_event *ev)
 {
     bool size = ev->status == 413 || ev->status == 414 || ev->status == 431;
+    char memory[TWS_MAX_HEAD_LINES - 100];
+    const char *head = NULL;
+    if (ev->status == 413) {
+        tws_buf b;
+        tws_buf_fixed(&b, memory, sizeof memory - 1);
+        head = tws__peer_error_head(p, &p->thread->turn.request, &b);
+    }
     tws_count(&p->thread->traffic.refused, 1);
-    tws_peer_respond_error(p, ev->status, NULL, size ? "message_too_big" : "bad_request",
+    tws_peer_respond_error(p, ev->status, head, size ? "message_too_big" : "bad_request",
                            ev->reason == NULL ? "malformed request" : ev->reason);
 }
 
@@ -18697,23 +18724,29 @@ static size_t tws__session_bytes(const tws__session *s)
     return sizeof *s + s->user_len + s->key_len + s->origin_len;
 }
 
-/* Field lines of an answer: those given, and what lets a page of an allowed Origin read it (CORS).
- * Where a cookie may be the token, pages of the listed origins may have it sent; with * nobody. */
-#define TWS__HEAD_BYTES 512
-static const char *tws__cors_head(const tws_task_server *ts, char memory[TWS__HEAD_BYTES],
-                                  tws_str origin, const char *more)
+/* What lets a page of an allowed Origin read an answer (CORS). Where a cookie may be the token,
+ * pages of the listed origins may have it sent; with * nobody. */
+static void tws__cors_lines(const tws_task_server *ts, tws_str origin, tws_buf *b)
 {
     const tws_task_server_desc *d = &ts->desc;
     const bool cookies =
         d->token_cookie != NULL && d->origins != NULL && strchr(d->origins, '*') == NULL;
+    if (origin.len != 0) {
+        tws_http_add(b, "Access-Control-Allow-Origin", origin);
+        tws_buf_c(b, "Vary: Origin\r\n");
+        tws_buf_c(b, cookies ? "Access-Control-Allow-Credentials: true\r\n" : "");
+    }
+}
+
+#define TWS__HEAD_BYTES 512
+/* Field lines of an answer: those given, and these. */
+static const char *tws__cors_head(const tws_task_server *ts, char memory[TWS__HEAD_BYTES],
+                                  tws_str origin, const char *more)
+{
     tws_buf b;
     tws_buf_fixed(&b, memory, TWS__HEAD_BYTES - 1);
     tws_buf_c(&b, more == NULL ? "" : more);
-    if (origin.len != 0) {
-        tws_http_add(&b, "Access-Control-Allow-Origin", origin);
-        tws_buf_c(&b, "Vary: Origin\r\n");
-        tws_buf_c(&b, cookies ? "Access-Control-Allow-Credentials: true\r\n" : "");
-    }
+    tws__cors_lines(ts, origin, &b);
     TWS_ASSERT(b.status == TWS_OK);
     memory[b.len] = '\0';
     return memory;
@@ -21497,6 +21530,12 @@ static void tws__on_tasks_post(tws_peer *p, const tws_http_request *r, void *con
     tws__open_user_session(ts, p, r, TWS__PUBLISH);
 }
 
+static void tws__error_head(void *context, const tws_http_request *r, tws_buf *lines)
+{
+    const tws_task_server *ts = (const tws_task_server *)context;
+    tws__cors_lines(ts, tws__allowed_origin(ts, r), lines);
+}
+
 /* A page asks whether it may ask (CORS preflight): WHATWG Fetch 3.2.2. */
 static void tws__on_preflight(tws_peer *p, const tws_http_request *r, void *context)
 {
@@ -21662,6 +21701,7 @@ static tws_status tws__make_server(tws_task_server *ts, tws_buf *error)
     sd.on_turn = tws__on_turn;
     sd.is_busy = tws__is_busy;
     sd.on_second = tws__on_second;
+    sd.error_head = tws__error_head;
     tws_status status = tws_server_create(&ts->server, &sd);
     if (status != TWS_OK) {
         tws_buf_c(error, status == TWS_ERR_SYSTEM ? strerror(errno) : tws_status_text(status));

@@ -1815,6 +1815,57 @@ TEST("a page of an allowed origin may ask, and is told so before and with the an
     }
 }
 
+TEST("an error that the server itself tells may be read by a page of an allowed origin, too")
+{
+    static const struct {
+        const char *method, *target, *fields;
+        int status;
+    } row[] = {
+        {"GET", "/api/v1/ws/task/2", "", 404},
+        {"DELETE", TASKS "2", "", 405},
+        {"POST", TASKS "2", "Content-Length: 70000\r\n", 413},
+    };
+    site s;
+    site_init(&s);
+    s.desc.origins = "https://app.example, https://two.example";
+    site_start(&s, false);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        peer p;
+        test_row(row[i].target, i);
+        const char *fields = text("Origin: https://app.example\r\n%s", row[i].fields);
+        CHECK_EQ(ask(&p, &s, row[i].method, row[i].target, fields, NULL), row[i].status);
+        CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), "https://app.example");
+        CHECK_STR(peer_field(&p, "Vary"), "Origin");
+        CHECK_STR(peer_field(&p, "Allow"), row[i].status == 405 ? "GET, HEAD, POST, OPTIONS" : "");
+        peer_close(&p);
+        fields = text("Origin: https://evil.example\r\n%s", row[i].fields);
+        CHECK_EQ(ask(&p, &s, row[i].method, row[i].target, fields, NULL), row[i].status);
+        CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), "");
+        peer_close(&p);
+    }
+    site_end(&s);
+}
+
+TEST("a body that grows too large is refused to its own page, whatever came in between")
+{
+    site s;
+    peer p, other;
+    site_init(&s);
+    s.desc.origins = "https://app.example, https://two.example";
+    site_start(&s, false);
+    CHECK(peer_open(&p, port_of(&s)));
+    peer_send_c(&p, "POST " TASKS "2 HTTP/1.1\r\nHost: a\r\nOrigin: https://app.example\r\n"
+                    "Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n");
+    CHECK_EQ(ask(&other, &s, "GET", "/none", "Origin: https://two.example\r\n", NULL), 404);
+    CHECK_STR(peer_field(&other, "Access-Control-Allow-Origin"), "https://two.example");
+    peer_send_c(&p, "fffffff\r\n");
+    CHECK_EQ(peer_answer(&p), 413);
+    CHECK_STR(peer_field(&p, "Access-Control-Allow-Origin"), "https://app.example");
+    peer_close(&other);
+    peer_close(&p);
+    site_end(&s);
+}
+
 /* -- publishing from C -- */
 
 TEST("a publish that cannot be is refused by its status and changes nothing")
