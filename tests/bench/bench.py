@@ -6,8 +6,9 @@
 The server runs on one core, the generator and Redis on another. Each row alternates between our
 program and the yardstick, round by round; what is printed is the median, and of ratios the median
 of each round's own. With --peers, or --only peers, other servers that this machine has do the same
-work in the same rounds; with --peer one of your own, too: PROGRAM echoes messages, and prints first that it is
-`listening on http://127.0.0.1:PORT`. Writes results.md, results.json and plot.svg."""
+work in the same rounds; with --peer one of your own, too: PROGRAM echoes messages, and prints
+first, within ten seconds, that it is `listening on http://127.0.0.1:PORT`. Writes results.md,
+results.json and plot.svg."""
 
 import argparse
 import json
@@ -15,6 +16,7 @@ import os
 import platform
 import re
 import resource
+import select
 import shutil
 import socket
 import statistics
@@ -97,7 +99,8 @@ class Server:
         environment = {k: v for k, v in os.environ.items() if not k.startswith('TASKWS_')}
         environment['TASKWS_SECRET'] = SECRET
         self.process = start(core, *command, env=environment, stdout=subprocess.PIPE)
-        line = self.process.stdout.readline()
+        said = select.select([self.process.stdout], [], [], 10)[0]
+        line = self.process.stdout.readline() if said else 'nothing in ten seconds'
         match = re.search(r'listening on http://[^:]*:(\d+)', line)
         if not match:
             self.end()
