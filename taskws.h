@@ -1861,7 +1861,7 @@ typedef enum tws_conn_event_type {
     TWS_CONN_REQUEST,     /* turn->request, body included, until the turn ends: respond, stream or
                              accept, now or in a later turn */
     TWS_CONN_BAD_REQUEST, /* status and reason: respond with them, then the connection closes.
-                             With 413 the turn's request has its head, else another's or none */
+                             With 413 turn->request is its head; else it is of no use */
     TWS_CONN_MESSAGE,     /* opcode, payload, len: a whole message, which lives until the next call
                              of next, sent or end; if sent as borrowed, until it has gone out */
     TWS_CONN_CLOSED,      /* WebSocket or stream is over; told once: code (1006 without a close
@@ -2155,7 +2155,8 @@ typedef struct tws_server_desc {
      * end has to wait for? NULL: no. After false it is not asked again. */
     bool (*is_busy)(void *context);
     /* Field lines for the server's own 404, 405 and 413, as pages of other origins need to read
-     * them: TWS_MAX_HEAD_LINES - 300 bytes at most. request has no body. */
+     * them: whole ones, TWS_MAX_HEAD_LINES - 300 bytes at most. On any of its threads; with 413
+     * request has no body. */
     void (*error_head)(void *context, const tws_http_request *request, tws_buf *lines);
 } tws_server_desc;
 
@@ -17103,7 +17104,7 @@ static const char *tws__peer_error_head(const tws_peer *p, const tws_http_reques
     if (d->error_head != NULL) {
         d->error_head(d->context, r, b);
     }
-    TWS_ASSERT(b->status == TWS_OK);
+    TWS_ASSERT(b->status == TWS_OK && b->len <= TWS_MAX_HEAD_LINES - 300);
     b->ptr[b->len] = '\0';
     return b->ptr;
 }

@@ -84,6 +84,12 @@ if needs node; then
     needs chromium && suite dashboard 'node tests/integration/dashboard.test.mjs'
 fi
 
+in_short() { # LOG WORD
+    of="$2 $(basename "${1%.log}")"
+    grep -aE '^(not ok|FAILED)|^[A-Za-z.]*(Error|Exception)|^tests/.*:[0-9]+: |(ERROR|WARNING|error): |Assertion|^\(exit status' \
+        "$1" 2> /dev/null | head -n 12 | cut -c 1-300 | sed "s|^|$of: |" | grep . || echo "$of"
+}
+
 # -- the run ------------------------------------------------------------------------------
 
 for round in 1-parallel 2-serial; do
@@ -99,10 +105,11 @@ for round in 1-parallel 2-serial; do
 done
 
 # What failed once more, in short: whoever sees the end of a long output sees its cause.
-for counts in $(grep -L ' 0$' $plans/*/*.counts); do
-    plan=${counts%.counts}
-    grep -E '^(not ok|FAILED)|^tests/.*:[0-9]+: |^[A-Za-z.]*(Error|Exception)|(ERROR|WARNING|error): ' \
-        "$plan.log" 2>/dev/null | head -n 12 | cut -c 1-300 | sed "s|^|FAILED ${plan##*/}: |"
+for log in $(find $plans -name '*.first.log'); do
+    in_short "$log" ONCE
+done
+for counts in $(grep -L ' 0$' $(find $plans -name '*.counts') /dev/null); do
+    [ "$counts" = /dev/null ] || in_short "${counts%.counts}.log" FAILED
 done
 for reason in $skipped; do
     echo "SKIPPED for want of $reason"

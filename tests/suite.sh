@@ -18,6 +18,7 @@ watch_for_standstill() {
         [ $((now - last)) -lt 8 ] || echo $((now - last)) > "$plan.stood"
         last=$now
     done
+    rm -f "$plan.now" "$plan.stood" # when this ends before it is told to
 }
 
 run() {
@@ -32,11 +33,12 @@ run() {
     fi
 }
 
-watch_for_standstill &
+watch_for_standstill > /dev/null 2>&1 &
 watcher=$!
 run
 if [ "$failed" -gt 0 ] && [ -s "$plan.stood" ]; then
     echo "$name: the machine stood still for $(cat "$plan.stood") s; $failed failed; again:"
+    mv "$plan.log" "$plan.first.log"
     run
 fi
 kill $watcher

@@ -9,6 +9,7 @@ A test is a coroutine whose decorator says the sentence that it proves:
 runner prints `ok - sentence` or `not ok - sentence`, and `N passed, N failed` at the end."""
 
 import asyncio
+import atexit
 import http.client
 import itertools
 import json
@@ -30,7 +31,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 BUILD = os.environ.get('TASKWS_BUILD') or os.path.join(ROOT, 'build')
 SECRET = 'a secret of the tests, thirty-two bytes or more'
 PREFIX = '/api/v1/ws'
-PATIENCE = 60  # seconds for what takes no time, on a machine that may stand still meanwhile
+PATIENCE = 24  # seconds for what takes no time; by 25 a heartbeat would have brought it along
 
 # -- tokens -------------------------------------------------------------------------------
 
@@ -69,6 +70,7 @@ class Program:
             [os.path.join(BUILD, name), *args], env=environment, stdin=stdin,
             stdout=subprocess.PIPE, stderr=stderr, preexec_fn=preexec_fn, text=True,
             errors='replace')
+        atexit.register(self.__exit__)  # should a test be cancelled on its way into `with`
         self.readers = [
             threading.Thread(target=self._read, args=(stream,), daemon=True)
             for stream in filter(None, (self.process.stdout, self.process.stderr))]
@@ -96,7 +98,7 @@ class Program:
                         return match
                 seen = len(self.lines)
                 left = deadline - time.monotonic()
-                if left <= 0 or (self.process.poll() is not None and not self.news.wait(0.3)):
+                if left <= 0 or not any(reader.is_alive() for reader in self.readers):
                     raise AssertionError(
                         f'{self.name} never said {pattern!r}; it said:\n{self.output()}')
                 self.news.wait(min(left, 0.3))
@@ -109,6 +111,7 @@ class Program:
         code = self.process.wait(seconds)
         for reader in self.readers:
             reader.join(seconds)
+            assert not reader.is_alive(), f'somebody still holds what {self.name} writes to'
         return code
 
     def __enter__(self):
@@ -159,7 +162,7 @@ class Server(Program):
     # -- HTTP --
 
     def request_now(self, method, path, headers=None, body=None):
-        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE)
+        connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=2 * PATIENCE)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
@@ -196,7 +199,7 @@ class Server(Program):
 
     def raw_now(self, data, pause_before_reading=0.0):
         """Sends bytes as they are, and returns all that comes until the server's end of file."""
-        with socket.create_connection(('127.0.0.1', self.port), PATIENCE) as s:
+        with socket.create_connection(('127.0.0.1', self.port), 2 * PATIENCE) as s:
             for part in data if isinstance(data, list) else [data]:
                 s.sendall(part)
             time.sleep(pause_before_reading)

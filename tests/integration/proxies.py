@@ -91,17 +91,19 @@ class Front:
     def is_up(self):
         """Starts the proxy. False if it ended, since another has its port."""
         self.start(self.folder.name)
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + 2 * PATIENCE
         while self.proxy.process.poll() is None:
             try:
                 if self.request_now('GET', PREFIX + '/status').status == 401:
                     return True
-            except TimeoutError:  # it took the connection, and never answered
-                raise
+            except TimeoutError:  # somebody took the connection, and never answered
+                if self.proxy.process.poll() is None:
+                    raise
             except OSError:
                 pass
             assert time.monotonic() < deadline, self.proxy.output()
             time.sleep(0.1)
+        self.proxy.end()
         output = self.proxy.output() + self.errors()
         assert re.search('already in use', output, re.IGNORECASE), output
         return False
@@ -120,8 +122,8 @@ class Front:
 
     def request_now(self, method, path, headers=None, body=None):
         connection = http.client.HTTPSConnection(
-            '127.0.0.1', self.port, timeout=PATIENCE, context=ANY_CERTIFICATE
-        ) if self.secure else http.client.HTTPConnection('127.0.0.1', self.port, timeout=PATIENCE)
+            '127.0.0.1', self.port, timeout=2 * PATIENCE, context=ANY_CERTIFICATE
+        ) if self.secure else http.client.HTTPConnection('127.0.0.1', self.port, timeout=2 * PATIENCE)
         try:
             connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
