@@ -5694,9 +5694,6 @@ static tws__ws_fault tws__ws_judge_first(const tws_ws_decoder *d, unsigned byte)
     const unsigned opcode = byte & 15u;
     const bool open = (d->flags & TWS__WS_OPEN) != 0;
     const bool begins = opcode == TWS_WS_TEXT || opcode == TWS_WS_BINARY;
-    if (begins && (byte & 0x70u) == 0 && !open) {
-        return TWS__WS_FINE; /* what most frames are */
-    }
     if ((byte & (begins && d->window_bits != 0 ? 0x30u : 0x70u)) != 0) {
         return TWS__WS_RESERVED_BIT;
     }
@@ -5909,29 +5906,45 @@ static size_t tws__ws_piece(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_ev
     return n;
 }
 
-/* A message in one frame that is here whole, as most are: there is nothing to remember of it. */
-static size_t tws__ws_whole(tws_ws_decoder *d, const tws__ws_frame *f, uint8_t *p, tws_ws_event *ev)
+/* What most frames are, at once: a short message from a client, alone and here whole. Returns its
+ * bytes; 0: it is something else, or was not UTF-8, or breaks a rule, which the caller finds. */
+static size_t tws__ws_short(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_event *ev)
 {
-    const size_t n = (size_t)f->payload;
-    const uint64_t seen = tws__ws_xor(p, n, f->mask);
-    if (f->opcode == TWS_WS_TEXT && !f->packed && !tws__ws_text(&d->utf8, p, n, seen, true)) {
+    const size_t header = 2 + sizeof d->mask;
+    if (len < header || (d->flags | d->error) != 0) {
+        return 0;
+    }
+    const unsigned opcode = p[0] ^ 0x80u; /* it alone, behind FIN */
+    const size_t n = p[1] ^ 0x80u;        /* behind MASK */
+    const bool data = opcode == TWS_WS_TEXT || opcode == TWS_WS_BINARY;
+    if (!data || n > 125 || n > len - header || (d->max_message > 0 && n > d->max_message)) {
+        return 0;
+    }
+    uint32_t mask;
+    memcpy(&mask, p + 2, sizeof mask);
+    p += header;
+    const uint64_t seen = tws__ws_xor(p, n, mask);
+    if (opcode == TWS_WS_TEXT && !tws__ws_text(&d->utf8, p, n, seen, true)) {
         return tws__ws_fail(d, ev, TWS__WS_NOT_UTF8);
     }
     ev->type = TWS_WS_DATA;
-    ev->opcode = (tws_ws_opcode)f->opcode;
-    ev->compressed = f->packed;
+    ev->opcode = (tws_ws_opcode)opcode;
     ev->first = true;
     ev->last = true;
     ev->payload = p;
     ev->len = n;
-    return n;
+    return header + n;
 }
 
 TWS_API size_t tws_ws_decode(tws_ws_decoder *d, uint8_t *data, size_t len, tws_ws_event *ev)
 {
     tws__ws_frame f;
-    tws__ws_fault fault = (tws__ws_fault)d->error;
     memset(ev, 0, sizeof *ev);
+    const size_t taken = tws__ws_short(d, data, len, ev);
+    if (taken != 0) {
+        return taken;
+    }
+    tws__ws_fault fault = (tws__ws_fault)d->error;
     if (fault != TWS__WS_FINE) {
         return tws__ws_fail(d, ev, fault);
     }
@@ -5951,9 +5964,6 @@ TWS_API size_t tws_ws_decode(tws_ws_decoder *d, uint8_t *data, size_t len, tws_w
     len -= f.header;
     if (tws__ws_is_control(f.opcode)) {
         return len < f.payload ? 0 : f.header + tws__ws_control(d, &f, data + f.header, ev);
-    }
-    if (f.fin && f.payload <= len && (d->flags & TWS__WS_OPEN) == 0) {
-        return f.header + tws__ws_whole(d, &f, data + f.header, ev);
     }
     tws__ws_begin(d, &f);
     if (len == 0 && f.payload > 0) {
@@ -15294,10 +15304,9 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
 /* Send the message last handed out where it came, or its beginning, from there. */
 static void tws__turn_send_back(tws_turn *t, tws_ws_opcode opcode, size_t len)
 {
-    uint8_t header[TWS_WS_MAX_HEADER];
-    const size_t n = tws_ws_header(header, true, opcode, len, NULL);
+    const size_t n = len < 126 ? 2 : len <= 0xffff ? 4 : 10;
     uint8_t *frame = t->message - n;
-    memcpy(frame, header, n);
+    tws_ws_header(frame, true, opcode, len, NULL);
     t->message = NULL;
     t->unit_fixed = t->unit_count;
     tws__turn_join_slice(t, frame, n + len);

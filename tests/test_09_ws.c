@@ -156,11 +156,13 @@ static void on_event(reader *r, const tws_ws_event *ev)
 /* The error comes again whatever is fed, and nothing is taken. */
 static void check_sticky(reader *r, uint16_t code)
 {
-    uint8_t ping[2] = {0x89, 0x00};
-    tws_ws_event ev;
-    CHECK_EQ(tws_ws_decode(&r->decoder, ping, sizeof ping, &ev), 0);
-    CHECK_EQ(ev.type, TWS_WS_ERROR);
-    CHECK_EQ(ev.code, code);
+    uint8_t frames[] = {0x89, 0x00, 0x81, 0x80, 1, 2, 3, 4};
+    for (size_t at = 0; at <= 2; at += 2) { /* a ping, a text */
+        tws_ws_event ev;
+        CHECK_EQ(tws_ws_decode(&r->decoder, frames + at, sizeof frames - at, &ev), 0);
+        CHECK_EQ(ev.type, TWS_WS_ERROR);
+        CHECK_EQ(ev.code, code);
+    }
 }
 
 /* Feed n bytes behind those that were left, from a block of exactly that many, until it wants
@@ -403,6 +405,7 @@ TEST("a server refuses what is not masked, a client what is, with 1002 at the le
     static const row server[] = {
         {"a text", "81 01 ! 'a'", "error-1002() ", 0, 0},
         {"an empty text", "81 00 !", "error-1002() ", 0, 0},
+        {"a text as long as a mask and more", "81 04 ! 10*78", "error-1002() ", 0, 0},
         {"a ping", "89 00 !", "error-1002() ", 0, 0},
         {"a close", "88 02 ! 03e8", "error-1002() ", 0, 0},
         {"a continuation", "01 +01 : 'a' ; 80 01 ! 'b'", "error-1002() ", 0, 0},
