@@ -5906,16 +5906,17 @@ static size_t tws__ws_piece(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_ev
     return n;
 }
 
-/* What most frames are, at once: a short message from a client, alone and here whole. Returns its
- * bytes; 0: it is something else, or was not UTF-8, or breaks a rule, which the caller finds. */
+/* Read at once what most frames are: a short message from a client, in one frame that is here
+ * whole. With no flag set nothing is under way: no bytes, frames or text count for it. Returns its
+ * bytes; 0: it is something else or breaks a rule, which the caller finds out. */
 static size_t tws__ws_short(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_event *ev)
 {
     const size_t header = 2 + sizeof d->mask;
     if (len < header || (d->flags | d->error) != 0) {
         return 0;
     }
-    const unsigned opcode = p[0] ^ 0x80u; /* it alone, behind FIN */
-    const size_t n = p[1] ^ 0x80u;        /* behind MASK */
+    const unsigned opcode = p[0] ^ 0x80u; /* more than 15: no FIN, or a reserved bit */
+    const size_t n = p[1] ^ 0x80u;        /* more than 127: no mask */
     const bool data = opcode == TWS_WS_TEXT || opcode == TWS_WS_BINARY;
     if (!data || n > 125 || n > len - header || (d->max_message > 0 && n > d->max_message)) {
         return 0;
@@ -5925,7 +5926,7 @@ static size_t tws__ws_short(tws_ws_decoder *d, uint8_t *p, size_t len, tws_ws_ev
     p += header;
     const uint64_t seen = tws__ws_xor(p, n, mask);
     if (opcode == TWS_WS_TEXT && !tws__ws_text(&d->utf8, p, n, seen, true)) {
-        return tws__ws_fail(d, ev, TWS__WS_NOT_UTF8);
+        return header + tws__ws_fail(d, ev, TWS__WS_NOT_UTF8);
     }
     ev->type = TWS_WS_DATA;
     ev->opcode = (tws_ws_opcode)opcode;
@@ -14498,8 +14499,7 @@ static void tws__turn_hand_out_here(tws_turn *t, tws_conn_event *ev, uint8_t *me
                                     size_t header)
 {
     const tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
-    const bool follows = last != NULL && t->message_end != NULL &&
-                         last->ptr + last->len == (const char *)t->message_end;
+    const bool follows = last != NULL && last->ptr + last->len == (const char *)t->message_end;
     if (follows && len <= TWS__MOVE && header != 0) {
         message = (uint8_t *)memmove(t->message_end + header - 4, message, len);
     }
@@ -14520,6 +14520,9 @@ static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
 static void tws__turn_join_slice(tws_turn *t, const void *data, size_t len)
 {
     tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
+    if (len == 0) {
+        return; /* perhaps of no memory at all, from which no end can be counted */
+    }
     if (last != NULL && last->ptr + last->len == (const char *)data) {
         last->len += len;
         t->out_bytes += len;
@@ -15301,12 +15304,15 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
 
 /* -- WebSocket -- */
 
-/* Send the message last handed out where it came, or its beginning, from there. */
+/* Send the message last handed out where it came, or its beginning, from there. How long the header
+ * is must be known before it can be written where it goes. */
 static void tws__turn_send_back(tws_turn *t, tws_ws_opcode opcode, size_t len)
 {
     const size_t n = len < 126 ? 2 : len <= 0xffff ? 4 : 10;
     uint8_t *frame = t->message - n;
-    tws_ws_header(frame, true, opcode, len, NULL);
+    const size_t written = tws_ws_header(frame, true, opcode, len, NULL);
+    TWS_ASSERT(written == n);
+    (void)written;
     t->message = NULL;
     t->unit_fixed = t->unit_count;
     tws__turn_join_slice(t, frame, n + len);

@@ -508,10 +508,11 @@ TEST("text that is not UTF-8 closes with 1007 at its first bad byte, in the midd
     };
     static const row masked_end[] = {
         {"cut by an empty last fragment", "01 +01 : e2 ; 80 +00 : ! ;", "error-1007() ", 0, 0},
+        {"a byte that is one of text once more masked", "81 81 40000000 83 !", "error-1007() ", 0, 0},
     };
     run_rows(rows, COUNT(rows), true, true);
     run_rows(unmasked_end, 1, false, true);
-    run_rows(masked_end, 1, true, false);
+    run_rows(masked_end, COUNT(masked_end), true, false);
 }
 
 TEST("a bad byte in the middle of a frame needs none of the rest of it")

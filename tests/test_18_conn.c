@@ -713,26 +713,40 @@ TEST("a message of many pieces is collected, and echoed while the next one is co
     unmake(w);
 }
 
-/* Every message that a turn brings goes back: whole; twice; without its first byte; whole. */
+/* How the n-th message goes back: whole; twice; without its first byte; whole, then its beginning;
+ * the other way round. Returns the number of parts, each from begin to end. */
+static size_t parts_of(size_t nth, size_t len, size_t begin[2], size_t end[2])
+{
+    const size_t half = len / 2;
+    const size_t first[5] = {len, len, len, len, half};
+    const size_t second[5] = {0, len, 0, half, len};
+    begin[0] = nth % 5 == 2 && len > 0 ? 1 : 0;
+    begin[1] = 0;
+    end[0] = first[nth % 5];
+    end[1] = second[nth % 5];
+    return nth % 5 == 0 || nth % 5 == 2 ? 1 : 2;
+}
+
 static void send_back(world *w, tws_conn_event *ev, size_t nth)
 {
-    size_t skip = nth % 4 == 2 && ev->len > 0 ? 1 : 0;
+    size_t begin[2], end[2];
     char saw[32];
     size_t seen = tws__min(sizeof saw, ev->len);
     if (seen > 0) {
         memcpy(saw, ev->payload, seen);
     }
-    for (size_t i = 0; i < (nth % 4 == 1 ? 2u : 1u); i++) {
-        CHECK(tws_conn_send(&w->c, w->t, ev->opcode, ev->payload + skip, ev->len - skip, true));
+    for (size_t i = 0, parts = parts_of(nth, ev->len, begin, end); i < parts; i++) {
+        CHECK(tws_conn_send(&w->c, w->t, ev->opcode, ev->payload + begin[i], end[i] - begin[i],
+                            true));
         CHECK(seen == 0 || memcmp(saw, ev->payload, seen) == 0); /* its owner may still read it */
     }
 }
 
 TEST("messages are sent back from where they came, those in a row as one slice")
 {
-    static const size_t sizes[] = {5, 0, 125, 126, 1000, 5000, 7, 1, 300, 4096, 65536, 20};
+    static const size_t sizes[] = {5, 0, 125, 126, 1000, 5000, 7, 1, 300, 4096, 65536, 65535, 20};
     enum { COUNT = sizeof sizes / sizeof *sizes };
-    static uint8_t in[90000], want[180000];
+    static uint8_t in[150000], want[230000];
     static char payload[65536];
     tws_str slice[TWS_TURN_SLICES];
     for (size_t plain = 0; plain < 2; plain++) {
@@ -741,13 +755,15 @@ TEST("messages are sent back from where they came, those in a row as one slice")
         size_t len = 0, wanted = 0, nth = 0;
         tws_conn_event ev;
         for (size_t i = 0; i < COUNT; i++) {
-            size_t skip = plain == 0 && i % 4 == 2 ? 1 : 0;
+            size_t begin[2], end[2];
             memset(payload, (int)('a' + i), sizes[i]);
             len += frame(in + len, true, TWS_WS_BINARY, payload, sizes[i]);
-            for (size_t twice = plain == 0 && i % 4 == 1 ? 2 : 1; twice > 0; twice--) {
-                wanted += tws_ws_header(want + wanted, true, TWS_WS_BINARY, sizes[i] - skip, NULL);
-                memcpy(want + wanted, payload, sizes[i] - skip);
-                wanted += sizes[i] - skip;
+            for (size_t k = 0, parts = parts_of(plain != 0 ? 0 : i, sizes[i], begin, end);
+                 k < parts; k++) {
+                const size_t n = end[k] - begin[k];
+                wanted += tws_ws_header(want + wanted, true, TWS_WS_BINARY, n, NULL);
+                memcpy(want + wanted, payload, n);
+                wanted += n;
             }
         }
         uint8_t *copy = (uint8_t *)malloc(len);
@@ -760,7 +776,7 @@ TEST("messages are sent back from where they came, those in a row as one slice")
         CHECK_EQ(nth, COUNT);
         size_t n = tws_conn_output(&w->c, w->t, slice, TWS_TURN_SLICES), at = 0;
         if (plain != 0) { /* all but what is too long to move follow each other */
-            CHECK_EQ(n, 3);
+            CHECK_EQ(n, 4);
             CHECK_EQ(w->t->scratch_len, 0);
         }
         for (size_t i = 0; i < n; i++) {
@@ -777,10 +793,11 @@ TEST("messages are sent back from where they came, those in a row as one slice")
     }
 }
 
-TEST("a message behind an offered unit that ends with nothing is handed out where it came")
+TEST("a message behind an offered unit is handed out where it came, and sent back holds the unit")
 {
     static const uint8_t unit[] = {0x82, 1, 'x'};
     uint8_t in[16];
+    tws_str kept;
     tws_conn_event ev;
     world *w = make_open();
     const tws_str slices[2] = {tws_str_of((const char *)unit, sizeof unit), tws_str_of(NULL, 0)};
@@ -790,6 +807,11 @@ TEST("a message behind an offered unit that ends with nothing is handed out wher
     tws_conn_feed(&w->c, w->t, in, len);
     CHECK_EQ(tws_conn_next(&w->c, w->t, &ev), TWS_CONN_MESSAGE);
     CHECK(ev.payload == in + len - 1 && *ev.payload == 'y');
+    CHECK(tws_conn_send(&w->c, w->t, ev.opcode, ev.payload, ev.len, true));
+    CHECK_EQ(tws_conn_end(&w->c, w->t), 1); /* the socket took nothing: both are kept */
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    CHECK_EQ(tws_conn_output(&w->c, w->t, &kept, 1), 1);
+    CHECK_STR(kept, "\x82\x01x\x82\x01y");
     tws_conn_end(&w->c, w->t);
     unmake(w);
 }
