@@ -5975,10 +5975,16 @@ TWS_API size_t tws_ws_decode(tws_ws_decoder *d, uint8_t *data, size_t len, tws_w
 
 /* -- encoding -- */
 
+/* How many bytes of a payload's length stand behind its seven bits. */
+static size_t tws__ws_length_bytes(uint64_t payload_len)
+{
+    return payload_len < 126 ? 0 : payload_len <= 0xffff ? 2 : 8;
+}
+
 TWS_API size_t tws_ws_header(uint8_t out[TWS_WS_MAX_HEADER], bool fin, tws_ws_opcode opcode,
                              uint64_t payload_len, const uint8_t mask[4])
 {
-    const size_t bytes = payload_len < 126 ? 0 : payload_len <= 0xffff ? 2 : 8;
+    const size_t bytes = tws__ws_length_bytes(payload_len);
     size_t at = 2 + bytes;
     TWS_ASSERT(payload_len >> 63 == 0);
     TWS_ASSERT(!tws__ws_is_control(opcode) || (fin && payload_len <= 125));
@@ -14520,9 +14526,6 @@ static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
 static void tws__turn_join_slice(tws_turn *t, const void *data, size_t len)
 {
     tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
-    if (len == 0) {
-        return; /* perhaps of no memory at all, from which no end can be counted */
-    }
     if (last != NULL && last->ptr + last->len == (const char *)data) {
         last->len += len;
         t->out_bytes += len;
@@ -14641,7 +14644,9 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
     t->unit_lender[t->unit_count] = NULL;
     t->unit_count++;
     for (size_t i = 0; i < count; i++) {
-        tws__turn_join_slice(t, slices[i].ptr, slices[i].len);
+        if (slices[i].len != 0) { /* else perhaps of no memory, from which no end can be counted */
+            tws__turn_join_slice(t, slices[i].ptr, slices[i].len);
+        }
     }
     return true;
 }
@@ -15304,15 +15309,11 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
 
 /* -- WebSocket -- */
 
-/* Send the message last handed out where it came, or its beginning, from there. How long the header
- * is must be known before it can be written where it goes. */
+/* Send the message last handed out where it came, or its beginning, from there. */
 static void tws__turn_send_back(tws_turn *t, tws_ws_opcode opcode, size_t len)
 {
-    const size_t n = len < 126 ? 2 : len <= 0xffff ? 4 : 10;
-    uint8_t *frame = t->message - n;
-    const size_t written = tws_ws_header(frame, true, opcode, len, NULL);
-    TWS_ASSERT(written == n);
-    (void)written;
+    uint8_t *frame = t->message - 2 - tws__ws_length_bytes(len);
+    const size_t n = tws_ws_header(frame, true, opcode, len, NULL);
     t->message = NULL;
     t->unit_fixed = t->unit_count;
     tws__turn_join_slice(t, frame, n + len);
