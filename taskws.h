@@ -1403,7 +1403,7 @@ typedef struct tws_hub_desc {
                                      event that alone takes more is TWS_ERR_LIMIT */
     uint32_t max_age_s;           /* all go so long after a user's last event; 0: 3600; TWS_OFF */
     uint64_t max_total_bytes;     /* 0: 64 MiB; beyond, the users least recently published to lose
-                                     their events */
+                                     their oldest events */
     uint32_t max_event_bytes;     /* of JSON; 0: 64 KiB */
     uint32_t max_readers;         /* per user; 0: 64; TWS_OFF */
     const char *task_key;         /* NULL: "task_id"; copied */
@@ -10122,9 +10122,12 @@ typedef struct tws__topic {
     uint32_t joining;     /* tws_hub_joined with this number is waited for; 0: with none */
     bool has_ids;         /* an event has had one */
     bool loading;         /* an upstream has joined it and not said that it is loaded */
-    bool thin;            /* the total budget took what an upstream had loaded */
+    uint8_t thin;         /* what the total budget took of what an upstream had loaded */
     uint8_t user_len;     /* the user id follows */
 } tws__topic;
+
+#define TWS__THIN_STEPS 1 /* events that were no last status */
+#define TWS__THIN_ALL 2   /* last statuses, too */
 
 typedef struct tws__shard {
     tws__mutex lock;
@@ -10264,9 +10267,9 @@ static void tws__history_give_up(tws__history *h, tws_event *e, tws__chores *c)
     c->given_up = e;
 }
 
-static bool tws__history_grow_ring(tws__history *h, const tws_allocator *a)
+/* size: a power of two, not below the number of events in it. */
+static bool tws__history_resize_ring(tws__history *h, const tws_allocator *a, uint32_t size)
 {
-    uint32_t size = h->ring_size == 0 ? 4 : h->ring_size * 2;
     tws_event **ring = (tws_event **)tws_alloc(a, size * sizeof *ring);
     if (ring == NULL) {
         return false;
@@ -10278,6 +10281,13 @@ static bool tws__history_grow_ring(tws__history *h, const tws_allocator *a)
     h->ring = ring;
     h->ring_size = size;
     return true;
+}
+
+static void tws__history_shrink_ring(tws__history *h, const tws_allocator *a)
+{
+    if (tws__history_count(h) < h->ring_size / 4) {
+        (void)tws__history_resize_ring(h, a, h->ring_size / 2);
+    }
 }
 
 static bool tws__history_grow_buckets(tws__history *h, const tws_allocator *a)
@@ -10303,7 +10313,8 @@ static bool tws__history_reserve(tws__history *h, const tws_hub *hub, const tws_
 {
     const tws_allocator *a = hub->desc.allocator;
     uint32_t count = tws__history_count(h);
-    if (count == h->ring_size && count < hub->desc.max_events && !tws__history_grow_ring(h, a)) {
+    if (count == h->ring_size && count < hub->desc.max_events &&
+        !tws__history_resize_ring(h, a, count == 0 ? 4 : count * 2)) {
         return false;
     }
     return e->task_len == 0 || h->tasks < h->bucket_count || tws__history_grow_buckets(h, a);
@@ -10862,21 +10873,45 @@ static tws_status tws__shard_publish(tws__topic *t, tws_str user_id, tws_event *
 }
 
 /* Drop all events of the shard's least recently published topic, if its last publish was not after
- * then_ms, nor after that turn. */
-static bool tws__shard_drop_oldest(tws__shard *s, uint64_t then_ms, uint64_t turn)
+ * then_ms. */
+static bool tws__shard_expire(tws__shard *s, uint64_t then_ms)
 {
     tws__chores c;
     tws__shard_enter(s, &c);
     tws__history *h = s->oldest;
-    bool drop = h != NULL && h->published_ms <= then_ms && h->turn <= turn;
-    if (drop) {
+    bool old = h != NULL && h->published_ms <= then_ms;
+    if (old) {
         tws__topic *t = h->topic;
-        t->thin = then_ms == UINT64_MAX && s->hub->desc.upstream != NULL; /* not by its age */
+        t->thin = 0;
         tws__topic_close_history(t, &c);
         tws__topic_tidy(t, &c);
     }
     tws__shard_leave(&c);
-    return drop;
+    return old;
+}
+
+/* Drop the oldest event of the shard's least recently published topic, if its last publish was not
+ * after that turn; once the ring is empty, all last statuses. */
+static void tws__shard_yield(tws__shard *s, uint64_t turn)
+{
+    tws__chores c;
+    tws__shard_enter(s, &c);
+    tws__history *h = s->oldest;
+    if (h != NULL && h->turn <= turn) {
+        tws__topic *t = h->topic;
+        const bool all = h->first == h->next;
+        if (s->hub->desc.upstream != NULL && t->thin != TWS__THIN_ALL) {
+            t->thin = all ? TWS__THIN_ALL : TWS__THIN_STEPS;
+        }
+        if (all) {
+            tws__topic_close_history(t, &c);
+        } else {
+            tws__history_pop(h, &c);
+            tws__history_shrink_ring(h, s->hub->desc.allocator);
+        }
+        tws__topic_tidy(t, &c);
+    }
+    tws__shard_leave(&c);
 }
 
 /* Hold the total budget. The shards are looked over without their locks: where the oldest changed
@@ -10892,7 +10927,7 @@ static void tws__hub_make_room(tws_hub *hub)
             oldest = its_turn < turn ? &hub->shard[i] : oldest;
             turn = its_turn < turn ? its_turn : turn;
         }
-        (void)tws__shard_drop_oldest(oldest, UINT64_MAX, turn);
+        tws__shard_yield(oldest, turn);
     }
 }
 
@@ -10954,7 +10989,7 @@ TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms)
         return;
     }
     for (size_t i = 0; i < hub->desc.shards; i++) {
-        while (tws__shard_drop_oldest(&hub->shard[i], now_ms - age_ms - 1, UINT64_MAX)) {
+        while (tws__shard_expire(&hub->shard[i], now_ms - age_ms - 1)) {
             /* One topic for each taking of the lock: nobody waits long for it. */
         }
     }
@@ -11098,7 +11133,7 @@ static void tws__topic_forget(tws__topic *t, tws_event_id complete_from, tws__ch
     t->floor = complete_from;
     t->last_id = complete_from;
     t->has_ids = !tws__event_id_none(complete_from);
-    t->thin = false;
+    t->thin = 0;
 }
 
 TWS_API void tws_hub_detach(tws_hub_reader *r)
@@ -11252,17 +11287,19 @@ static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws
 static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
 {
     switch (r->state) {
-    case TWS__READER_NEW: return true;
+    case TWS__READER_NEW: return t->thin == TWS__THIN_ALL;
     case TWS__READER_SINCE:
     case TWS__READER_AHEAD: return tws_event_id_compare(r->u.since, t->floor) < 0;
-    default: return r->position < r->u.snapshot_until || r->position < tws__topic_first(t);
+    default:
+        return t->thin == TWS__THIN_ALL &&
+               (r->position < r->u.snapshot_until || r->position < tws__topic_first(t));
     }
 }
 
 static void tws__topic_reload(tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
-    t->thin = false;
+    t->thin = 0;
     t->loading = true;
     up->reload(up->context, tws__topic_user(t));
 }
@@ -11287,7 +11324,7 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
     tws__topic *t = r->group->topic;
     memset(b, 0, offsetof(tws_hub_batch, event));
     TWS__LOCK(&t->shard->lock);
-    if (t->thin && tws__reader_wants_past(r, t)) {
+    if (t->thin != 0 && tws__reader_wants_past(r, t)) {
         tws__topic_reload(t);
     }
     if (t->loading || tws__reader_waits(r, t)) {
@@ -11491,7 +11528,8 @@ TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_
     }
     const tws__topic *t = tws__hub_enter(hub, user_id, &c);
     const tws__history *h = t == NULL ? NULL : t->history;
-    if (hub->desc.upstream != NULL && (t == NULL || t->readers == 0 || t->loading || t->thin)) {
+    if (hub->desc.upstream != NULL &&
+        (t == NULL || t->readers == 0 || t->loading || t->thin == TWS__THIN_ALL)) {
         status = TWS_ERR_UNAVAILABLE;
     } else if (h != NULL && h->tasks > 0 && !tws__history_expired(h, &hub->desc, now_ms)) {
         status = tws__history_snapshot(h, hub->desc.allocator, events, count);

@@ -1205,6 +1205,54 @@ TEST("over the total budget the least recently published users give way, whateve
     }
 }
 
+TEST("the total budget takes a quiet user's events one by one, the last statuses at the end")
+{
+    enum { EVENTS = 60 };
+    tws_hub_desc d = hub_desc();
+    d.shards = 1;
+    d.max_total_bytes = 30000; /* some 110 events */
+    d.now_ms = NOW - 10;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_event_id id[EVENTS], last;
+    tws_hub_reader r;
+    id[0] = step(hub, "1", "a", 0, NOW);
+    for (int n = 1; n < EVENTS; n++) {
+        id[n] = step(hub, "1", "b", n, NOW);
+    }
+    const tws__history *h = hub->shard[0].oldest;
+    const uint64_t first = h->first;
+    uint64_t left = EVENTS;
+    int n = 0;
+    for (; n < 200; n++) {
+        step(hub, "2", "x", n, NOW);
+        check_hub(hub);
+        if (hub->shard[0].oldest != h) {
+            break;
+        }
+        const uint64_t before = left;
+        left = h->next - h->first;
+        test_row("left", (size_t)left);
+        CHECK(left + 2 >= before); /* the first is a last status: it makes no room */
+        CHECK(h->ring_size <= 4 * (left + 1));
+        if (left != before) {
+            const uint64_t gone = h->first - first - 1;
+            CHECK_TEXT(snapshot(hub, "1", NOW, &last), "0 59");
+            CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &id[gone]), TWS_OK);
+            CHECK_EQ(strncmp(drain(&r), "start resumed ", 14), 0);
+            tws_hub_detach(&r);
+            CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &id[gone - 1]), TWS_OK);
+            CHECK_TEXT(drain(&r), "start position_gone 0 59");
+            tws_hub_detach(&r);
+        }
+    }
+    CHECK(left == 1 && n < 200);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "");
+    check_hub(hub);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
 TEST("a user whose events were dropped whole has no silent gap")
 {
     tws_hub_desc d = hub_desc();
@@ -2024,6 +2072,77 @@ TEST("what the total budget took from a user with readers is read again for who 
     tws_hub_detach(&other);
     tws_hub_detach(&resumed);
     tws_hub_detach(&snapshot);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("what the total budget took is not read again for the last statuses that are still here")
+{
+    script s;
+    tws_hub *hub = hub_upstream_of(&s, 6000);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader live, other, fresh, resumed;
+    const tws_event_id one = id_of(1, 0), nine = id_of(9, 0);
+    tws_event_id last;
+    CHECK_EQ(attach_joined(in, &live, tws_str_c("1"), NULL), TWS_OK);
+    for (int n = 1; n < 10; n++) {
+        feed(hub, (uint64_t)n, n < 3 ? "a" : "b", n);
+    }
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&live), "start 2 9");
+    CHECK_EQ(attach_joined(in, &other, tws_str_c("2"), NULL), TWS_OK);
+    tws_hub_loaded(hub, tws_str_c("2"), id_of(0, 0));
+    const tws__history *h = live.group->topic->history;
+    for (uint64_t n = 1; h->next - h->first > 5; n++) {
+        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
+    }
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "2 9");
+    CHECK_EQ(attach_joined(in, &fresh, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_TEXT(drain(&fresh), "start 2 9");
+    CHECK_EQ(attach_joined(in, &resumed, tws_str_c("1"), &nine), TWS_OK);
+    CHECK_TEXT(drain(&resumed), "start resumed");
+    tws_hub_detach(&resumed);
+    CHECK_TEXT(s.text, "+1 +2");
+    CHECK_EQ(attach_joined(in, &resumed, tws_str_c("1"), &one), TWS_OK);
+    CHECK_TEXT(drain(&resumed), "");
+    CHECK_TEXT(s.text, "+1 +2 *1"); /* it wants the steps from 2 on */
+    tws_hub_detach(&live);
+    tws_hub_detach(&other);
+    tws_hub_detach(&fresh);
+    tws_hub_detach(&resumed);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("that last statuses were taken is known still when steps were taken after them")
+{
+    script s;
+    tws_hub *hub = hub_upstream_of(&s, 6000);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader live, other, fresh;
+    uint64_t n = 1;
+    CHECK_EQ(attach_joined(in, &live, tws_str_c("1"), NULL), TWS_OK);
+    feed(hub, 1, "a", 1);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&live), "start 1");
+    CHECK_EQ(attach_joined(in, &other, tws_str_c("2"), NULL), TWS_OK);
+    tws_hub_loaded(hub, tws_str_c("2"), id_of(0, 0));
+    const tws__topic *t = live.group->topic;
+    for (; t->history != NULL; n++) {
+        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
+    }
+    feed(hub, 2, "b", 2);
+    feed(hub, 3, "b", 3);
+    CHECK_TEXT(drain(&live), "2 3");
+    for (; t->history->next - t->history->first > 1; n++) {
+        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
+    }
+    CHECK_EQ(attach_joined(in, &fresh, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_TEXT(drain(&fresh), ""); /* not "3" alone */
+    CHECK_TEXT(s.text, "+1 +2 *1");
+    tws_hub_detach(&live);
+    tws_hub_detach(&other);
+    tws_hub_detach(&fresh);
     tws_hub_inbox_free(in);
     tws_hub_free(hub);
 }
