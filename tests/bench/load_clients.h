@@ -129,6 +129,7 @@ static void fail(conn *c, const char *format, ...)
 static uint8_t *pattern, *masked;
 static uint8_t header[TWS_WS_MAX_HEADER];
 static size_t header_len, frame_len, tag_len;
+static char hex[256][2]; /* of each byte, its two digits */
 
 static size_t pattern_at(const conn *c, uint64_t message)
 {
@@ -138,8 +139,8 @@ static size_t pattern_at(const conn *c, uint64_t message)
 static void write_tag(const conn *c, uint64_t message, uint8_t tag[16])
 {
     uint64_t n = (uint64_t)c->index << 40 | (message & 0xffffffffffu);
-    for (size_t i = 16; i > 0; i--, n >>= 4) {
-        tag[i - 1] = (uint8_t)"0123456789abcdef"[n & 15];
+    for (size_t i = 16; i > 0; i -= 2, n >>= 8) {
+        memcpy(tag + i - 2, hex[n & 255], 2);
     }
 }
 
@@ -153,6 +154,10 @@ static void make_pattern(void)
     for (size_t i = 0; i < len; i++) {
         random = random * 1664525u + 1013904223u;
         pattern[i] = (uint8_t)(opt.text ? '!' + (random >> 8) % 94 : random >> 24);
+    }
+    for (size_t i = 0; i < 256; i++) {
+        hex[i][0] = "0123456789abcdef"[i >> 4];
+        hex[i][1] = "0123456789abcdef"[i & 15];
     }
     memcpy(masked, pattern, len);
     if (!opt.tcp) {
@@ -170,8 +175,9 @@ static size_t frame_begin(const conn *c, uint64_t message, uint8_t *out, const u
     uint8_t tag[16];
     write_tag(c, message, tag);
     memcpy(out, header, header_len);
-    for (size_t i = 0; i < tag_len; i++) {
-        out[header_len + i] = (uint8_t)(tag[16 - tag_len + i] ^ (opt.tcp ? 0 : run[i & 3]));
+    memcpy(out + header_len, tag + 16 - tag_len, tag_len);
+    if (!opt.tcp) {
+        tws_ws_mask(out + header_len, tag_len, run, 0);
     }
     *rest = masked + pattern_at(c, message) + tag_len;
     return header_len + tag_len;
