@@ -16578,11 +16578,16 @@ static void tws__loop_drain_wake(tws_loop *l)
     TWS__SWAP(&l->woken, 0u);
 }
 
+/* Of two waits; -1: for ever. */
+static int tws__sooner(int a_ms, int b_ms)
+{
+    return a_ms < 0 || (b_ms >= 0 && b_ms < a_ms) ? b_ms : a_ms;
+}
+
 TWS_API size_t tws_loop_wait(tws_loop *l, int timeout_ms, tws_ready *ready, uint64_t *now_ms)
 {
     int timer_ms = timeout_ms == 0 ? 0 : tws_loop_timeout(l, tws_sys_now_ms());
-    bool sooner = timeout_ms < 0 || (timer_ms >= 0 && timer_ms < timeout_ms);
-    size_t n = tws__backend_wait(l, sooner ? timer_ms : timeout_ms, ready);
+    size_t n = tws__backend_wait(l, tws__sooner(timer_ms, timeout_ms), ready);
     *now_ms = tws_sys_now_ms();
     for (size_t i = 0; i < n; i++) {
         if (ready[i].watch == &l->wake) {
@@ -16733,7 +16738,8 @@ enum {
 #define TWS__FILES 64u       /* descriptors left for all but connections in the limit, besides */
 #define TWS__THREAD_FILES 4u /* each thread's: its loop's three and its listener */
 #define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody waits; */
-#define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long */
+#define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long, */
+#define TWS__ACCEPT_FEW 10u    /* or so many in a turn */
 #define TWS__SHARE_US 25u      /* of a turn, about, for those who do not go first */
 #define TWS__SHARE_FEW 1u      /* of them between two looks at the clock */
 #define TWS__FIRST_MS 1000u    /* after which there is nobody for whose sake others wait */
@@ -16796,6 +16802,7 @@ struct tws__thread {
     unsigned index;
     tws_watch listener;
     bool listener_paused;
+    bool listener_rests; /* somebody waits in its queue, and may come in at accept_us */
     tws__slot *slot;
     uint32_t slot_count, slot_cap, free_slot;
     uint32_t peers;
@@ -17551,6 +17558,7 @@ static bool tws__peer_create(tws__thread *t, int fd)
 static void tws__thread_pause(tws__thread *t)
 {
     t->listener_paused = true;
+    t->listener_rests = false;
     tws_loop_want(t->loop, &t->listener, 0);
 }
 
@@ -17605,6 +17613,7 @@ static void tws__thread_close_listener(tws__thread *t)
     while (tws__thread_accept(t, TWS__ACCEPT_ALONE)) { /* who has come already is told, not reset */
     }
     tws_loop_remove(t->loop, &t->listener);
+    t->listener_rests = false;
     close(fd);
 }
 
@@ -17723,16 +17732,28 @@ static bool tws__thread_run_posts(tws__thread *t)
 
 /* -- whoever does not go first -- */
 
+static void tws__thread_rest(tws__thread *t, bool rests)
+{
+    if (t->listener_rests != rests) {
+        t->listener_rests = rests;
+        tws_loop_want(t->loop, &t->listener, rests ? 0 : TWS_READ);
+    }
+}
+
 /* At most ten thousand a second are let in beside who goes first; the others wait in the listener's
- * queue, and until the next one may come in, turns follow each other without a pause. */
+ * queue, which nobody asks about for as long as it is known that it is not empty. */
 static void tws__thread_accept_some(tws__thread *t, uint64_t until_us)
 {
+    bool more = true;
     if (until_us == UINT64_MAX) {
         tws__thread_accept(t, TWS__ACCEPT_ALONE);
+        more = false; /* or it is told again */
     } else if (until_us >= t->accept_us) {
+        uint64_t due = 1 + (until_us - t->accept_us) / TWS__ACCEPT_US;
         t->accept_us = until_us + TWS__ACCEPT_US;
-        tws__thread_accept(t, 1);
+        more = tws__thread_accept(t, (int)tws__min64(due, TWS__ACCEPT_FEW));
     }
+    tws__thread_rest(t, more);
 }
 
 /* A few at a time until the share is over, that no turn is much longer than that, whatever they are
@@ -17865,11 +17886,18 @@ static bool tws__thread_run_ready(tws__thread *t, size_t n)
     return accept;
 }
 
+/* How long a turn may wait for something to do. */
+static int tws__thread_patience(const tws__thread *t)
+{
+    return t->later != NULL ? 0 : t->listener_rests ? 1 : -1;
+}
+
 static bool tws__thread_turn(tws__thread *t, int timeout_ms)
 {
-    size_t n = tws_loop_wait(t->loop, t->later != NULL ? 0 : timeout_ms, t->ready, &t->now_ms);
+    const int wait_ms = tws__sooner(tws__thread_patience(t), timeout_ms);
+    size_t n = tws_loop_wait(t->loop, wait_ms, t->ready, &t->now_ms);
     tws__thread_date(t);
-    bool accept = tws__thread_run_ready(t, n);
+    bool accept = tws__thread_run_ready(t, n) || t->listener_rests;
     if (tws_loop_crowded(t->loop)) {
         tws__thread_news(t); /* of those who went first, at once */
     }
@@ -18197,7 +18225,7 @@ TWS_API int tws_server_fd(const tws_server *s)
 TWS_API int tws_server_timeout(const tws_server *s)
 {
     const tws__thread *t = s->thread[0];
-    return t->later != NULL ? 0 : tws_loop_timeout(t->loop, tws_sys_now_ms());
+    return tws__sooner(tws__thread_patience(t), tws_loop_timeout(t->loop, tws_sys_now_ms()));
 }
 
 TWS_API void tws_server_stop(tws_server *s)

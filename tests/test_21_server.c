@@ -2235,9 +2235,9 @@ static uint64_t accepted_by(const site *s)
     return n.accepted;
 }
 
-TEST("beside who goes first newcomers are let in one by one, and as they come where nobody does")
+TEST("beside who goes first newcomers are let in a few at a time; where nobody does, as they come")
 {
-    enum { NEW = 20 };
+    enum { NEW = 40 };
     static peer newcomer[2 * NEW];
     site s;
     peer quiet;
@@ -2252,22 +2252,103 @@ TEST("beside who goes first newcomers are let in one by one, and as they come wh
     }
     peer_say(&quiet, "hello");
     CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
-    CHECK_EQ(accepted_by(&s), 2);
-    CHECK_EQ(s.server->thread[0]->slot[1].peer->room * TWS__ROOM, 1024);
+    tws__thread *t = s.server->thread[0];
+    CHECK_EQ(accepted_by(&s), 1 + TWS__ACCEPT_FEW);
+    CHECK_EQ(t->slot[1].peer->room * TWS__ROOM, 1024);
     CHECK_TEXT(&quiet, "hello");
+    CHECK_EQ(t->listener.want, 0); /* no turn follows at once because of those who wait */
+    CHECK(tws_server_timeout(s.server) <= 1);
+    t->accept_us = UINT64_MAX / 2; /* as if it were not yet time */
+    CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
+    CHECK_EQ(accepted_by(&s), 1 + TWS__ACCEPT_FEW);
+    t->accept_us = 0;
     peer_server = s.server;
-    PEER_UNTIL(accepted_by(&s) == 1 + NEW);
-    s.server->thread[0]->first_ms = 0; /* as if that had been long ago */
+    PEER_UNTIL(accepted_by(&s) == 1 + NEW && t->listener.want == TWS_READ);
+    t->first_ms = 0; /* as if that had been long ago */
     for (size_t i = NEW; i < 2 * NEW; i++) {
         CHECK(peer_open(&newcomer[i], port_of(&s)));
     }
     CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
     CHECK_EQ(accepted_by(&s), 1 + 2 * NEW);
-    CHECK_EQ(s.server->thread[0]->slot[1 + NEW].peer->room * TWS__ROOM, 4096);
+    CHECK_EQ(t->slot[1 + NEW].peer->room * TWS__ROOM, 4096);
     for (size_t i = 0; i < 2 * NEW; i++) {
         peer_close(&newcomer[i]);
     }
     CHECK(peer_leave(&quiet, 1000));
+    site_end(&s);
+}
+
+TEST("who waits to be let in beside who goes first is let in at once where nobody does any more")
+{
+    enum { NEW = 40 };
+    static peer newcomer[NEW];
+    for (size_t drains = 0; drains < 2; drains++) {
+        site s;
+        peer quiet;
+        test_row("drains", drains);
+        site_init(&s);
+        s.desc.drain_ms = 100;
+        site_start(&s, false);
+        peer_open(&quiet, port_of(&s));
+        CHECK_EQ(peer_upgrade(&quiet, "/ws", NULL), 101);
+        tws__thread *t = s.server->thread[0];
+        t->slot[0].peer->spent = 0;
+        peer_server = NULL;
+        for (size_t i = 0; i < NEW; i++) {
+            CHECK(peer_open(&newcomer[i], port_of(&s)));
+            peer_ask(&newcomer[i], "GET", "/hello", NULL, NULL);
+        }
+        peer_say(&quiet, "hello");
+        CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
+        CHECK_EQ(t->listener_rests, true);
+        t->accept_us = UINT64_MAX / 2;
+        if (drains) {
+            tws_server_stop(s.server);
+        } else {
+            t->first_ms = 0;
+        }
+        peer_server = s.server;
+        for (size_t i = 0; i < NEW; i++) {
+            CHECK_EQ(peer_answer(&newcomer[i]), 200);
+            peer_close(&newcomer[i]);
+        }
+        CHECK_EQ(t->listener_rests, false);
+        peer_close(&quiet);
+        if (drains) {
+            PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+        }
+        site_end(&s);
+    }
+}
+
+TEST("whoever waits to be let in waits on when there is no place for him")
+{
+    enum { NEW = 60, MOST = 4 };
+    static peer newcomer[NEW];
+    site s;
+    peer quiet;
+    site_init(&s);
+    s.desc.max_connections = MOST;
+    site_start(&s, false);
+    peer_open(&quiet, port_of(&s));
+    CHECK_EQ(peer_upgrade(&quiet, "/ws", NULL), 101);
+    tws__thread *t = s.server->thread[0];
+    t->slot[0].peer->spent = 0;
+    peer_server = NULL;
+    for (size_t i = 0; i < NEW; i++) {
+        CHECK(peer_open(&newcomer[i], port_of(&s)));
+    }
+    peer_say(&quiet, "hello");
+    PEER_UNTIL((t->accept_us = 0, tws_server_step(s.server, 1)) == TWS_OK && t->listener_paused);
+    CHECK_EQ(t->listener_rests, false);
+    CHECK_EQ(t->listener.want, 0);
+    CHECK_EQ(accepted_by(&s), MOST + TWS__RESERVE);
+    peer_server = s.server;
+    for (size_t i = 0; i < NEW; i++) { /* each who goes makes room for one who waits */
+        peer_close(&newcomer[i]);
+    }
+    PEER_UNTIL(accepted_by(&s) == 1 + NEW && t->listener.want == TWS_READ);
+    peer_close(&quiet);
     site_end(&s);
 }
 
