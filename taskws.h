@@ -1403,7 +1403,7 @@ typedef struct tws_hub_desc {
                                      event that alone takes more is TWS_ERR_LIMIT */
     uint32_t max_age_s;           /* all go so long after a user's last event; 0: 3600; TWS_OFF */
     uint64_t max_total_bytes;     /* 0: 64 MiB; beyond, the users least recently published to lose
-                                     their oldest events */
+                                     their oldest events; who has last statuses only, these */
     uint32_t max_event_bytes;     /* of JSON; 0: 64 KiB */
     uint32_t max_readers;         /* per user; 0: 64; TWS_OFF */
     const char *task_key;         /* NULL: "task_id"; copied */
@@ -1547,7 +1547,8 @@ TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in);
  *          tws_hub_snapshot_free. NULL when there are none.
  * last_id  [out] the topic's newest id, 0-0 when it has none.
  * errors   TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id), TWS_ERR_UNAVAILABLE: with an upstream, for a
- *          user who has no readers here or is still loading: tws_hub_visit and gather.
+ *          user who has no readers here, is still loading, or lost last statuses to
+ *          max_total_bytes: tws_hub_visit and gather.
  * thread   any. */
 TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_ms,
                                     tws_event ***events, size_t *count, tws_event_id *last_id);
@@ -10905,7 +10906,8 @@ static void tws__shard_yield(tws__shard *s, uint64_t turn)
         }
         if (all) {
             tws__topic_close_history(t, &c);
-        } else {
+        }
+        while (!all && c.bytes == 0 && h->first < h->next) { /* a last status makes no room */
             tws__history_pop(h, &c);
             tws__history_shrink_ring(h, s->hub->desc.allocator);
         }
@@ -10915,8 +10917,8 @@ static void tws__shard_yield(tws__shard *s, uint64_t turn)
 }
 
 /* Hold the total budget. The shards are looked over without their locks: where the oldest changed
- * meanwhile, because it was published to or another thread dropped it, nothing is dropped and the
- * next round sees it. One topic alone is within the budget, so there is another to drop. */
+ * meanwhile, because it was published to or another thread took from it, nothing is dropped and the
+ * next round sees it. One topic alone is within the budget, so there is another to take from. */
 static void tws__hub_make_room(tws_hub *hub)
 {
     while (TWS__LOAD(&hub->bytes) > hub->desc.max_total_bytes) {
@@ -11283,13 +11285,16 @@ static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws
 }
 
 /* Is a reader to be given what the total budget took, and upstream has? Not one that has caught up,
- * nor one that resumes from an id after which all is here. */
+ * nor one that resumes from an id after which all is here, nor one who wants last statuses that are
+ * here. */
 static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
 {
     switch (r->state) {
     case TWS__READER_NEW: return t->thin == TWS__THIN_ALL;
     case TWS__READER_SINCE:
-    case TWS__READER_AHEAD: return tws_event_id_compare(r->u.since, t->floor) < 0;
+    case TWS__READER_AHEAD:
+        return tws_event_id_compare(r->u.since, t->floor) < 0 ||
+               (t->thin == TWS__THIN_ALL && tws_event_id_compare(r->u.since, t->last_id) > 0);
     default:
         return t->thin == TWS__THIN_ALL &&
                (r->position < r->u.snapshot_until || r->position < tws__topic_first(t));
@@ -11324,7 +11329,7 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
     tws__topic *t = r->group->topic;
     memset(b, 0, offsetof(tws_hub_batch, event));
     TWS__LOCK(&t->shard->lock);
-    if (t->thin != 0 && tws__reader_wants_past(r, t)) {
+    if (t->thin != 0 && !t->loading && tws__reader_wants_past(r, t)) {
         tws__topic_reload(t);
     }
     if (t->loading || tws__reader_waits(r, t)) {

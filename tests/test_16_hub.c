@@ -1253,6 +1253,32 @@ TEST("the total budget takes a quiet user's events one by one, the last statuses
     tws_hub_free(hub);
 }
 
+TEST("where memory runs out while the total budget is held, the ring stays as long as it was")
+{
+    tws_hub_desc d = hub_desc();
+    d.shards = 1;
+    d.max_total_bytes = 40 * (sizeof(tws_event) + TWS__EVENT_HEAD + 24);
+    tws_hub *hub = hub_make(&d);
+    for (int n = 0; n < 40; n++) {
+        step(hub, "1", "a", n, NOW);
+    }
+    const tws__history *h = hub->shard[0].oldest;
+    step(hub, "2", "x", 0, NOW);
+    while (h->next - h->first > 16) {
+        step(hub, "2", "x", 0, NOW);
+    }
+    CHECK_EQ(h->ring_size, 64);
+    test_fail_at(2); /* behind the event itself */
+    CHECK_EQ(post(hub, "2", "{\"task_id\":\"x\",\"n\":0}", 21), TWS_OK);
+    test_fail_at(0);
+    CHECK_EQ(h->next - h->first, 15);
+    CHECK_EQ(h->ring_size, 64);
+    step(hub, "2", "x", 0, NOW);
+    CHECK_EQ(h->ring_size, 32);
+    check_hub(hub);
+    tws_hub_free(hub);
+}
+
 TEST("a user whose events were dropped whole has no silent gap")
 {
     tws_hub_desc d = hub_desc();
@@ -2143,6 +2169,55 @@ TEST("that last statuses were taken is known still when steps were taken after t
     tws_hub_detach(&live);
     tws_hub_detach(&other);
     tws_hub_detach(&fresh);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("who has seen more elsewhere is given what the total budget took, once it was read again")
+{
+    script s;
+    tws_hub *hub = hub_upstream_of(&s, 6000);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader live, other, ahead;
+    const tws_event_id nine = id_of(9, 0);
+    uint64_t n = 1;
+    CHECK_EQ(attach_joined(in, &live, tws_str_c("1"), NULL), TWS_OK);
+    feed(hub, 1, "a", 1);
+    feed(hub, 2, "b", 2);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&live), "start 1 2");
+    CHECK_EQ(attach_joined(in, &other, tws_str_c("2"), NULL), TWS_OK);
+    tws_hub_loaded(hub, tws_str_c("2"), id_of(0, 0));
+    const tws__topic *t = live.group->topic;
+    for (; t->history != NULL; n++) {
+        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
+    }
+    CHECK_EQ(attach_joined(in, &ahead, tws_str_c("1"), &nine), TWS_OK);
+    CHECK_TEXT(drain(&ahead), "");
+    CHECK_TEXT(s.text, "+1 +2 *1");
+    tws_hub_forget(hub, tws_str_c("1"), id_of(0, 0));
+    feed(hub, 1, "a", 1);
+    feed(hub, 2, "b", 2);
+    for (; t->history != NULL; n++) { /* is taken again while it comes */
+        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
+    }
+    CHECK_TEXT(drain(&ahead), "");
+    CHECK_TEXT(s.text, "+1 +2 *1"); /* it is under way */
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&ahead), "");
+    CHECK_TEXT(s.text, "+1 +2 *1 *1");
+    tws_hub_forget(hub, tws_str_c("1"), id_of(0, 0));
+    feed(hub, 1, "a", 1);
+    feed(hub, 2, "b", 2);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&ahead), "");
+    CHECK_TEXT(s.text, "+1 +2 *1 *1 +1"); /* has it come to upstream meanwhile? */
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&ahead), "start position_gone 1 2");
+    CHECK_TEXT(drain(&live), "position_gone 1 2");
+    tws_hub_detach(&live);
+    tws_hub_detach(&other);
+    tws_hub_detach(&ahead);
     tws_hub_inbox_free(in);
     tws_hub_free(hub);
 }
