@@ -2195,7 +2195,8 @@ TWS_API tws_status tws_server_run(tws_server *s);
  * and in tws_server_timeout: no limit.
  * returns  TWS_OK, TWS_ERR_CLOSED once drained. */
 TWS_API tws_status tws_server_step(tws_server *s, int timeout_ms);
-/* The descriptor to wait on for tws_server_step (see tws_loop_fd), and how many ms at most. */
+/* The descriptor to wait on for tws_server_step (see tws_loop_fd), and how many ms at most: ask
+ * before each wait. */
 TWS_API int tws_server_fd(const tws_server *s);
 TWS_API int tws_server_timeout(const tws_server *s);
 /* Drain, then end. A second call ends at once. From any thread and from a signal handler. */
@@ -10891,8 +10892,8 @@ static bool tws__shard_expire(tws__shard *s, uint64_t then_ms)
     return old;
 }
 
-/* Drop the oldest event of the shard's least recently published topic, if its last publish was not
- * after that turn; once the ring is empty, all last statuses. */
+/* Take the oldest events of the shard's least recently published topic, until one of them makes
+ * room, if its last publish was not after that turn; once the ring is empty, all last statuses. */
 static void tws__shard_yield(tws__shard *s, uint64_t turn)
 {
     tws__chores c;
@@ -16744,7 +16745,7 @@ enum {
 #define TWS__THREAD_FILES 4u /* each thread's: its loop's three and its listener */
 #define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody waits; */
 #define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long, */
-#define TWS__ACCEPT_FEW 10u    /* or so many in a turn */
+#define TWS__ACCEPT_FEW 10u    /* or so many in a turn, when none came for so many times as long */
 #define TWS__SHARE_US 25u      /* of a turn, about, for those who do not go first */
 #define TWS__SHARE_FEW 1u      /* of them between two looks at the clock */
 #define TWS__FIRST_MS 1000u    /* after which there is nobody for whose sake others wait */
@@ -16807,7 +16808,7 @@ struct tws__thread {
     unsigned index;
     tws_watch listener;
     bool listener_paused;
-    bool listener_rests; /* somebody waits in its queue, and may come in at accept_us */
+    bool listener_rests; /* somebody may wait in its queue, for accept_us */
     tws__slot *slot;
     uint32_t slot_count, slot_cap, free_slot;
     uint32_t peers;
@@ -17746,17 +17747,20 @@ static void tws__thread_rest(tws__thread *t, bool rests)
 }
 
 /* At most ten thousand a second are let in beside who goes first; the others wait in the listener's
- * queue, which nobody asks about for as long as it is known that it is not empty. */
+ * queue, and nobody asks about that until the next one may come in. */
 static void tws__thread_accept_some(tws__thread *t, uint64_t until_us)
 {
+    const uint64_t saved_us = (TWS__ACCEPT_FEW - 1) * TWS__ACCEPT_US;
     bool more = true;
     if (until_us == UINT64_MAX) {
         tws__thread_accept(t, TWS__ACCEPT_ALONE);
         more = false; /* or it is told again */
-    } else if (until_us >= t->accept_us) {
-        uint64_t due = 1 + (until_us - t->accept_us) / TWS__ACCEPT_US;
-        t->accept_us = until_us + TWS__ACCEPT_US;
-        more = tws__thread_accept(t, (int)tws__min64(due, TWS__ACCEPT_FEW));
+    } else if (until_us > t->accept_us + saved_us) {
+        t->accept_us = until_us - saved_us;
+    }
+    while (more && until_us >= t->accept_us) {
+        t->accept_us += TWS__ACCEPT_US;
+        more = tws__thread_accept(t, 1);
     }
     tws__thread_rest(t, more);
 }

@@ -2278,7 +2278,42 @@ TEST("beside who goes first newcomers are let in a few at a time; where nobody d
     site_end(&s);
 }
 
-TEST("who waits to be let in beside who goes first is let in at once where nobody does any more")
+TEST("beside who goes first newcomers have ten places each millisecond, also behind one another")
+{
+    enum { NEW = 60 };
+    static peer newcomer[NEW];
+    const uint64_t begun_us = 1000000000;
+    site s;
+    site_init(&s);
+    site_start(&s, false);
+    tws__thread *t = s.server->thread[0];
+    peer_server = NULL;
+    CHECK(peer_open(&newcomer[0], port_of(&s)));
+    tws__thread_accept_some(t, begun_us);
+    CHECK(peer_open(&newcomer[1], port_of(&s)));
+    tws__thread_accept_some(t, begun_us + 60);
+    CHECK_EQ(accepted_by(&s), 2);
+    CHECK_EQ(t->listener_rests, false);
+    for (size_t i = 2; i < NEW; i++) {
+        CHECK(peer_open(&newcomer[i], port_of(&s)));
+    }
+    for (uint64_t us = 1000000; us <= 1001900; us += 190) {
+        tws__thread_accept_some(t, begun_us + us);
+        CHECK_EQ(accepted_by(&s), 2 + 10 + (us - 1000000) / 100);
+        CHECK_EQ(t->listener_rests, true);
+    }
+    tws__thread_accept_some(t, UINT64_MAX);
+    CHECK_EQ(accepted_by(&s), NEW);
+    CHECK_EQ(t->listener_rests, false);
+    for (size_t i = 0; i < NEW; i++) {
+        peer_close(&newcomer[i]);
+    }
+    peer_server = s.server;
+    PEER_UNTIL(connections(&s) == 0);
+    site_end(&s);
+}
+
+TEST("who waits to be let in is let in where nobody goes first any more, or the listener closes")
 {
     enum { NEW = 40 };
     static peer newcomer[NEW];
