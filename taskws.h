@@ -17759,8 +17759,8 @@ static void tws__thread_accept_some(tws__thread *t, uint64_t until_us)
         t->accept_us = until_us - saved_us;
     }
     while (more && until_us >= t->accept_us) {
-        t->accept_us += TWS__ACCEPT_US;
         more = tws__thread_accept(t, 1);
+        t->accept_us += more ? TWS__ACCEPT_US : 0;
     }
     tws__thread_rest(t, more);
 }

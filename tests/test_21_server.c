@@ -2288,18 +2288,22 @@ TEST("beside who goes first newcomers have ten places each millisecond, also beh
     site_start(&s, false);
     tws__thread *t = s.server->thread[0];
     peer_server = NULL;
-    CHECK(peer_open(&newcomer[0], port_of(&s)));
-    tws__thread_accept_some(t, begun_us);
-    CHECK(peer_open(&newcomer[1], port_of(&s)));
-    tws__thread_accept_some(t, begun_us + 60);
-    CHECK_EQ(accepted_by(&s), 2);
+    for (size_t i = 0; i < 10; i++) {
+        CHECK(peer_open(&newcomer[i], port_of(&s)));
+        tws__thread_accept_some(t, begun_us + i);
+        CHECK_EQ(accepted_by(&s), i + 1);
+    }
+    CHECK_EQ(t->listener_rests, true);
+    tws__thread_accept_some(t, begun_us + 99);
+    CHECK_EQ(t->listener_rests, true);
+    tws__thread_accept_some(t, begun_us + 100); /* nobody: no place is taken */
     CHECK_EQ(t->listener_rests, false);
-    for (size_t i = 2; i < NEW; i++) {
+    for (size_t i = 10; i < NEW; i++) {
         CHECK(peer_open(&newcomer[i], port_of(&s)));
     }
     for (uint64_t us = 1000000; us <= 1001900; us += 190) {
         tws__thread_accept_some(t, begun_us + us);
-        CHECK_EQ(accepted_by(&s), 2 + 10 + (us - 1000000) / 100);
+        CHECK_EQ(accepted_by(&s), 20 + (us - 1000000) / 100);
         CHECK_EQ(t->listener_rests, true);
     }
     tws__thread_accept_some(t, UINT64_MAX);
