@@ -2102,6 +2102,32 @@ TEST("what the total budget took from a user with readers is read again for who 
     tws_hub_free(hub);
 }
 
+static uint64_t pressed; /* id of press's last event */
+
+/* User 2's events take room until the ring of t has at most so many left; 0: until all is gone. */
+static void press(tws_hub *hub, const tws__topic *t, uint64_t left)
+{
+    while (t->history != NULL && (left == 0 || t->history->next - t->history->first > left)) {
+        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", ++pressed, 0), TWS_OK);
+    }
+}
+
+/* User 1 has a reader and this past, user 2 a reader. */
+static const tws__topic *begin_pressing(tws_hub_inbox *in, tws_hub_reader *live,
+                                        tws_hub_reader *other, const char *tasks)
+{
+    CHECK_EQ(attach_joined(in, live, tws_str_c("1"), NULL), TWS_OK);
+    for (int n = 1; tasks[n - 1] != '\0'; n++) {
+        const char task[2] = {tasks[n - 1], '\0'};
+        feed(in->hub, (uint64_t)n, task, n);
+    }
+    tws_hub_loaded(in->hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_EQ(attach_joined(in, other, tws_str_c("2"), NULL), TWS_OK);
+    tws_hub_loaded(in->hub, tws_str_c("2"), id_of(0, 0));
+    pressed = 0;
+    return live->group->topic;
+}
+
 TEST("what the total budget took is not read again for the last statuses that are still here")
 {
     script s;
@@ -2110,18 +2136,9 @@ TEST("what the total budget took is not read again for the last statuses that ar
     tws_hub_reader live, other, fresh, resumed;
     const tws_event_id one = id_of(1, 0), nine = id_of(9, 0);
     tws_event_id last;
-    CHECK_EQ(attach_joined(in, &live, tws_str_c("1"), NULL), TWS_OK);
-    for (int n = 1; n < 10; n++) {
-        feed(hub, (uint64_t)n, n < 3 ? "a" : "b", n);
-    }
-    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    const tws__topic *t = begin_pressing(in, &live, &other, "aabbbbbbb");
     CHECK_TEXT(drain(&live), "start 2 9");
-    CHECK_EQ(attach_joined(in, &other, tws_str_c("2"), NULL), TWS_OK);
-    tws_hub_loaded(hub, tws_str_c("2"), id_of(0, 0));
-    const tws__history *h = live.group->topic->history;
-    for (uint64_t n = 1; h->next - h->first > 5; n++) {
-        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
-    }
+    press(hub, t, 5);
     CHECK_TEXT(snapshot(hub, "1", NOW, &last), "2 9");
     CHECK_EQ(attach_joined(in, &fresh, tws_str_c("1"), NULL), TWS_OK);
     CHECK_TEXT(drain(&fresh), "start 2 9");
@@ -2146,23 +2163,13 @@ TEST("that last statuses were taken is known still when steps were taken after t
     tws_hub *hub = hub_upstream_of(&s, 6000);
     tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
     tws_hub_reader live, other, fresh;
-    uint64_t n = 1;
-    CHECK_EQ(attach_joined(in, &live, tws_str_c("1"), NULL), TWS_OK);
-    feed(hub, 1, "a", 1);
-    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    const tws__topic *t = begin_pressing(in, &live, &other, "a");
     CHECK_TEXT(drain(&live), "start 1");
-    CHECK_EQ(attach_joined(in, &other, tws_str_c("2"), NULL), TWS_OK);
-    tws_hub_loaded(hub, tws_str_c("2"), id_of(0, 0));
-    const tws__topic *t = live.group->topic;
-    for (; t->history != NULL; n++) {
-        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
-    }
+    press(hub, t, 0);
     feed(hub, 2, "b", 2);
     feed(hub, 3, "b", 3);
     CHECK_TEXT(drain(&live), "2 3");
-    for (; t->history->next - t->history->first > 1; n++) {
-        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
-    }
+    press(hub, t, 1);
     CHECK_EQ(attach_joined(in, &fresh, tws_str_c("1"), NULL), TWS_OK);
     CHECK_TEXT(drain(&fresh), ""); /* not "3" alone */
     CHECK_TEXT(s.text, "+1 +2 *1");
@@ -2180,27 +2187,16 @@ TEST("who has seen more elsewhere is given what the total budget took, once it w
     tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
     tws_hub_reader live, other, ahead;
     const tws_event_id nine = id_of(9, 0);
-    uint64_t n = 1;
-    CHECK_EQ(attach_joined(in, &live, tws_str_c("1"), NULL), TWS_OK);
-    feed(hub, 1, "a", 1);
-    feed(hub, 2, "b", 2);
-    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    const tws__topic *t = begin_pressing(in, &live, &other, "ab");
     CHECK_TEXT(drain(&live), "start 1 2");
-    CHECK_EQ(attach_joined(in, &other, tws_str_c("2"), NULL), TWS_OK);
-    tws_hub_loaded(hub, tws_str_c("2"), id_of(0, 0));
-    const tws__topic *t = live.group->topic;
-    for (; t->history != NULL; n++) {
-        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
-    }
+    press(hub, t, 0);
     CHECK_EQ(attach_joined(in, &ahead, tws_str_c("1"), &nine), TWS_OK);
     CHECK_TEXT(drain(&ahead), "");
     CHECK_TEXT(s.text, "+1 +2 *1");
     tws_hub_forget(hub, tws_str_c("1"), id_of(0, 0));
     feed(hub, 1, "a", 1);
     feed(hub, 2, "b", 2);
-    for (; t->history != NULL; n++) { /* is taken again while it comes */
-        CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", n, 0), TWS_OK);
-    }
+    press(hub, t, 0); /* is taken again while it comes */
     CHECK_TEXT(drain(&ahead), "");
     CHECK_TEXT(s.text, "+1 +2 *1"); /* it is under way */
     tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));

@@ -2235,6 +2235,17 @@ static uint64_t accepted_by(const site *s)
     return n.accepted;
 }
 
+/* A server with one WebSocket that goes first; nobody steps it. */
+static tws__thread *begin_quiet(site *s, peer *quiet)
+{
+    site_start(s, false);
+    peer_open(quiet, port_of(s));
+    CHECK_EQ(peer_upgrade(quiet, "/ws", NULL), 101);
+    s->server->thread[0]->slot[0].peer->spent = 0; /* it has been there for a while */
+    peer_server = NULL;
+    return s->server->thread[0];
+}
+
 TEST("beside who goes first newcomers are let in a few at a time; where nobody does, as they come")
 {
     enum { NEW = 40 };
@@ -2242,17 +2253,12 @@ TEST("beside who goes first newcomers are let in a few at a time; where nobody d
     site s;
     peer quiet;
     site_init(&s);
-    site_start(&s, false);
-    peer_open(&quiet, port_of(&s));
-    CHECK_EQ(peer_upgrade(&quiet, "/ws", NULL), 101);
-    s.server->thread[0]->slot[0].peer->spent = 0; /* it has been there for a while */
-    peer_server = NULL;
+    tws__thread *t = begin_quiet(&s, &quiet);
     for (size_t i = 0; i < NEW; i++) {
         CHECK(peer_open(&newcomer[i], port_of(&s)));
     }
     peer_say(&quiet, "hello");
     CHECK_EQ(tws_server_step(s.server, 1000), TWS_OK);
-    tws__thread *t = s.server->thread[0];
     CHECK_EQ(accepted_by(&s), 1 + TWS__ACCEPT_FEW);
     CHECK_EQ(t->slot[1].peer->room * TWS__ROOM, 1024);
     CHECK_TEXT(&quiet, "hello");
@@ -2327,12 +2333,7 @@ TEST("who waits to be let in is let in where nobody goes first any more, or the 
         test_row("drains", drains);
         site_init(&s);
         s.desc.drain_ms = 100;
-        site_start(&s, false);
-        peer_open(&quiet, port_of(&s));
-        CHECK_EQ(peer_upgrade(&quiet, "/ws", NULL), 101);
-        tws__thread *t = s.server->thread[0];
-        t->slot[0].peer->spent = 0;
-        peer_server = NULL;
+        tws__thread *t = begin_quiet(&s, &quiet);
         for (size_t i = 0; i < NEW; i++) {
             CHECK(peer_open(&newcomer[i], port_of(&s)));
             peer_ask(&newcomer[i], "GET", "/hello", NULL, NULL);
@@ -2368,12 +2369,7 @@ TEST("whoever waits to be let in waits on when there is no place for him")
     peer quiet;
     site_init(&s);
     s.desc.max_connections = MOST;
-    site_start(&s, false);
-    peer_open(&quiet, port_of(&s));
-    CHECK_EQ(peer_upgrade(&quiet, "/ws", NULL), 101);
-    tws__thread *t = s.server->thread[0];
-    t->slot[0].peer->spent = 0;
-    peer_server = NULL;
+    tws__thread *t = begin_quiet(&s, &quiet);
     for (size_t i = 0; i < NEW; i++) {
         CHECK(peer_open(&newcomer[i], port_of(&s)));
     }
