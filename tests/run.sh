@@ -59,7 +59,7 @@ needs gcc && suite zlib_oracle.py "$python tests/integration/zlib_oracle.py"
 
 round=2-serial
 if needs python; then
-    suite bench.py "$python tests/bench/check.py"
+    suite bench.py "make -s bench-programs && $python tests/bench/check.py"
     suite clients.py "$python tests/integration/clients.py"
     needs wycheproof || : # oracles.py has its vectors judged, where they are
     suite oracles.py "make -s build/test/gcc/oracle && $python tests/integration/oracles.py"
