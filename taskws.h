@@ -1399,11 +1399,12 @@ typedef struct tws_hub_desc {
     const tws_allocator *allocator;
     uint32_t shards;              /* 0: 16; made a power of two, 4,096 at most */
     uint32_t max_events;          /* retained per user; 0: 256; 16,777,216 at most */
-    uint32_t max_bytes;           /* retained per user; 0: 256 KiB; max_total_bytes at most. An
-                                     event that alone takes more is TWS_ERR_LIMIT */
+    uint32_t max_bytes;           /* retained per user; 0: 256 KiB; 15/16 of max_total_bytes at
+                                     most. An event that alone takes more is TWS_ERR_LIMIT */
     uint32_t max_age_s;           /* all go so long after a user's last event; 0: 3600; TWS_OFF */
-    uint64_t max_total_bytes;     /* 0: 64 MiB; beyond, the users least recently published to lose
-                                     their oldest events; who has last statuses only, these */
+    uint64_t max_total_bytes;     /* 0: 64 MiB, a 16th of it for compressed frames only; beyond, the
+                                     users least recently published to lose their oldest events;
+                                     who has last statuses only, these */
     uint32_t max_event_bytes;     /* of JSON; 0: 64 KiB */
     uint32_t max_readers;         /* per user; 0: 64; TWS_OFF */
     const char *task_key;         /* NULL: "task_id"; copied */
@@ -1512,7 +1513,8 @@ typedef struct tws_hub_batch {
 } tws_hub_batch;
 
 /* Keep the compressed text of an event of r's topic with it, for all its readers. It counts toward
- * the caps. Empty: compressing does not pay. Without memory nothing is kept. text is copied. */
+ * max_total_bytes alone, and takes no event's place: without room there the event stays plain.
+ * Empty: compressing does not pay. Without memory nothing is kept. text is copied. */
 TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_format format,
                                      tws_str text);
 
@@ -9935,7 +9937,8 @@ struct tws_event {
     bool has_id;
     bool latest; /* is the last status of its task; under the shard's lock, as the links are */
     bool held;   /* its topic holds it; likewise */
-    tws__packed *packed; /* changed under that lock, and read without it */
+    uint8_t plain;       /* there was no room for a compressed frame; */
+    tws__packed *packed; /* these two are changed under that lock, and read without it */
 };
 
 /* An event's text in one format, compressed: a frame, or nothing. It stays as long as the event. */
@@ -10040,20 +10043,20 @@ TWS_API bool tws_event_compressed(const tws_event *e, tws_event_format format, t
     }
     if (p == NULL) {
         *frame = tws_str_of(NULL, 0);
-        return false;
+        return TWS__LOAD(&e->plain) != 0;
     }
     *frame = tws_str_of((const char *)(p + 1), p->len);
     return true;
 }
 
-/* What its topic is charged for it, under the shard's lock. */
-static uint32_t tws__event_cost(const tws_event *e)
+/* Of its compressed frames, under the shard's lock. */
+static uint64_t tws__event_packed_bytes(const tws_event *e)
 {
-    uint32_t cost = e->bytes;
+    uint64_t bytes = 0;
     for (const tws__packed *p = e->packed; p != NULL; p = p->next) {
-        cost += p->bytes;
+        bytes += p->bytes;
     }
-    return cost;
+    return bytes;
 }
 
 TWS_API tws_event_id tws_event_id_of(const tws_event *e)
@@ -10105,6 +10108,7 @@ typedef struct tws__history {
     uint32_t held; /* events in ring or list */
     uint32_t bytes;
     uint32_t ring_bytes;
+    uint64_t packed_bytes; /* besides: of their compressed frames */
 } tws__history;
 
 typedef struct tws__topic {
@@ -10259,12 +10263,13 @@ static tws_event **tws__history_bucket(const tws__history *h, uint32_t hash)
 
 static void tws__history_give_up(tws__history *h, tws_event *e, tws__chores *c)
 {
-    const uint32_t cost = tws__event_cost(e);
+    const uint64_t packed = tws__event_packed_bytes(e);
     e->held = false;
     h->held--;
-    h->bytes -= cost;
+    h->bytes -= e->bytes;
+    h->packed_bytes -= packed;
     h->topic->shard->stats.evicted++;
-    c->bytes -= cost;
+    c->bytes -= e->bytes + packed;
     e->chain = c->given_up;
     c->given_up = e;
 }
@@ -10371,7 +10376,7 @@ static void tws__history_pop(tws__history *h, tws__chores *c)
     tws_event *e = *tws__history_slot(h, h->first);
     tws_event_id gone = e->has_id ? e->id : tws__event_id_above(e->id);
     h->first++;
-    h->ring_bytes -= tws__event_cost(e);
+    h->ring_bytes -= e->bytes;
     h->topic->floor = tws__event_id_max(h->topic->floor, gone);
     if (!e->latest) {
         tws__history_give_up(h, e, c);
@@ -10917,12 +10922,18 @@ static void tws__shard_yield(tws__shard *s, uint64_t turn)
     tws__shard_leave(&c);
 }
 
-/* Hold the total budget. The shards are looked over without their locks: where the oldest changed
- * meanwhile, because it was published to or another thread took from it, nothing is dropped and the
- * next round sees it. One topic alone is within the budget, so there is another to take from. */
-static void tws__hub_make_room(tws_hub *hub)
+/* What a publish fills of the total budget: the rest is for compressed frames. */
+static uint64_t tws__hub_event_bytes(const tws_hub_desc *d)
 {
-    while (TWS__LOAD(&hub->bytes) > hub->desc.max_total_bytes) {
+    return d->max_total_bytes - d->max_total_bytes / 16;
+}
+
+/* Hold a total. The shards are looked over without their locks: where the oldest changed
+ * meanwhile, because it was published to or another thread took from it, nothing is dropped and the
+ * next round sees it. One topic alone is within the total, so there is another to take from. */
+static void tws__hub_make_room(tws_hub *hub, uint64_t total_bytes)
+{
+    while (TWS__LOAD(&hub->bytes) > total_bytes) {
         tws__shard *oldest = &hub->shard[0];
         uint64_t turn = TWS__LOAD(&oldest->turn);
         for (size_t i = 1; i < hub->desc.shards; i++) {
@@ -10962,7 +10973,7 @@ static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json,
         tws_event_unref(e);
         return status;
     }
-    tws__hub_make_room(hub);
+    tws__hub_make_room(hub, tws__hub_event_bytes(&hub->desc));
     return TWS_OK;
 }
 
@@ -11390,14 +11401,13 @@ static tws__packed *tws__packed_create(const tws_allocator *a, tws_event_format 
     return p;
 }
 
-/* Charge an event's topic for what it was given. */
-static void tws__history_charge(tws__history *h, const tws_hub_desc *limit, const tws_event *e,
-                                uint32_t bytes, tws__chores *c)
+/* Reading takes no event from anybody. A topic's events and frames together leave a publish room. */
+static bool tws__topic_keeps(const tws__topic *t, const tws__packed *p)
 {
-    h->bytes += bytes;
-    h->ring_bytes += e->index >= h->first ? bytes : 0;
-    c->bytes += bytes;
-    tws__history_make_room(h, limit, 0, 0, c);
+    const tws_hub *hub = t->shard->hub;
+    const uint64_t most = tws__hub_event_bytes(&hub->desc) - hub->desc.max_bytes;
+    return t->history->packed_bytes + p->bytes <= most &&
+           TWS__LOAD(&hub->bytes) + p->bytes <= hub->desc.max_total_bytes;
 }
 
 TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_format format,
@@ -11412,20 +11422,24 @@ TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_
         return;
     }
     tws__shard_enter(t->shard, &c);
-    if (!tws_event_compressed(e, format, &frame)) { /* else another thread was faster */
+    if (tws_event_compressed(e, format, &frame)) {
+        /* another thread was faster */
+    } else if (e->held && !tws__topic_keeps(t, p)) {
+        TWS__STORE(&e->plain, (uint8_t)1);
+    } else {
+        if (e->held) {
+            t->history->packed_bytes += p->bytes;
+            c.bytes += p->bytes;
+        }
         p->next = e->packed;
         TWS__STORE(&e->packed, p);
-        if (e->held) {
-            tws__history_charge(t->history, &hub->desc, e, p->bytes, &c);
-            tws__topic_tidy(t, &c);
-        }
         p = NULL;
     }
     tws__shard_leave(&c);
     if (p != NULL) {
         tws_release(e->allocator, p, p->bytes);
     }
-    tws__hub_make_room(hub);
+    tws__hub_make_room(hub, hub->desc.max_total_bytes); /* two may have taken the same room */
 }
 
 /* -- upstream -- */
@@ -11600,8 +11614,8 @@ static void tws__hub_configure(tws_hub *hub, const tws_hub_desc *desc, uint32_t 
     d->max_total_bytes = d->max_total_bytes == 0 ? 64 * 1024 * 1024 : d->max_total_bytes;
     d->max_event_bytes = tws__default(d->max_event_bytes, 64 * 1024);
     d->max_readers = tws__default(d->max_readers, 64);
-    if (d->max_bytes > d->max_total_bytes) {
-        d->max_bytes = (uint32_t)d->max_total_bytes;
+    if (d->max_bytes > tws__hub_event_bytes(d)) {
+        d->max_bytes = (uint32_t)tws__hub_event_bytes(d);
     }
     if (d->upstream != NULL) {
         hub->upstream = *d->upstream;

@@ -134,7 +134,7 @@ static const char *snapshot(tws_hub *hub, const char *user, uint64_t now_ms, tws
 static void check_history(const tws_hub *hub, const tws__history *h)
 {
     uint32_t held = 0, tasks = 0;
-    uint64_t bytes = 0, ring_bytes = 0, last_index = 0;
+    uint64_t bytes = 0, ring_bytes = 0, packed_bytes = 0, last_index = 0;
     tws_event_id last = id_of(0, 0);
     for (uint64_t i = h->first; i < h->next; i++) {
         const tws_event *e = *tws__history_slot(h, i);
@@ -142,8 +142,9 @@ static void check_history(const tws_hub *hub, const tws__history *h)
         CHECK(tws_event_id_compare(last, e->id) <= 0);
         last = e->id;
         held++;
-        bytes += tws__event_cost(e);
-        ring_bytes += tws__event_cost(e);
+        bytes += e->bytes;
+        ring_bytes += e->bytes;
+        packed_bytes += tws__event_packed_bytes(e);
         CHECK(e->held);
         CHECK(!e->latest || tws__history_find(h, e) == e);
     }
@@ -155,7 +156,8 @@ static void check_history(const tws_hub *hub, const tws__history *h)
         tasks++;
         if (e->index < h->first) {
             held++;
-            bytes += tws__event_cost(e);
+            bytes += e->bytes;
+            packed_bytes += tws__event_packed_bytes(e);
             CHECK(e->held);
         }
     }
@@ -163,6 +165,7 @@ static void check_history(const tws_hub *hub, const tws__history *h)
     CHECK_EQ(h->held, held);
     CHECK_EQ(h->bytes, bytes);
     CHECK_EQ(h->ring_bytes, ring_bytes);
+    CHECK_EQ(h->packed_bytes, packed_bytes);
     CHECK(held > 0 && held <= hub->desc.max_events);
     CHECK(bytes <= hub->desc.max_bytes);
 }
@@ -189,7 +192,7 @@ static void check_hub(tws_hub *hub)
                     with_history++;
                     check_history(hub, t->history);
                     events += t->history->held;
-                    bytes += t->history->bytes;
+                    bytes += t->history->bytes + t->history->packed_bytes;
                 }
             }
         }
@@ -2668,7 +2671,7 @@ TEST("over long random runs nobody has a gap without a reset, a repeat, or an ol
     }
 }
 
-TEST("a compressed frame is kept with its event, for each format once, and counts as its bytes")
+TEST("a compressed frame is kept with its event, for each format once, and takes nobody's place")
 {
     tws_hub_desc d = hub_desc();
     d.max_bytes = 3000;
@@ -2712,18 +2715,79 @@ TEST("a compressed frame is kept with its event, for each format once, and count
     tws_hub_keep_compressed(&r, b.event[1], TWS_FORMAT_RAW, tws_str_of(text, 9));
     test_fail_at(0);
     CHECK(!tws_event_compressed(b.event[1], TWS_FORMAT_RAW, &frame));
-    for (int n = 0; n < 4; n++) { /* what is over the cap gives way, be it the event itself */
+    for (int n = 0; n < 8; n++) { /* more than max_bytes, with the frames */
         put(hub, "1", "{\"task_id\":\"c\"}", NOW);
-        tws_hub_keep_compressed(&r, b.event[1], n % 2 == 0 ? TWS_FORMAT_RAW : TWS_FORMAT_ENVELOPE,
-                                tws_str_of(text, sizeof text));
+        tws_event *last = *tws__history_slot(r.group->topic->history, 2 + (uint64_t)n);
+        tws_hub_keep_compressed(&r, last, TWS_FORMAT_RAW, tws_str_of(text, sizeof text));
+        tws_hub_keep_compressed(&r, last, TWS_FORMAT_ENVELOPE, tws_str_of(text, sizeof text));
         check_hub(hub);
     }
+    tws_hub_stat(hub, &after);
+    CHECK(after.events == 10 && after.evicted == 0 && after.bytes > 16 * sizeof text);
+    tws_hub_sweep(hub, NOW + 3600001);
+    check_hub(hub);
     tws_hub_keep_compressed(&r, b.event[1], TWS_FORMAT_RAW, tws_str_of(text, sizeof text));
+    CHECK(tws_event_compressed(b.event[1], TWS_FORMAT_RAW, &frame) && frame.len > sizeof text);
     tws_hub_batch_free(&b); /* the last to hold it */
     check_hub(hub);
     tws_hub_detach(&r);
     tws_hub_inbox_free(in);
     tws_hub_free(hub);
+}
+
+/* Has an event been kept compressed? */
+static bool kept_compressed(tws_hub_reader *r, tws_event *e, size_t len)
+{
+    static const char text[1000];
+    tws_str frame;
+    tws_hub_keep_compressed(r, e, TWS_FORMAT_RAW, tws_str_of(text, len));
+    CHECK(tws_event_compressed(e, TWS_FORMAT_RAW, &frame)); /* nobody need try again */
+    return frame.len != 0;
+}
+
+TEST("where the total budget has no room for a compressed frame, its event stays plain, and all stay")
+{
+    enum { FULL, ALONE, WAYS };
+    for (int way = 0; way < WAYS; way++) {
+        tws_hub_desc d = hub_desc();
+        d.max_total_bytes = 32000;
+        d.max_bytes = way == ALONE ? 29000 : 8000;
+        tws_hub *hub = hub_make(&d);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r;
+        tws_hub_batch b;
+        tws_hub_stats before, after;
+        test_row("way", (size_t)way);
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        for (int n = 0; way == FULL && n < 200; n++) {
+            const char user[2] = {(char)('2' + n % 5), 0};
+            step(hub, user, "a", n, NOW);
+        }
+        CHECK_TEXT(drain(&r), "start");
+        for (int n = 0; n < 10; n++) {
+            step(hub, "1", "a", n, NOW);
+        }
+        tws_hub_gather(&r, &b);
+        tws_hub_stat(hub, &before);
+        size_t kept = 0;
+        for (size_t i = 0; i < b.count; i++) {
+            kept += kept_compressed(&r, b.event[i], 300) ? 1 : 0;
+            check_hub(hub);
+        }
+        CHECK(kept > 0 && kept < b.count);
+        tws_hub_stat(hub, &after);
+        CHECK_EQ(after.evicted, before.evicted);
+        CHECK(after.bytes > before.bytes);
+        tws_hub_batch_free(&b);
+        for (int n = 0; n < 300; n++) { /* and no publish drops its own event for them */
+            step(hub, "1", "a", n, NOW);
+            check_hub(hub);
+            CHECK_EQ(n_of(r.group->topic->history->newest), n);
+        }
+        tws_hub_detach(&r);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
 }
 
 /* -- threads -- */
