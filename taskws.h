@@ -11401,7 +11401,7 @@ static tws__packed *tws__packed_create(const tws_allocator *a, tws_event_format 
     return p;
 }
 
-/* Reading takes no event from anybody. A topic's events and frames together leave a publish room. */
+/* Reading takes no event from anybody. A topic's events and frames leave a publish room. */
 static bool tws__topic_keeps(const tws__topic *t, const tws__packed *p)
 {
     const tws_hub *hub = t->shard->hub;
@@ -18652,6 +18652,7 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
 #define TWS__NO_STORE "Cache-Control: no-store\r\n"
 
 #define TWS__WARN_MS 60000u /* before a token ends */
+#define TWS__CLOCK_MS 60000u /* between two looks at the wall clock, which may have been set */
 /* The longest of the server's own messages: a user id of control characters, six bytes for each. */
 #define TWS__SAY_MAX (TWS_MAX_USER_ID * 6 + 256)
 #define TWS__VERDICT_MS 30000u /* for a host's later answer */
@@ -18683,9 +18684,10 @@ typedef struct tws__session {
     tws__pending *pending;
     uint64_t who;      /* a keyed hash of the token's user */
     int64_t expires_s;
+    uint16_t warn_ms; /* so long before that it is told; 0: it was */
     uint8_t kind, phase, format;
     uint8_t question; /* the number of what the host is asked; 0: nothing yet */
-    bool has_since : 1, warned : 1, ndjson : 1; /* since stands in the reader */
+    bool has_since : 1, ndjson : 1; /* since stands in the reader */
     bool begun : 1, told : 1; /* its position was found; or it was told that this lasts */
     uint8_t user_len; /* the user id stands behind this struct, */
     uint8_t key_len;  /* behind it the request's idempotency key, */
@@ -19095,23 +19097,27 @@ static uint64_t tws__session_left_ms(const tws__session *s)
     return end_ms > wall_ms ? end_ms - wall_ms : 0;
 }
 
-/* Wake up when the token ends, and a minute before. */
-static void tws__session_watch_expiry(tws__session *s)
+/* Wake up when the token ends, and a minute before; or while it waits to begin, to say that this
+ * lasts. */
+static void tws__session_watch(tws__session *s)
 {
-    if (s->expires_s == INT64_MAX) {
+    const bool waits = !s->begun && !s->told;
+    if (s->expires_s == INT64_MAX && !waits) {
         tws_peer_set_timer(s->peer, UINT64_MAX);
         return;
     }
-    uint64_t left_ms = tws__session_left_ms(s);
-    uint64_t warn_ms = left_ms > TWS__WARN_MS ? left_ms - TWS__WARN_MS : 0;
-    tws_peer_set_timer(s->peer, tws_sys_now_ms() + (s->warned ? left_ms : warn_ms));
+    const uint64_t left_ms = tws__session_left_ms(s);
+    const uint64_t warn_ms = left_ms > s->warn_ms ? left_ms - s->warn_ms : 0;
+    const uint64_t wait_ms = waits ? tws__min64(left_ms, TWS__AWAY_MS)
+                                   : tws__min64(warn_ms, TWS__CLOCK_MS);
+    tws_peer_set_timer(s->peer, tws_sys_now_ms() + wait_ms);
 }
 
 static void tws__session_warn(tws__session *s)
 {
     char memory[64];
     tws_buf b;
-    s->warned = true;
+    s->warn_ms = 0;
     if (s->format == TWS_FORMAT_RAW) {
         return;
     }
@@ -19130,6 +19136,7 @@ static void tws__session_take_identity(tws__session *s, const tws_identity *who)
     uint32_t leeway = tws__default(ts->desc.token.leeway_s, 30);
     bool late = who->expires_s <= now_s && leeway != TWS_OFF;
     s->expires_s = late ? who->expires_s + (int64_t)leeway : who->expires_s;
+    s->warn_ms = TWS__WARN_MS;
     s->who = tws__hash_text(ts->hash_key, tws_identity_user(who));
 }
 
@@ -19178,9 +19185,7 @@ static void tws__session_read(tws__session *s)
     }
     s->phase = TWS__LIVE;
     tws_peer_pull(s->peer);
-    /* Until it begins, when its expiry is watched. */
-    uint64_t left_ms = tws__session_left_ms(s);
-    tws_peer_set_timer(s->peer, tws_sys_now_ms() + tws__min64(left_ms, TWS__AWAY_MS));
+    tws__session_watch(s);
 }
 
 static const char *tws__unready(const tws_task_server *ts);
@@ -21137,15 +21142,9 @@ static void tws__session_new_token(tws__session *s, tws_str token)
         tws__session_refuse(s, "forbidden_user");
     } else {
         tws__session_take_identity(s, &who);
-        uint64_t left_ms = tws__session_left_ms(s);
-        s->warned = false;
-        if (!s->begun) {
-            return; /* which is waited for by the same timer */
-        }
-        tws__session_watch_expiry(s);
-        if (left_ms < 2 * TWS__WARN_MS) { /* not at once, which would make a loop */
-            tws_peer_set_timer(s->peer, tws_sys_now_ms() + left_ms / 2);
-        }
+        const uint64_t half_ms = tws__session_left_ms(s) / 2; /* not at once: that makes a loop */
+        s->warn_ms = (uint16_t)tws__min64(s->warn_ms, half_ms);
+        tws__session_watch(s);
     }
 }
 
@@ -21297,7 +21296,7 @@ static void tws__on_stream_output(tws_peer *p)
     }
     if (b->start) {
         s->begun = true;
-        tws__session_watch_expiry(s);
+        tws__session_watch(s);
     }
     b->start = false; /* said; the batch may serve others at the same position */
     b->reset = NULL;
@@ -21357,22 +21356,18 @@ static void tws__on_stream_timer(tws_peer *p)
         tws__session_refuse(s, "token_expired");
         return;
     }
-    if (!s->begun) { /* it will, when Redis is back */
+    if (!s->begun && !s->told) { /* it begins when Redis is back */
         const tws__upstream *up = tws__session_server(s)->up;
-        bool away = up != NULL && tws__upstream_fault(up) != NULL && s->format != TWS_FORMAT_RAW;
-        if (away && !s->told) {
+        s->told = up != NULL && tws__upstream_fault(up) != NULL && s->format != TWS_FORMAT_RAW;
+        if (s->told) {
             const char *message = "Redis does not answer now; this waits for it";
             tws__session_error(s, "unavailable", message, true, 0);
         }
-        s->told = s->told || away;
-        uint64_t wait_ms = s->told ? UINT32_MAX : TWS__AWAY_MS;
-        tws_peer_set_timer(p, tws_sys_now_ms() + tws__min64(left_ms, wait_ms));
-        return;
     }
-    if (!s->warned && left_ms <= TWS__WARN_MS) {
+    if ((s->begun || s->told) && s->warn_ms != 0 && left_ms <= s->warn_ms) {
         tws__session_warn(s);
     }
-    tws__session_watch_expiry(s);
+    tws__session_watch(s);
 }
 
 static void tws__on_stream_leave(tws_peer *p, uint16_t code, const char *word, const char *message)

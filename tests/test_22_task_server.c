@@ -1160,6 +1160,35 @@ TEST("tokens of a few seconds are told about one after the other, each when half
     site_end(&s);
 }
 
+/* Milliseconds until the timer of the one connection there is. */
+static uint64_t timer_ms(const site *s)
+{
+    const tws__thread *t = s->server->thread[0];
+    for (size_t i = 0; i < t->slot_cap; i++) {
+        if (t->slot[i].peer != NULL) {
+            return t->slot[i].peer->user_ms - tws_sys_now_ms();
+        }
+    }
+    return 0;
+}
+
+TEST("the wall clock is looked at once a minute: a token ends by it, also when it has been set")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    watch(&p, &s, text("2?token=%s", token("2", 100000, "")), NULL);
+    CHECK(peer_message(&p)); /* connected */
+    CHECK(timer_ms(&s) <= 60000);
+    peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("2", 200000, "")));
+    peer_say(&p, "{\"type\":\"ping\"}");
+    CHECK_TEXT(&p, "{\"type\":\"pong\"}");
+    CHECK(timer_ms(&s) <= 60000);
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
 TEST("keys are replaced while running: new tokens need them, connections keep what they have")
 {
     const tws_auth_key fresh[] = {{NULL, OTHER_SECRET, 32, 0}, {"k2", SECRET "x", 33, 0}};

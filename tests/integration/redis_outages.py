@@ -1026,18 +1026,25 @@ async def _(user):
             assert client.messages[0]['type'] == 'connected', client.messages[0]
 
 
-@test('who comes while Redis is frozen is told so in some seconds, and nothing of his token before')
+@test('who comes while Redis is frozen is told so in some seconds, and then of his token')
 async def _(user):
     async with Redis() as redis, serving(redis.url) as server:
         redis.freeze()
-        short = token(user, exp_in=20)
+        short = token(user, exp_in=50)
         async with Client(server, user, bearer=short) as client:
             await until(lambda: client.messages)
             assert client.messages[0]['type'] == 'error', client.messages
             assert client.messages[0]['code'] == 'unavailable'
+            await until(lambda: len(client.messages) > 1)
+            async with server.connect(user, 'token=' + token(user)) as ws:
+                assert (await receive(ws, 'error'))['code'] == 'unavailable'
+                shorter = token(user, exp_in=3)
+                await ws.send(json.dumps({'type': 'auth', 'token': shorter}))
+                await receive(ws, 'expiring')
+                assert (await refusal(ws))[1] == 4401
             redis.thaw()
             await until(lambda: len(client.messages) > 2)
-            assert [m['type'] for m in client.messages] == ['error', 'connected', 'expiring']
+            assert [m['type'] for m in client.messages] == ['error', 'expiring', 'connected']
 
 
 @test('a name that nobody knows holds up nothing but Redis')
