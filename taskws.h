@@ -18936,20 +18936,24 @@ static void tws__metrics_of(tws_buf *b, const tws__metric *row, size_t count, co
 
 /* -- the server's own messages -- */
 
-/* A text message, or the same JSON as a named SSE event. */
-static void tws__session_say(tws__session *s, const char *event, tws_str json)
+/* A text message, or the same JSON as a named SSE event, with an id unless that is empty. */
+static void tws__session_say(tws__session *s, const char *event, tws_str json, tws_str id)
 {
     if (s->kind == TWS__WEBSOCKET) {
         tws_peer_send(s->peer, TWS_WS_TEXT, json.ptr, json.len);
         return;
     }
-    char memory[TWS__SAY_MAX + 64];
+    char memory[TWS__SAY_MAX + 96];
     tws_buf b;
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_buf_c(&b, "event: ");
     tws_buf_c(&b, event);
     tws_buf_c(&b, "\ndata: ");
     tws_buf_str(&b, json);
+    if (id.len != 0) {
+        tws_buf_c(&b, "\nid: ");
+        tws_buf_str(&b, id);
+    }
     tws_buf_c(&b, "\n\n");
     TWS_ASSERT(b.status == TWS_OK);
     tws_peer_put(s->peer, b.ptr, b.len);
@@ -18969,12 +18973,16 @@ static void tws__session_error(tws__session *s, const char *word, const char *me
         tws_json_write_member_u64(&b, "close", close);
     }
     tws_buf_c(&b, "}");
-    tws__session_say(s, "error", tws_buf_view(&b));
+    tws__session_say(s, "error", tws_buf_view(&b), tws_str_c(""));
 }
 
+/* Where no past follows, an EventSource that loses its connection before the first event goes on
+ * from the newest id; where some does, it would pass over the rest of that. */
 static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
 {
-    char memory[TWS__SAY_MAX], id[TWS_EVENT_ID_MAX];
+    char memory[TWS__SAY_MAX], text[TWS_EVENT_ID_MAX];
+    const tws_str id = tws_str_of(text, tws_event_id_format(batch->last_id, text));
+    const bool past = batch->count != 0 || batch->more;
     tws_buf b;
     const tws_task_server *ts = tws__session_server(s);
     uint32_t beat = ts->desc.limits.heartbeat_ms;
@@ -18982,11 +18990,11 @@ static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
     tws_buf_c(&b, "{\"type\":\"connected\"");
     tws_json_write_member(&b, "user_id", tws__session_user(s));
     tws_json_write_member_u64(&b, "heartbeat_s", beat == TWS_OFF ? 0 : (beat + 999) / 1000);
-    tws_json_write_member(&b, "last_id", tws_str_of(id, tws_event_id_format(batch->last_id, id)));
+    tws_json_write_member(&b, "last_id", id);
     tws_json_write_member_bool(&b, "resumed", batch->resumed);
     tws_buf_c(&b, "}");
     TWS_ASSERT(b.status == TWS_OK);
-    tws__session_say(s, "connected", tws_buf_view(&b));
+    tws__session_say(s, "connected", tws_buf_view(&b), past ? tws_str_c("") : id);
 }
 
 static void tws__session_reset(tws__session *s, const char *reason)
@@ -18997,7 +19005,7 @@ static void tws__session_reset(tws__session *s, const char *reason)
     tws_buf_c(&b, "{\"type\":\"reset\"");
     tws_json_write_member(&b, "reason", tws_str_c(reason));
     tws_buf_c(&b, "}");
-    tws__session_say(s, "reset", tws_buf_view(&b));
+    tws__session_say(s, "reset", tws_buf_view(&b), tws_str_c(""));
 }
 
 /* -- life of a session -- */
@@ -19125,7 +19133,7 @@ static void tws__session_warn(tws__session *s)
     tws_buf_c(&b, "{\"type\":\"expiring\"");
     tws_json_write_member_u64(&b, "expires_in", (tws__session_left_ms(s) + 999) / 1000);
     tws_buf_c(&b, "}");
-    tws__session_say(s, "expiring", tws_buf_view(&b));
+    tws__session_say(s, "expiring", tws_buf_view(&b), tws_str_c(""));
 }
 
 /* A token taken within the leeway ends with the leeway. */

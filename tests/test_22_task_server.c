@@ -906,6 +906,7 @@ TEST("readers who share a batch are given it whole and in order, each in its own
         CHECK_EQ(ask(&stream[i], &s, "GET", TASKS "2", fields, NULL), 200);
         CHECK_LINE(&stream[i], "event: connected");
         line(&stream[i]);
+        CHECK_LINE(&stream[i], "id: 0-0");
         line(&stream[i]);
     }
     PEER_UNTIL(tws_hub_readers(s.ts->hub, tws_str_c("2")) == READERS + 2);
@@ -964,6 +965,45 @@ TEST("the raw format is the worker's JSON alone, by the query or by the server's
         CHECK(peer_leave(&envelope, 1000));
         site_end(&s);
     }
+}
+
+/* Ask for an event stream, and pass over the lines of "connected". Returns the next one. */
+static const char *stream_begins(peer *p, const site *s, const char *since)
+{
+    const char *from = since[0] == '\0' ? "" : text("Last-Event-ID: %s\r\n", since);
+    CHECK_EQ(ask(p, s, "GET", TASKS "2", text("Accept: text/event-stream\r\n%s%s", from,
+                                              bearer(token("2", 100, ""))), NULL), 200);
+    CHECK_LINE(p, "event: connected");
+    line(p);
+    return line(p);
+}
+
+TEST("an event stream that ends before its first event goes on without a gap: connected has an id")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    CHECK_STR(tws_str_c(stream_begins(&p, &s, "")), "id: 0-0");
+    CHECK_LINE(&p, "");
+    peer_close(&p);
+    const char *first = id_text(publish(&s, "2", "{\"n\":1}"));
+    const char *second = id_text(publish(&s, "2", "{\"n\":2}"));
+    stream_begins(&p, &s, "0-0");
+    CHECK_LINE(&p, text("id: %s", first));
+    peer_close(&p);
+    /* A snapshot of nothing ends at the newest id as well. */
+    CHECK_STR(tws_str_c(stream_begins(&p, &s, "")), text("id: %s", second));
+    peer_close(&p);
+    CHECK_STR(tws_str_c(stream_begins(&p, &s, second)), text("id: %s", second));
+    peer_close(&p);
+    /* Where a past follows, it may still break off in its midst. */
+    publish(&s, "2", "{\"task_id\":\"a\"}");
+    CHECK_STR(tws_str_c(stream_begins(&p, &s, "")), "");
+    peer_close(&p);
+    CHECK_STR(tws_str_c(stream_begins(&p, &s, second)), "");
+    peer_close(&p);
+    site_end(&s);
 }
 
 TEST("an event stream carries the same events by id, and the server's words as named ones")
@@ -1124,7 +1164,7 @@ TEST("a token's end is told before, and closes; a new token of the same user put
     check_ws_refusal(&other, 4403, "forbidden_user", false);
     check_ws_refusal(&ends, 4401, "token_expired", true);
     check_ws_refusal(&raw, 4401, "token_expired", true);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         line(&stream);
     }
     CHECK_LINE(&stream, "event: expiring");
@@ -1620,7 +1660,7 @@ TEST("a drain tells every reader, the ready route, and whoever still asks")
     }
     tws_server_stop(s.server);
     check_ws_refusal(&ws, 1001, "draining", true);
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 4; i++) {
         line(&sse);
     }
     CHECK_LINE(&sse, "event: error");

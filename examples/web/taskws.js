@@ -124,6 +124,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         switch (message?.type) {
             case 'connected':
                 openedAt ??= Date.now();
+                if (message.last_id === '0-0') since ||= '0-0'; // no past
                 heartbeat = message.heartbeat_s * 1000 || (link.send ? 25000 : 1e9);
                 if (!link.send) {
                     misses = fellBack ? Infinity : MISSES - 1; // it may have been an outage
@@ -145,7 +146,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         }
     }
 
-    /* A page cannot see the server's pings: after silence it asks. */
+    /* A page sees no pings: after silence it asks. */
     function listen() {
         after(link.send ? heartbeat : 2 * heartbeat, probe);
     }
@@ -184,7 +185,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         become('closed', why);
     }
 
-    /* Network or page are back: sit out no delay, trust no old socket. */
+    /* Back: sit out no delay, trust no old socket. */
     const wake = () => {
         if (status.state === 'waiting' && status.code === 1006) connect();
         else if (openedAt && link?.send) probe();

@@ -1241,16 +1241,20 @@ test('taskws.js: it resumes after the last stored event, and from nothing after 
         await drop();
         sockets.at(-1).say({ type: 'task', id: '9-2', data: { n: 2 } });
         await drop();
+        sockets.at(-1).say({ type: 'reset', reason: 'position_gone' });
+        sockets.at(-1).greet({ last_id: '9-3' }); // of a past that may break off in its midst
+        await drop();
         return seen;
     });
-    assert.deepEqual(since, [null, '1-0', null, '9-2']);
+    assert.deepEqual(since, ['0-0', '1-0', null, '9-2', null]);
     assert.deepEqual(await page.evaluate(() => got), [
         [{ n: 1 }, '1-0'],
         ['live only', null],
         'position_gone',
         [{ n: 2 }, '9-2'],
+        'position_gone',
     ]);
-    assert.equal(await page.evaluate(() => tasks.lastId), '9-2');
+    assert.equal(await page.evaluate(() => tasks.lastId), '0-0');
 });
 
 test('taskws.js: silence is answered with a ping, and a ping without a pong with a new connection', async () => {
