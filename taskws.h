@@ -2117,7 +2117,8 @@ typedef struct tws_peer_ops {
     void (*on_timer)(tws_peer *p);
     /* A deadline has passed, the server drains, or this connection is beyond a limit: say so in
      * your protocol and call tws_peer_close. NULL: closed with code and message. word: an error
-     * code such as "draining". */
+     * code such as "draining". Also for a request that waits, after tws_peer_set, once a drain is
+     * over: answer it; again and again until then. */
     void (*on_leave)(tws_peer *p, uint16_t code, const char *word, const char *message);
 } tws_peer_ops;
 
@@ -17637,12 +17638,15 @@ static void tws__thread_close_listener(tws__thread *t)
     close(fd);
 }
 
-static void tws__peer_goodbye(tws_peer *p)
+/* last: the drain is over, for a request that still waits too. */
+static void tws__peer_goodbye(tws_peer *p, bool last)
 {
+    static const char message[] = "the server is shutting down; reconnect after a delay";
     tws__peer_begin(p);
     if (tws_conn_open(&p->conn)) {
-        tws__peer_leave(p, 1001, "draining",
-                        "the server is shutting down; reconnect after a delay");
+        tws__peer_leave(p, 1001, "draining", message);
+    } else if (last && p->ops != NULL && p->ops->on_leave != NULL) {
+        p->ops->on_leave(p, 1001, "draining", message);
     } else if (tws_conn_idle(&p->conn)) {
         tws__peer_read(p); /* a request that has come already is answered */
         tws__peer_dispatch(p);
@@ -17666,7 +17670,7 @@ static void tws__thread_drain_some(tws__thread *t)
         t->drain_cursor++;
         if (p != NULL) {
             t->drain_done++;
-            tws__peer_goodbye(p);
+            tws__peer_goodbye(p, passed >= drain_ms);
         }
     }
     if (passed >= drain_ms) {
@@ -19156,6 +19160,8 @@ static void tws__on_stream_output(tws_peer *p);
 static void tws__on_stream_taken(tws_peer *p, size_t n);
 static void tws__on_stream_timer(tws_peer *p);
 static void tws__on_stream_leave(tws_peer *p, uint16_t code, const char *word, const char *message);
+static void tws__on_waiting_leave(tws_peer *p, uint16_t code, const char *word,
+                                  const char *message);
 
 static const tws_peer_ops tws__stream_ops = {
     tws__on_stream_message, tws__on_stream_close, tws__on_stream_output,
@@ -19164,7 +19170,7 @@ static const tws_peer_ops tws__stream_ops = {
 
 /* A request whose answer is still to come: only its end is of interest. */
 static const tws_peer_ops tws__waiting_ops = {
-    NULL, tws__on_stream_close, NULL, NULL, tws__on_stream_timer, NULL,
+    NULL, tws__on_stream_close, NULL, NULL, tws__on_stream_timer, tws__on_waiting_leave,
 };
 
 /* For a posted call: NULL when the session has gone, whatever its connection does now. */
@@ -21385,6 +21391,18 @@ static void tws__on_stream_leave(tws_peer *p, uint16_t code, const char *word, c
     (void)message;
     s->phase = s->kind == TWS__WEBSOCKET ? s->phase : (uint8_t)TWS__LIVE;
     tws__session_refuse(s, word);
+}
+
+/* What Redis has been asked to store it may have stored: that answer is still waited for. */
+static void tws__on_waiting_leave(tws_peer *p, uint16_t code, const char *word,
+                                  const char *message)
+{
+    tws__session *s = (tws__session *)tws_peer_data(p);
+    (void)code;
+    (void)message;
+    if (s->phase != TWS__STORING) {
+        tws__session_refuse(s, word);
+    }
 }
 
 static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason)

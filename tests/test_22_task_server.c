@@ -1446,6 +1446,31 @@ TEST("a host may answer later, from another thread, whatever it was asked about"
     site_end(&s);
 }
 
+TEST("who waits for a host's answer when a drain is over is told so, and a late one finds nobody")
+{
+    for (int row = 0; row < 3; row++) {
+        const char *accept = row == 1 ? "Accept: text/event-stream\r\n" : "";
+        const char *fields = text("%s%s", accept, bearer(token("2", 100, "publish")));
+        site s;
+        peer p;
+        test_row("request", (size_t)row);
+        host_init(&s, TWS_LATER);
+        s.desc.drain_ms = 200;
+        site_start(&s, false);
+        peer_open(&p, port_of(&s));
+        peer_ask(&p, row == 2 ? "POST" : "GET", TASKS "2", fields, row == 2 ? "{\"n\":1}" : NULL);
+        PEER_UNTIL(host.count == 1);
+        tws_server_stop(s.server);
+        const uint64_t begin = tws_sys_now_ms();
+        check_http_refusal(&p, peer_answer(&p), 503, "draining");
+        CHECK(tws_sys_now_ms() - begin >= 200); /* it might have come in time */
+        CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], true), TWS_OK);
+        CHECK(peer_end(&p));
+        PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+        site_end(&s);
+    }
+}
+
 TEST("a later answer is remembered with the token, be it yes or no")
 {
     for (int allowed = 0; allowed < 2; allowed++) {
