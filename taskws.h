@@ -11840,7 +11840,7 @@ TWS_API tws_status tws_redis_url_parse(tws_str text, tws_redis_url *url, const c
 /* -- script -- */
 
 /* The key of an idempotency key has the stream's name for its hash tag, so that in a cluster both
- * are in one slot. */
+ * are in one slot; and its length, so that no two make the same name. */
 TWS_API const char *tws_redis_script(void)
 {
     return "local function whole(text, default)\n"
@@ -11853,7 +11853,8 @@ TWS_API const char *tws_redis_script(void)
            "if not max_events or not ttl_ms then\n"
            "  return redis.error_reply('ERR max_events and ttl_ms are whole numbers from 1 on')\n"
            "end\n"
-           "local once = ARGV[4] and ARGV[4] ~= '' and '{' .. KEYS[1] .. '}:once:' .. ARGV[4]\n"
+           "local once = ARGV[4] and ARGV[4] ~= ''\n"
+           "  and '{' .. KEYS[1] .. '}:once:' .. #KEYS[1] .. ':' .. ARGV[4]\n"
            "if once then\n"
            "  local id = redis.call('GET', once)\n"
            "  if id then return id end\n"

@@ -8,7 +8,8 @@ local ttl_ms = whole(ARGV[3], 86400000)
 if not max_events or not ttl_ms then
   return redis.error_reply('ERR max_events and ttl_ms are whole numbers from 1 on')
 end
-local once = ARGV[4] and ARGV[4] ~= '' and '{' .. KEYS[1] .. '}:once:' .. ARGV[4]
+local once = ARGV[4] and ARGV[4] ~= ''
+  and '{' .. KEYS[1] .. '}:once:' .. #KEYS[1] .. ':' .. ARGV[4]
 if once then
   local id = redis.call('GET', once)
   if id then return id end

@@ -3,6 +3,7 @@ publish, every outage, and two servers on one Redis. Each test has a Redis and a
 so that they run side by side."""
 
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import quote
 
 from real_redis import *
 
@@ -450,6 +451,10 @@ async def _(user):
                                      bearer=worker())).json['ids'] for server in (one, two)]
         assert ids[0] == ids[1] and len(redis.stored(user)) == 3
         assert (await post(one, user, {}, 'x' * 201)).status == 400
+        pairs = [(user, 'a}:once:b'), (quote(user + '}:once:a'), 'b')]
+        answers = [await post(one, name, {'n': name}, key) for name, key in pairs]
+        assert answers[0].json['id'] != answers[1].json['id']
+        assert len(redis.stored(user + '}:once:a')) == 1
 
 
 @test('a body of more lines than Redis is sent at once is stored whole')
