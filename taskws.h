@@ -1672,9 +1672,10 @@ TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id);
 /* The same for each of whom `has` says no, as after a drop that could not be noted. */
 TWS_API void tws_redis_drop_others(tws_redis *r, bool (*has)(void *context, tws_str user_id),
                                    void *context);
-/* You could not take an event, out of memory say: nothing more of that user is given before LOST,
- * then all of the past again. Called again and again, it is done about once a second. */
-TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id);
+/* You could not take an event, out of memory say, or want all of the past again (`again`): nothing
+ * more of that user is given before LOST, then it comes. Called again and again, it is done about
+ * once a second. */
+TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id, bool again);
 
 #define TWS_REDIS_MAX_KEY 255 /* bytes of an idempotency key */
 
@@ -1727,7 +1728,8 @@ typedef enum tws_redis_event_type {
                           it. 0-0: what was new has been given, as a second want asked for */
     TWS_REDIS_LOST,    /* user_id, id: between what was given so far and what comes next events are
                           missing (trimmed, or Redis came back with other data). Forget this user's
-                          events and ids, reset the readers; what comes is complete after this id */
+                          events and ids, reset the readers; what comes is complete after this id.
+                          again: it is nothing but the past that you want again */
     TWS_REDIS_STORED,  /* ticket, id */
     TWS_REDIS_FAILED,  /* ticket, state, reason, unknown */
     TWS_REDIS_DROPPED, /* user_id, id, reason: an event that cannot be given, or a stream that
@@ -1745,6 +1747,7 @@ typedef struct tws_redis_event {
     uint64_t ticket;
     tws_redis_state state;
     bool unknown;   /* FAILED: without an answer; it may be stored */
+    bool again;     /* LOST: see there */
     tws_str reason; /* a few words: the rule, or what Redis said; no secret */
 } tws_redis_event;
 
@@ -11985,6 +11988,7 @@ enum {
 #define TWS__REDIS_FELL 16u  /* and their ids did not rise */
 #define TWS__REDIS_ASKED 32u /* is there more than was given? to be read, */
 #define TWS__REDIS_DUE 64u   /* and when it is live again, to be told */
+#define TWS__REDIS_AGAIN_ONLY 128u /* why it is broken: the past is wanted again */
 
 typedef struct tws__redis_user {
     tws__redis_node work; /* in the list of its state; first, so that its address is the user's */
@@ -12394,7 +12398,7 @@ static void tws__redis_hold_back(tws_redis *r)
     }
 }
 
-TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id)
+TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id, bool again)
 {
     tws__redis_user *u = tws__redis_find(r, user_id);
     if (u == NULL || (u->flags & TWS__REDIS_WANTED) == 0) {
@@ -12403,6 +12407,11 @@ TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id)
     const bool answered = r->calls > 0 && r->call[r->call_first].what == u;
     if ((u->flags & TWS__REDIS_BROKEN) == 0 && (answered || r->past_user == u)) {
         tws__redis_hold_back(r);
+    }
+    if (!again) {
+        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
+    } else if ((u->flags & TWS__REDIS_BROKEN) == 0) {
+        u->flags |= TWS__REDIS_AGAIN_ONLY;
     }
     u->flags |= TWS__REDIS_BROKEN;
     if (u->state == TWS__REDIS_LIVE) {
@@ -12840,7 +12849,7 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
     tws__redis_kind kind = TWS__REDIS_MORE;
     if ((u->flags & TWS__REDIS_FRESH) != 0) {
         kind = TWS__REDIS_FIRST;
-        done |= TWS__REDIS_FRESH | TWS__REDIS_BROKEN;
+        done |= TWS__REDIS_FRESH | TWS__REDIS_BROKEN | TWS__REDIS_AGAIN_ONLY;
     } else if ((u->flags & TWS__REDIS_BROKEN) != 0) {
         kind = TWS__REDIS_AGAIN;
         done |= TWS__REDIS_BROKEN;
@@ -13067,9 +13076,11 @@ static void tws__redis_tell_lost(tws_redis *r, tws__redis_user *u, tws_event_id 
                                  tws_redis_event *ev)
 {
     tws__redis_tell(ev, TWS_REDIS_LOST, u, from);
+    ev->again = (u->flags & TWS__REDIS_AGAIN_ONLY) != 0;
+    u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
     u->last = tws__event_id(0, 0);
     r->answer.told = true;
-    r->stats.lost++;
+    r->stats.lost += !ev->again;
 }
 
 static bool tws__redis_in_order(const tws__redis_answer *a, tws__redis_kind kind, tws_event_id id)
@@ -18689,11 +18700,11 @@ typedef struct tws__session {
     tws__pending *pending;
     uint64_t who;      /* a keyed hash of the token's user */
     int64_t expires_s;
-    uint16_t warn_ms; /* so long before that it is told; 0: it was */
-    uint8_t kind, phase, format;
+    unsigned warn_ms : 16; /* so long before that it is told; 0: it was */
+    unsigned kind : 3, phase : 3, format : 2;
+    unsigned has_since : 1, ndjson : 1; /* since stands in the reader */
+    unsigned begun : 1, told : 1; /* its position was found; or it was told that this lasts */
     uint8_t question; /* the number of what the host is asked; 0: nothing yet */
-    bool has_since : 1, ndjson : 1; /* since stands in the reader */
-    bool begun : 1, told : 1; /* its position was found; or it was told that this lasts */
     uint8_t user_len; /* the user id stands behind this struct, */
     uint8_t key_len;  /* behind it the request's idempotency key, */
     uint8_t origin_len; /* and behind that its Origin, if that is allowed */
@@ -19024,7 +19035,7 @@ static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8
         return NULL;
     }
     s->peer = p;
-    s->kind = kind;
+    s->kind = kind & 7u;
     s->user_len = (uint8_t)user.len;
     s->key_len = (uint8_t)key.len;
     s->origin_len = (uint8_t)origin.len;
@@ -19945,7 +19956,7 @@ static void tws__upstream_event(tws__upstream *up, const tws_redis_event *ev)
     bool again = status == TWS_ERR_MEMORY || status == TWS_ERR_EXISTS;
     if (again && user_len <= sizeof user) {
         memcpy(user, ev->user_id.ptr, user_len); /* the slice ends with the next call */
-        tws_redis_reload(up->session, tws_str_of(user, user_len));
+        tws_redis_reload(up->session, tws_str_of(user, user_len), false);
     }
 }
 
@@ -19997,7 +20008,9 @@ static void tws__upstream_hear(tws__upstream *up)
             tws_hub_loaded(up->ts->hub, ev.user_id, ev.id);
             break;
         case TWS_REDIS_LOST:
-            tws__upstream_log(up, TWS_LOG_WARN, "events of a user are gone from redis", &ev);
+            if (!ev.again) {
+                tws__upstream_log(up, TWS_LOG_WARN, "events of a user are gone from redis", &ev);
+            }
             tws_hub_forget(up->ts->hub, ev.user_id, ev.id);
             break;
         case TWS_REDIS_STORED:
@@ -20046,7 +20059,7 @@ static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
     } else if (o->kind == TWS__ORDER_JOIN) {
         tws__upstream_want(up, user, (uint32_t)o->ticket);
     } else {
-        tws_redis_reload(up->session, user);
+        tws_redis_reload(up->session, user, true);
         tws__upstream_want(up, user, 0); /* again: to be told LOADED */
     }
 }

@@ -223,7 +223,7 @@ static void run(world *w)
             tws_redis_drop(w->r, user_id(n));
             break;
         case 2: publish(w, n); break;
-        case 3: tws_redis_reload(w->r, user_id(n)); break;
+        case 3: tws_redis_reload(w->r, user_id(n), n % 2 == 0); break;
         case 4: open_link(w, link); break;
         case 5:
             tws_redis_closed(w->r, link, "cut");

@@ -59,7 +59,9 @@ static void note_event(const tws_redis_event *ev)
         note("event(%.*s %s %.*s)", user_len, user, id_text(ev->id), (int)ev->json.len, ev->json.ptr);
         break;
     case TWS_REDIS_LOADED: note("loaded(%.*s %s)", user_len, user, id_text(ev->id)); break;
-    case TWS_REDIS_LOST: note("lost(%.*s %s)", user_len, user, id_text(ev->id)); break;
+    case TWS_REDIS_LOST:
+        note("%s(%.*s %s)", ev->again ? "again" : "lost", user_len, user, id_text(ev->id));
+        break;
     case TWS_REDIS_STORED: note("stored(%llu %s)", ticket, id_text(ev->id)); break;
     case TWS_REDIS_FAILED:
         note("failed(%llu %s%s%.*s)", ticket, tws_redis_state_word(ev->state), colon, reason_len,
@@ -84,7 +86,7 @@ static void take_events(void)
         if (ev.type == TWS_REDIS_EVENT && untaken != NULL && tws_str_eq_c(ev.json, untaken)) {
             char user[TWS_MAX_USER_ID];
             memcpy(user, ev.user_id.ptr, ev.user_id.len);
-            tws_redis_reload(r, tws_str_of(user, ev.user_id.len));
+            tws_redis_reload(r, tws_str_of(user, ev.user_id.len), false);
         }
     }
 }
@@ -1082,7 +1084,7 @@ TEST("an entry that is no event, or was dropped, is passed over for good")
             "*2\r\n$3\r\n7-0\r\n*2\r\n$1\r\nx\r\n$1\r\n7\r\n");
     CHECK_STR(notes(), "event(42 5-0 {\"a\":5}) loaded(42 4-max) dropped(42 6-0: an empty event)");
     CHECK_STR(output(C), "");
-    tws_redis_reload(r, tws_str_c("42"));
+    tws_redis_reload(r, tws_str_c("42"), false);
     CHECK_EQ(tws__redis_find(r, tws_str_c("42"))->last.ms, 7);
     end();
 }
@@ -1139,10 +1141,10 @@ TEST("a stream deleted and begun again with lower ids is noticed by its first ev
 TEST("reading again from the begin, after lost, can be asked for")
 {
     begin_live("42", ONE_ENTRY);
-    tws_redis_reload(r, tws_str_c("42"));
-    tws_redis_reload(r, tws_str_c("nobody"));
+    tws_redis_reload(r, tws_str_c("42"), false);
+    tws_redis_reload(r, tws_str_c("nobody"), false);
     CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
-    tws_redis_reload(r, tws_str_c("42"));
+    tws_redis_reload(r, tws_str_c("42"), false);
     feed(C, ONE_ENTRY);
     CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 {\"a\":5})");
     CHECK_STR(output(C), "");
@@ -1151,6 +1153,38 @@ TEST("reading again from the begin, after lost, can be asked for")
     feed(C, TIME_ANSWER ONE_ENTRY);
     CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 {\"a\":5})");
     CHECK_STR(output(C), "");
+    end();
+}
+
+TEST("that the past is wanted again is no loss, unless there was one, too")
+{
+    tws_redis_stats stats;
+    begin_live("42", ONE_ENTRY);
+    tws_redis_reload(r, tws_str_c("42"), true);
+    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
+    feed(C, ONE_ENTRY);
+    CHECK_STR(notes(), "again(42 4-max) event(42 5-0 {\"a\":5})");
+    tws_redis_stat(r, &stats);
+    CHECK_EQ(stats.lost, 0);
+    tws_redis_reload(r, tws_str_c("42"), true);
+    tws_redis_reload(r, tws_str_c("42"), false); /* could not be taken */
+    tws_redis_reload(r, tws_str_c("42"), true);
+    output(C);
+    feed(C, ONE_ENTRY);
+    CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 {\"a\":5})");
+    tws_redis_reload(r, tws_str_c("42"), true);
+    tws_redis_drop(r, tws_str_c("42"));
+    CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK); /* all of it comes anyway */
+    output(C);
+    feed(C, ONE_ENTRY);
+    CHECK_STR(notes(), "event(42 5-0 {\"a\":5}) loaded(42 4-max)");
+    lose_subscriber();
+    feed(C, NO_ENTRIES);
+    output(C);
+    feed(C, ONE_ENTRY);
+    CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 {\"a\":5})");
+    tws_redis_stat(r, &stats);
+    CHECK_EQ(stats.lost, 2);
     end();
 }
 
@@ -1212,7 +1246,7 @@ TEST("a past that is to be read again before it has come is told as loaded behin
     subscribed("2");
     subscribed("42");
     output(C);
-    tws_redis_reload(r, tws_str_c("42"));
+    tws_redis_reload(r, tws_str_c("42"), false);
     feed(C, ONE_ENTRY ONE_ENTRY);
     CHECK_STR(notes(), "event(2 5-0 {\"a\":5}) loaded(2 4-max)");
     CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
