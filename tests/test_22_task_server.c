@@ -2600,7 +2600,7 @@ TEST("a call that comes for a session that has gone leaves alone whoever has its
     site_init(&s);
     CHECK_EQ(tws_task_server_create(&s.ts, &s.desc, NULL), TWS_OK);
     s.server = tws_task_server_base(s.ts);
-    static const char before[offsetof(tws__session, phase)];
+    static const char before[offsetof(tws__session, expires_s) + sizeof(int64_t)];
     route.context = test_exact(before, sizeof before); /* who took it for a session would be seen */
     CHECK_EQ(tws_server_route(s.server, &route, NULL), TWS_OK);
     CHECK_EQ(tws_server_listen(s.server, NULL), TWS_OK);
