@@ -219,14 +219,14 @@ TEST("what has no port has port 0")
 
 TEST("an address that cannot be listened on is answered with a sentence and leaves no descriptor")
 {
-    uint64_t before = tws_sys_open_files();
     int busy = listen_on("127.0.0.1", 0, false);
+    uint64_t before = tws_sys_open_files();
     const struct {
         const char *host;
         int port;
     } row[] = {
-        {"127.0.0.1", tws__sys_port(busy)}, {"192.0.2.1", 0},  {"no host of that name", 0},
-        {"256.1.1.1.1", 0},                 {"127.0.0.1", -2}, {"127.0.0.1", 65536},
+        {"127.0.0.1", tws__sys_port(busy)}, {"192.0.2.1", 0},  {"no host of that name..", 0},
+        {"256.1.1.1.1..", 0},               {"127.0.0.1", -2}, {"127.0.0.1", 65536},
         {"127.0.0.1", 70000},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -234,7 +234,7 @@ TEST("an address that cannot be listened on is answered with a sentence and leav
         test_row(row[i].host, i);
         CHECK_EQ(tws__sys_listen_tcp(row[i].host, row[i].port, false, &why), -1);
         CHECK(is_sentence(why));
-        CHECK_EQ(tws_sys_open_files(), before + 1);
+        CHECK_EQ(tws_sys_open_files(), before);
     }
     close(busy);
 }
@@ -476,9 +476,10 @@ TEST("receiving tells bytes, the end, nothing yet and a lost connection apart")
 TEST("sending gathers slices, stops when the socket is full, and goes on when it is not")
 {
     static char out[300000], in[300000];
-    int pair[2], small = 4096;
+    int pair[2], small = 4096, room = 65536;
     size_t sent = 0, got = 0;
     tcp_pair(pair);
+    setsockopt(pair[0], SOL_SOCKET, SO_RCVBUF, &room, (socklen_t)sizeof room);
     tws__sys_nonblocking(pair[0]);
     setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &small, (socklen_t)sizeof small);
     for (size_t i = 0; i < sizeof out; i++) {

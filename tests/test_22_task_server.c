@@ -1140,19 +1140,19 @@ TEST("a token's end is told before, and closes; a new token of the same user put
     peer ends, other, renews, raw, stream;
     site_init(&s);
     site_start(&s, false);
-    watch(&renews, &s, text("2?token=%s", token("2", 3, "")), NULL);
-    watch(&other, &s, text("2?token=%s", token("2", 3, "")), NULL);
-    watch(&raw, &s, text("2?token=%s&format=raw", token("2", 3, "")), NULL);
+    watch(&renews, &s, text("2?token=%s", token("2", 6, "")), NULL);
+    watch(&other, &s, text("2?token=%s", token("2", 6, "")), NULL);
+    watch(&raw, &s, text("2?token=%s&format=raw", token("2", 6, "")), NULL);
     CHECK_EQ(ask(&stream, &s, "GET", TASKS "2",
-                 text("Accept: text/event-stream\r\n%s", bearer(token("2", 3, ""))), NULL), 200);
-    watch(&ends, &s, text("2?token=%s", token("2", 3, "")), NULL);
+                 text("Accept: text/event-stream\r\n%s", bearer(token("2", 6, ""))), NULL), 200);
+    watch(&ends, &s, text("2?token=%s", token("2", 6, "")), NULL);
     peer *told[] = {&renews, &other, &ends};
     for (size_t i = 0; i < 3; i++) {
         test_row("peer", i);
         CHECK(peer_message(told[i]));
         CHECK(peer_message(told[i]));
         CHECK_STR(json(tws_buf_view(&told[i]->body), "type"), "expiring");
-        CHECK(json_u64(tws_buf_view(&told[i]->body), "expires_in") <= 3);
+        CHECK(json_u64(tws_buf_view(&told[i]->body), "expires_in") <= 6);
     }
     test_row(NULL, 0);
     peer_say(&renews, "{\"type\":\"auth\",\"token\":\"bad\"}"); /* the old one still holds */
@@ -1187,13 +1187,23 @@ TEST("tokens of a few seconds are told about one after the other, each when half
     site_start(&s, false);
     watch(&p, &s, text("2?token=%s", token("2", 4, "")), NULL);
     CHECK(peer_message(&p)); /* connected */
-    for (int i = 0; i < 3; i++) {
+    uint64_t sent_ms = tws_sys_now_ms();
+    for (int i = 0, tries = 0; i < 3; i++) {
         const uint64_t begin = tws_sys_now_ms();
         test_row("token", (size_t)i);
         CHECK(peer_message(&p));
+        if (tws_sys_now_ms() - sent_ms > 2500 && tries++ < 5) { /* the machine stood still: again */
+            peer_close(&p);
+            sent_ms = tws_sys_now_ms();
+            watch(&p, &s, text("2?token=%s", token("2", 4, "")), NULL);
+            CHECK(peer_message(&p));
+            i = -1;
+            continue;
+        }
         CHECK_STR(json(tws_buf_view(&p.body), "type"), "expiring");
         CHECK(json_u64(tws_buf_view(&p.body), "expires_in") <= 4);
         CHECK(i == 0 || tws_sys_now_ms() - begin > 500); /* and not in a loop */
+        sent_ms = tws_sys_now_ms();
         peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("2", 4, "")));
     }
     CHECK(peer_leave(&p, 1000));
