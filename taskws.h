@@ -1353,7 +1353,7 @@ typedef enum tws_event_format {
 
 /* The event's bytes on the wire as 1 to 3 slices (the number is returned), which live as long as a
  * reference is held, as the hub's allocator must. An event without id has "id":null, or no id: line
- * in SSE. */
+ * in SSE; an empty one as long as none has had an id: an EventSource then forgets 0-0. */
 #define TWS_EVENT_SLICES 3
 TWS_API size_t tws_event_wire(const tws_event *e, tws_event_format format,
                               tws_str out[TWS_EVENT_SLICES]);
@@ -1402,9 +1402,10 @@ typedef struct tws_hub_desc {
     uint32_t max_bytes;           /* retained per user; 0: 256 KiB; 15/16 of max_total_bytes at
                                      most. An event that alone takes more is TWS_ERR_LIMIT */
     uint32_t max_age_s;           /* all go so long after a user's last event; 0: 3600; TWS_OFF */
-    uint64_t max_total_bytes;     /* 0: 64 MiB, a 16th of it for compressed frames only; beyond, the
-                                     users least recently published to lose their oldest events;
-                                     who has last statuses only, these */
+    uint64_t max_total_bytes;     /* 0: 64 MiB; publishes leave a 16th of it to compressed frames,
+                                     which one user's may fill beside max_bytes; beyond, the users
+                                     least recently published to lose their oldest events; who has
+                                     last statuses only, these */
     uint32_t max_event_bytes;     /* of JSON; 0: 64 KiB */
     uint32_t max_readers;         /* per user; 0: 64; TWS_OFF */
     const char *task_key;         /* NULL: "task_id"; copied */
@@ -1513,7 +1514,7 @@ typedef struct tws_hub_batch {
 } tws_hub_batch;
 
 /* Keep the compressed text of an event of r's topic with it, for all its readers. It counts toward
- * max_total_bytes alone, and takes no event's place: without room there the event stays plain.
+ * max_total_bytes alone, and drops no event: without room there the event stays plain.
  * Empty: compressing does not pay. Without memory nothing is kept. text is copied. */
 TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_format format,
                                      tws_str text);
@@ -2008,6 +2009,8 @@ TWS_API bool tws_conn_open(const tws_conn *c);
 TWS_API unsigned tws_conn_window_bits(const tws_conn *c);
 /* Is it HTTP, with no request being read or answered? */
 TWS_API bool tws_conn_idle(const tws_conn *c);
+/* Does a request wait for its answer? */
+TWS_API bool tws_conn_waits(const tws_conn *c);
 /* Does it behave as served clients do: a WebSocket between two frames, a stream, or HTTP after a
  * first request? Not one that is new, amid a frame, or closing. (A server serves these first.) */
 TWS_API bool tws_conn_steady(const tws_conn *c);
@@ -9977,8 +9980,9 @@ static char *tws__event_frame_before(char *at, uint64_t payload_len)
     return tws__event_before(at, tws_str_of((char *)header, n));
 }
 
-/* Write the heads. Last before the event is seen by anyone; under the lock, for the id is. */
-static void tws__event_seal(tws_event *e, tws_event_id id, bool has_id)
+/* Write the heads. Last before the event is seen by anyone; under the lock, for the id is.
+ * ids: this or an event before it has one. */
+static void tws__event_seal(tws_event *e, tws_event_id id, bool has_id, bool ids)
 {
     char text[1 + TWS_EVENT_ID_MAX + 1]; /* in quotes */
     size_t n = tws_event_id_format(id, text + 1);
@@ -9990,9 +9994,9 @@ static void tws__event_seal(tws_event *e, tws_event_id id, bool has_id)
     envelope = tws__event_before(envelope, tws_str_c(TWS__EVENT_OPEN));
     envelope = tws__event_frame_before(envelope, (uint64_t)(data - envelope) + e->data_len + 1);
     char *raw = tws__event_frame_before(envelope, e->data_len);
-    char *sse = tws__event_before(raw, tws_str_c(has_id ? "\ndata: " : "data: "));
-    if (has_id) {
-        sse = tws__event_before(sse, tws_str_of(text + 1, n));
+    char *sse = tws__event_before(raw, tws_str_c(ids && !has_id ? "data: " : "\ndata: "));
+    if (has_id || !ids) {
+        sse = tws__event_before(sse, tws_str_of(text + 1, has_id ? n : 0));
         sse = tws__event_before(sse, tws_str_c("id: "));
     }
     e->id = id;
@@ -10857,7 +10861,7 @@ static tws_status tws__topic_publish(tws__topic *t, tws_event *e, uint64_t now_m
     }
     t->last_id = has_id ? id : t->last_id;
     t->has_ids = t->has_ids || has_id;
-    tws__event_seal(e, t->last_id, has_id);
+    tws__event_seal(e, t->last_id, has_id, t->has_ids);
     tws__history_append(t->history, &hub->desc, e, c);
     t->shard->stats.published++;
     tws__topic_touch(t, now_ms);
@@ -10926,18 +10930,24 @@ static void tws__shard_yield(tws__shard *s, uint64_t turn)
     tws__shard_leave(&c);
 }
 
-/* What a publish fills of the total budget: the rest is for compressed frames. */
+#define TWS__HUB_FEW 8 /* takes in one publish */
+
+/* What publishes fill of the total budget: the rest is for compressed frames. */
 static uint64_t tws__hub_event_bytes(const tws_hub_desc *d)
 {
     return d->max_total_bytes - d->max_total_bytes / 16;
 }
 
-/* Hold a total. The shards are looked over without their locks: where the oldest changed
- * meanwhile, because it was published to or another thread took from it, nothing is dropped and the
- * next round sees it. One topic alone is within the total, so there is another to take from. */
-static void tws__hub_make_room(tws_hub *hub, uint64_t total_bytes)
+/* Hold the total budget, and in a few steps come nearer to what publishes fill. The shards are
+ * looked over without their locks: where the oldest changed meanwhile, because it was published to
+ * or another thread took from it, nothing is dropped and the next round sees it. One topic alone is
+ * within either, so there is another to take from. */
+static void tws__hub_make_room(tws_hub *hub, int few)
 {
-    while (TWS__LOAD(&hub->bytes) > total_bytes) {
+    const uint64_t soft = tws__hub_event_bytes(&hub->desc);
+    uint64_t bytes;
+    while ((bytes = TWS__LOAD(&hub->bytes)) > hub->desc.max_total_bytes ||
+           (bytes > soft && few-- > 0)) {
         tws__shard *oldest = &hub->shard[0];
         uint64_t turn = TWS__LOAD(&oldest->turn);
         for (size_t i = 1; i < hub->desc.shards; i++) {
@@ -10977,7 +10987,7 @@ static tws_status tws__hub_publish(tws_hub *hub, tws_str user_id, tws_str json,
         tws_event_unref(e);
         return status;
     }
-    tws__hub_make_room(hub, tws__hub_event_bytes(&hub->desc));
+    tws__hub_make_room(hub, TWS__HUB_FEW);
     return TWS_OK;
 }
 
@@ -11405,7 +11415,7 @@ static tws__packed *tws__packed_create(const tws_allocator *a, tws_event_format 
     return p;
 }
 
-/* Reading takes no event from anybody. A topic's events and frames leave a publish room. */
+/* Reading drops no event. A topic's events and frames are within what publishes fill. */
 static bool tws__topic_keeps(const tws__topic *t, const tws__packed *p)
 {
     const tws_hub *hub = t->shard->hub;
@@ -11443,7 +11453,7 @@ TWS_API void tws_hub_keep_compressed(tws_hub_reader *r, tws_event *e, tws_event_
     if (p != NULL) {
         tws_release(e->allocator, p, p->bytes);
     }
-    tws__hub_make_room(hub, hub->desc.max_total_bytes); /* two may have taken the same room */
+    tws__hub_make_room(hub, 0); /* two may have taken the same room */
 }
 
 /* -- upstream -- */
@@ -11843,7 +11853,7 @@ TWS_API tws_status tws_redis_url_parse(tws_str text, tws_redis_url *url, const c
 /* -- script -- */
 
 /* The key of an idempotency key has the stream's name for its hash tag, so that in a cluster both
- * are in one slot; and its length, so that no two make the same name. */
+ * are in one slot; and its length at the end, so that no two make the same name. */
 TWS_API const char *tws_redis_script(void)
 {
     return "local function whole(text, default)\n"
@@ -11857,7 +11867,7 @@ TWS_API const char *tws_redis_script(void)
            "  return redis.error_reply('ERR max_events and ttl_ms are whole numbers from 1 on')\n"
            "end\n"
            "local once = ARGV[4] and ARGV[4] ~= ''\n"
-           "  and '{' .. KEYS[1] .. '}:once:' .. #KEYS[1] .. ':' .. ARGV[4]\n"
+           "  and '{' .. KEYS[1] .. '}:once:' .. ARGV[4] .. ':' .. #KEYS[1]\n"
            "if once then\n"
            "  local id = redis.call('GET', once)\n"
            "  if id then return id end\n"
@@ -12616,6 +12626,7 @@ static void tws__redis_lose_subscriptions(tws_redis *r)
         for (tws__redis_user *u = r->bucket[i]; u != NULL; u = next) {
             bool wanted = (u->flags & TWS__REDIS_WANTED) != 0;
             bool unsure = tws__event_id_none(u->last); /* no event to look for, to prove the rest */
+            u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
             u->flags |= unsure ? TWS__REDIS_BROKEN : 0u;
             next = u->chain;
             tws__redis_enter(r, u, wanted ? TWS__REDIS_TO_SUBSCRIBE : TWS__REDIS_OUT);
@@ -13077,7 +13088,6 @@ static void tws__redis_tell_lost(tws_redis *r, tws__redis_user *u, tws_event_id 
 {
     tws__redis_tell(ev, TWS_REDIS_LOST, u, from);
     ev->again = (u->flags & TWS__REDIS_AGAIN_ONLY) != 0;
-    u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
     u->last = tws__event_id(0, 0);
     r->answer.told = true;
     r->stats.lost += !ev->again;
@@ -13186,6 +13196,7 @@ static void tws__redis_stream_is_gone(tws_redis *r, const tws__redis_call *c, tw
     tws__redis_user *u = (tws__redis_user *)c->what;
     if (c->kind == TWS__REDIS_AGAIN) {
         tws_event_id from = tws__redis_empty_from(r);
+        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
         tws__redis_tell_lost(r, u, from, ev);
         if (tws_event_id_compare(u->heard, from) <= 0) {
             u->heard = tws__event_id(0, 0); /* that has been told, too */
@@ -13209,6 +13220,8 @@ static void tws__redis_end_load(tws_redis *r, tws_redis_event *ev)
     } else if (a->index == 0 && ev->type == TWS_REDIS_NONE &&
                !tws__event_id_none(tws__event_id_max(u->last, u->heard))) {
         tws__redis_stream_is_gone(r, &c, ev);
+    } else if (c.kind == TWS__REDIS_AGAIN) {
+        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
     }
     r->past_len = 0;
     u->reads--;
@@ -13269,6 +13282,7 @@ static void tws__redis_on_load_error(tws_redis *r, tws_str text, tws_redis_event
     if (!r->answer.skip && c->kind == TWS__REDIS_FIRST) {
         tws__redis_tell_dropped(r, ev, u, tws__event_id(0, 0), tws__redis_said(r, text));
     } else if (!r->answer.skip) { /* what came since the last event will not be known */
+        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
         tws__redis_tell_lost(r, u, tws__event_id_max(u->heard, tws__redis_empty_from(r)), ev);
         ev->reason = tws_str_c(tws__redis_said(r, text));
     }
@@ -15747,6 +15761,11 @@ TWS_API bool tws_conn_idle(const tws_conn *c)
     return c->state == TWS__HEAD && (c->flags & TWS__BEGUN) == 0;
 }
 
+TWS_API bool tws_conn_waits(const tws_conn *c)
+{
+    return c->state == TWS__WAIT;
+}
+
 TWS_API bool tws_conn_steady(const tws_conn *c)
 {
     switch (c->state) {
@@ -17657,11 +17676,12 @@ static void tws__peer_goodbye(tws_peer *p, bool last)
     tws__peer_begin(p);
     if (tws_conn_open(&p->conn)) {
         tws__peer_leave(p, 1001, "draining", message);
-    } else if (last && p->ops != NULL && p->ops->on_leave != NULL) {
-        p->ops->on_leave(p, 1001, "draining", message);
     } else if (tws_conn_idle(&p->conn)) {
         tws__peer_read(p); /* a request that has come already is answered */
         tws__peer_dispatch(p);
+    }
+    if (last && tws_conn_waits(&p->conn) && p->ops != NULL && p->ops->on_leave != NULL) {
+        p->ops->on_leave(p, 1001, "draining", message);
     }
     if (tws_conn_idle(&p->conn)) {
         tws_conn_close(&p->conn, &p->thread->turn, 1001, tws_str_of(NULL, 0));
@@ -18992,13 +19012,13 @@ static void tws__session_error(tws__session *s, const char *word, const char *me
     tws__session_say(s, "error", tws_buf_view(&b), tws_str_c(""));
 }
 
-/* Where no past follows, an EventSource that loses its connection before the first event goes on
- * from the newest id; where some does, it would pass over the rest of that. */
+/* Where no past follows, and no reset, an EventSource that loses its connection before the first
+ * event goes on from the newest id; else it would pass over the rest of that. */
 static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
 {
     char memory[TWS__SAY_MAX], text[TWS_EVENT_ID_MAX];
     const tws_str id = tws_str_of(text, tws_event_id_format(batch->last_id, text));
-    const bool past = batch->count != 0 || batch->more;
+    const bool past = batch->count != 0 || batch->reset != NULL;
     tws_buf b;
     const tws_task_server *ts = tws__session_server(s);
     uint32_t beat = ts->desc.limits.heartbeat_ms;

@@ -414,7 +414,11 @@ static void on_message(watch *w, tws_str message)
 {
     const tws_str type = json_word(message, "type");
     if (tws_str_eq_c(type, "task")) {
-        set_since(w, json_word(message, "id"));
+        const tws_str id = json_word(message, "id");
+        set_since(w, id);
+        if (id.len == 0 && strcmp(w->since, "0-0") == 0) {
+            w->since[0] = '\0'; /* events without ids cannot be resumed from */
+        }
         on_task(w, json_part(message, "data"));
     } else if (tws_str_eq_c(type, "connected")) {
         on_connected(w, message);

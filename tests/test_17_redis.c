@@ -1188,6 +1188,66 @@ TEST("that the past is wanted again is no loss, unless there was one, too")
     end();
 }
 
+TEST("what is found gone when the past is wanted again is a loss, then and later")
+{
+    enum { GONE, REFUSED, OTHER, LATER, NOTHING, ROWS };
+    static const char *const want[ROWS] = {
+        "lost(42 ", "lost(42 ", "lost(42 2-max) event(42 3-0 3)",
+        "lost(42 1-max) event(42 2-0 2)", "lost(42 7-max) event(42 8-0 8)"};
+    for (int row = 0; row < ROWS; row++) {
+        tws_redis_stats stats;
+        test_row("row", (size_t)row);
+        begin_live("42", row == NOTHING ? NO_ENTRIES : ONE_ENTRY);
+        if (row == NOTHING) {
+            message("42", "{}"); /* without an id */
+        }
+        notes();
+        tws_redis_reload(r, tws_str_c("42"), true);
+        output(C);
+        if (row == GONE || row == NOTHING) {
+            feed(C, NO_ENTRIES);
+        } else if (row == REFUSED) {
+            feed(C, "-WRONGTYPE Operation against a key\r\n");
+        } else if (row == LATER) {
+            feed(C, ONE_ENTRY);
+            CHECK_STR(notes(), "again(42 4-max) event(42 5-0 {\"a\":5})");
+        } else {
+            tws_redis_closed(r, C, "x");
+            tws_redis_closed(r, S, "x");
+            wait_ms(5000);
+            open_subscriber(); /* to one that came back with other data */
+            open_commands();
+            output(S);
+            subscribed("42");
+            answer_beat();
+            notes();
+            output(C);
+            feed(C, "*1\r\n" ENTRY("3-0", "1", "3"));
+        }
+        if (row == LATER) {
+            message("42", "9-0 9");
+            message("42", "2-0 2"); /* it was deleted, and begun again */
+            notes();
+            output(C);
+            feed(C, NO_ENTRIES);
+            output(C);
+            feed(C, "*1\r\n" ENTRY("2-0", "1", "2"));
+        } else if (row == NOTHING) {
+            message("42", "5-0 5");
+            notes();
+            lose_subscriber();
+            feed(C, "*1\r\n" ENTRY("8-0", "1", "8")); /* 5-0 and others were trimmed */
+            output(C);
+            feed(C, "*1\r\n" ENTRY("8-0", "1", "8"));
+        }
+        const tws_str told = notes();
+        CHECK(tws_str_starts(told, want[row]));
+        tws_redis_stat(r, &stats);
+        CHECK_EQ(stats.lost, 1);
+        end();
+    }
+}
+
 #define THREE_ENTRIES "*3\r\n" ENTRY("5-0", "1", "5") ENTRY("6-0", "1", "6") ENTRY("7-0", "1", "7")
 
 TEST("behind what could not be taken nothing is given before all is read again, ever less often")

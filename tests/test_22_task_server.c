@@ -1210,16 +1210,31 @@ TEST("tokens of a few seconds are told about one after the other, each when half
     site_end(&s);
 }
 
-/* Milliseconds until the timer of the one connection there is. */
-static uint64_t timer_ms(const site *s)
+/* The one connection there is. */
+static tws_peer *only_peer(const site *s)
 {
     const tws__thread *t = s->server->thread[0];
     for (size_t i = 0; i < t->slot_cap; i++) {
         if (t->slot[i].peer != NULL) {
-            return t->slot[i].peer->user_ms - tws_sys_now_ms();
+            return t->slot[i].peer;
         }
     }
-    return 0;
+    return NULL;
+}
+
+/* Does its timer stand where the wall clock is to be looked at again? */
+static bool looks_in_a_minute(const site *s)
+{
+    const uint64_t now_ms = tws_sys_now_ms();
+    const tws_peer *p = only_peer(s);
+    return p->user_ms > now_ms + 30000 && p->user_ms <= now_ms + 60000;
+}
+
+static void timer_is_due(const site *s)
+{
+    tws_peer *p = only_peer(s);
+    p->user_ms = tws_sys_now_ms();
+    tws_timer_set(p->thread->loop, &p->timer, p->user_ms);
 }
 
 TEST("the wall clock is looked at once a minute: a token ends by it, also when it has been set")
@@ -1230,12 +1245,17 @@ TEST("the wall clock is looked at once a minute: a token ends by it, also when i
     site_start(&s, false);
     watch(&p, &s, text("2?token=%s", token("2", 100000, "")), NULL);
     CHECK(peer_message(&p)); /* connected */
-    CHECK(timer_ms(&s) <= 60000);
+    CHECK(looks_in_a_minute(&s));
     peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("2", 200000, "")));
     peer_say(&p, "{\"type\":\"ping\"}");
     CHECK_TEXT(&p, "{\"type\":\"pong\"}");
-    CHECK(timer_ms(&s) <= 60000);
-    CHECK(peer_leave(&p, 1000));
+    CHECK(looks_in_a_minute(&s));
+    timer_is_due(&s);
+    PEER_UNTIL(looks_in_a_minute(&s));
+    ((tws__session *)tws_peer_data(only_peer(&s)))->expires_s = in_seconds(-1); /* set ahead */
+    timer_is_due(&s);
+    check_ws_refusal(&p, 4401, "token_expired", true);
+    PEER_UNTIL(connections(&s) == 0);
     site_end(&s);
 }
 
@@ -1479,6 +1499,28 @@ TEST("who waits for a host's answer when a drain is over is told so, and a late 
         PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
         site_end(&s);
     }
+}
+
+TEST("at the end of a drain nobody is told draining whose event may have been stored")
+{
+    site s;
+    peer p;
+    host_init(&s, TWS_LATER);
+    s.desc.drain_ms = 20;
+    s.desc.limits.close_ms = 20;
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    peer_ask(&p, "POST", TASKS "2", bearer(token("2", 100, "publish")), "{\"n\":1}");
+    PEER_UNTIL(host.count == 1);
+    ((tws__session *)tws_peer_data(only_peer(&s)))->phase = TWS__STORING; /* as with Redis */
+    tws_server_stop(s.server);
+    PEER_UNTIL(tws_server_step(s.server, 1) == TWS_ERR_CLOSED);
+    while (peer_fill(&p)) {
+    }
+    CHECK_EQ(peer_rest(&p).len, 0);
+    CHECK(p.eof && !p.reset);
+    peer_close(&p);
+    site_end(&s);
 }
 
 TEST("a later answer is remembered with the token, be it yes or no")

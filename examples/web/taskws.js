@@ -17,7 +17,7 @@
 const FINAL = [1000, 1002, 1003, 1007, 1009, 4400, 4403, 4404]; // no second try
 const OPEN_MS = 15000; // token, handshake, `connected`
 const PONG_MS = 10000;
-const STABLE_MS = 10000; // after this, earlier failures are forgiven
+const STABLE_MS = 10000; // then failures are forgiven
 const MISSES = 3; // sockets that never open, then SSE
 
 export function connectTasks({ url, token, credentials, since = '', onTask, onReset, onState, onError }) {
@@ -93,7 +93,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
 
     /* EventSource can neither send a header nor read a refusal. */
     async function openEvents(mine) {
-        if (misses === MISSES) misses = 0; // if this fails too, blame the network
+        if (misses === MISSES) misses = 0; // if this fails, the network
         const headers = { Accept: 'text/event-stream' };
         if (bearer) headers.Authorization = `Bearer ${bearer}`;
         if (since) headers['Last-Event-ID'] = since;
@@ -133,7 +133,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
                 listen();
                 return become('open', message);
             case 'task':
-                since = message.id ?? since;
+                since = message.id ?? (since === '0-0' ? '' : since);
                 return call(onTask, message.data, message.id);
             case 'reset':
                 since = '';

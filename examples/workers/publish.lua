@@ -9,7 +9,7 @@ if not max_events or not ttl_ms then
   return redis.error_reply('ERR max_events and ttl_ms are whole numbers from 1 on')
 end
 local once = ARGV[4] and ARGV[4] ~= ''
-  and '{' .. KEYS[1] .. '}:once:' .. #KEYS[1] .. ':' .. ARGV[4]
+  and '{' .. KEYS[1] .. '}:once:' .. ARGV[4] .. ':' .. #KEYS[1]
 if once then
   local id = redis.call('GET', once)
   if id then return id end

@@ -1242,17 +1242,19 @@ test('taskws.js: it resumes after the last stored event, and from nothing after 
         sockets.at(-1).say({ type: 'task', id: '9-2', data: { n: 2 } });
         await drop();
         sockets.at(-1).say({ type: 'reset', reason: 'position_gone' });
-        sockets.at(-1).greet({ last_id: '9-3' }); // of a past that may break off in its midst
+        await drop(); // without a position now, and greeted with 0-0
+        sockets.at(-1).say({ type: 'task', id: null, data: 'no resume' });
         await drop();
         return seen;
     });
-    assert.deepEqual(since, ['0-0', '1-0', null, '9-2', null]);
+    assert.deepEqual(since, ['0-0', '1-0', null, '9-2', null, null]);
     assert.deepEqual(await page.evaluate(() => got), [
         [{ n: 1 }, '1-0'],
         ['live only', null],
         'position_gone',
         [{ n: 2 }, '9-2'],
         'position_gone',
+        ['no resume', null],
     ]);
     assert.equal(await page.evaluate(() => tasks.lastId), '0-0');
 });

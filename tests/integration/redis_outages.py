@@ -451,10 +451,13 @@ async def _(user):
                                      bearer=worker())).json['ids'] for server in (one, two)]
         assert ids[0] == ids[1] and len(redis.stored(user)) == 3
         assert (await post(one, user, {}, 'x' * 201)).status == 400
-        pairs = [(user, 'a}:once:b'), (quote(user + '}:once:a'), 'b')]
-        answers = [await post(one, name, {'n': name}, key) for name, key in pairs]
-        assert answers[0].json['id'] != answers[1].json['id']
-        assert len(redis.stored(user + '}:once:a')) == 1
+        # Names that would be the same without the length, or with it in front of the key.
+        length = len('task_status:' + user)
+        for key, other in [('a}:once:b', user + '}:once:a'),
+                           (f'}}:once:{length + 10}:b', f'{user}}}:once:{length}:')]:
+            assert (await post(one, user, {}, key)).status == 202
+            assert (await post(one, quote(other), {}, 'b')).status == 202
+            assert len(redis.stored(other)) == 1
 
 
 @test('a body of more lines than Redis is sent at once is stored whole')
