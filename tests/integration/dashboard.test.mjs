@@ -1034,7 +1034,7 @@ async function scripted() {
         };
     });
     await page.goto('http://taskws.test/');
-    await page.clock.pauseAt(Date.now() + 1000);
+    await page.clock.pauseAt(Date.now() + 60000);
     return page;
 }
 

