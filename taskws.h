@@ -13083,14 +13083,14 @@ static tws_event_id tws__redis_empty_from(const tws_redis *r)
     return tws__redis_before(tws__event_id(r->redis_ms, 0));
 }
 
-static void tws__redis_tell_lost(tws_redis *r, tws__redis_user *u, tws_event_id from,
+static void tws__redis_tell_lost(tws_redis *r, tws__redis_user *u, tws_event_id from, bool again,
                                  tws_redis_event *ev)
 {
     tws__redis_tell(ev, TWS_REDIS_LOST, u, from);
-    ev->again = (u->flags & TWS__REDIS_AGAIN_ONLY) != 0;
+    ev->again = again;
     u->last = tws__event_id(0, 0);
     r->answer.told = true;
-    r->stats.lost += !ev->again;
+    r->stats.lost += !again;
 }
 
 static bool tws__redis_in_order(const tws__redis_answer *a, tws__redis_kind kind, tws_event_id id)
@@ -13113,7 +13113,8 @@ static void tws__redis_on_id(tws_redis *r, const tws__redis_call *c, tws_event_i
     }
     a->newest = id;
     if (c->kind == TWS__REDIS_AGAIN) {
-        tws__redis_tell_lost(r, u, tws__redis_before(id), ev);
+        const bool again = (u->flags & TWS__REDIS_AGAIN_ONLY) != 0;
+        tws__redis_tell_lost(r, u, tws__redis_before(id), again, ev);
     } else if (c->kind == TWS__REDIS_MORE && !tws__event_id_none(u->last) &&
                tws_event_id_compare(id, u->last) != 0) {
         u->flags |= TWS__REDIS_BROKEN;
@@ -13196,8 +13197,7 @@ static void tws__redis_stream_is_gone(tws_redis *r, const tws__redis_call *c, tw
     tws__redis_user *u = (tws__redis_user *)c->what;
     if (c->kind == TWS__REDIS_AGAIN) {
         tws_event_id from = tws__redis_empty_from(r);
-        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
-        tws__redis_tell_lost(r, u, from, ev);
+        tws__redis_tell_lost(r, u, from, false, ev);
         if (tws_event_id_compare(u->heard, from) <= 0) {
             u->heard = tws__event_id(0, 0); /* that has been told, too */
         }
@@ -13220,7 +13220,8 @@ static void tws__redis_end_load(tws_redis *r, tws_redis_event *ev)
     } else if (a->index == 0 && ev->type == TWS_REDIS_NONE &&
                !tws__event_id_none(tws__event_id_max(u->last, u->heard))) {
         tws__redis_stream_is_gone(r, &c, ev);
-    } else if (c.kind == TWS__REDIS_AGAIN) {
+    }
+    if (c.kind == TWS__REDIS_AGAIN && !a->skip) {
         u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
     }
     r->past_len = 0;
@@ -13282,8 +13283,8 @@ static void tws__redis_on_load_error(tws_redis *r, tws_str text, tws_redis_event
     if (!r->answer.skip && c->kind == TWS__REDIS_FIRST) {
         tws__redis_tell_dropped(r, ev, u, tws__event_id(0, 0), tws__redis_said(r, text));
     } else if (!r->answer.skip) { /* what came since the last event will not be known */
-        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
-        tws__redis_tell_lost(r, u, tws__event_id_max(u->heard, tws__redis_empty_from(r)), ev);
+        const tws_event_id from = tws__event_id_max(u->heard, tws__redis_empty_from(r));
+        tws__redis_tell_lost(r, u, from, false, ev);
         ev->reason = tws_str_c(tws__redis_said(r, text));
     }
     tws__redis_end_load(r, ev);
