@@ -1732,7 +1732,7 @@ typedef enum tws_redis_event_type {
                           events and ids, reset the readers; what comes is complete after this id.
                           again: it is nothing but the past that you want again */
     TWS_REDIS_STORED,  /* ticket, id */
-    TWS_REDIS_FAILED,  /* ticket, state, reason, unknown */
+    TWS_REDIS_FAILED,  /* user_id, ticket, state, reason, unknown */
     TWS_REDIS_DROPPED, /* user_id, id, reason: an event that cannot be given, or a stream that
                           cannot be read; log it */
     TWS_REDIS_STATE    /* state, reason: it has changed; log it */
@@ -12159,6 +12159,7 @@ struct tws_redis {
     tws_redis_desc desc; /* with the defaults filled in */
     char storing_why[TWS__REDIS_REASON];
     char told_why[TWS__REDIS_REASON];
+    char told_user[TWS_MAX_USER_ID]; /* of the last FAILED */
     char said[TWS__REDIS_REASON];
     char sha[41];
     char probe_channel[sizeof TWS__REDIS_PREFIX + sizeof "probe:" + 16];
@@ -13381,7 +13382,10 @@ static void tws__redis_drop_publish(tws_redis *r, tws__redis_publish *p)
 static void tws__redis_tell_failed(tws_redis *r, tws__redis_publish *p, tws_redis_state state,
                                    const char *reason, tws_redis_event *ev)
 {
+    tws_str user = tws__redis_publish_user(p);
+    memcpy(r->told_user, user.ptr, user.len);
     ev->type = TWS_REDIS_FAILED;
+    ev->user_id = tws_str_of(r->told_user, user.len);
     ev->ticket = p->ticket;
     ev->state = state;
     ev->reason = tws_str_c(reason);

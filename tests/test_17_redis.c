@@ -1,7 +1,7 @@
 /* Section 17: a session with Redis, by a made-up clock and bytes in arrays.
  *
  * What the session writes is read back as commands, `WORD WORD | WORD`; what it gives is noted as
- *     event(42 5-0 {"a":1})   loaded(42 4-7)   lost(42 4-7)   stored(7 5-0)   failed(7 oom: why)
+ *     event(42 5-0 {"a":1})   loaded(42 4-7)   lost(42 4-7)   stored(7 5-0)   failed(42 7 oom: why)
  *     dropped(42 5-0: why)   state(ready)   state(loading: why)
  * where 18446744073709551615, the highest sequence of a millisecond, is written `max`. */
 #include "test.h"
@@ -64,8 +64,8 @@ static void note_event(const tws_redis_event *ev)
         break;
     case TWS_REDIS_STORED: note("stored(%llu %s)", ticket, id_text(ev->id)); break;
     case TWS_REDIS_FAILED:
-        note("failed(%llu %s%s%.*s)", ticket, tws_redis_state_word(ev->state), colon, reason_len,
-             reason);
+        note("failed(%.*s %llu %s%s%.*s)", user_len, user, ticket, tws_redis_state_word(ev->state),
+             colon, reason_len, reason);
         break;
     case TWS_REDIS_DROPPED:
         note("dropped(%.*s %s%s%.*s)", user_len, user, id_text(ev->id), colon, reason_len, reason);
@@ -1750,26 +1750,26 @@ TEST("a publish that Redis refuses fails with the reason, and the state says whe
         const char *answer, *notes;
     } rows[] = {
         {"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
-         "failed(1 oom: OOM command not allowed when used memory > 'maxmemory'.) "
+         "failed(42 1 oom: OOM command not allowed when used memory > 'maxmemory'.) "
          "state(oom: OOM command not allowed when used memory > 'maxmemory'.)"},
         {"-ERR Error running script (call to f_0): @user_script:3: -OOM command not allowed.\r\n",
-         "failed(1 oom: ERR Error running script (call to f_0): @user_script:3: -OOM command not "
+         "failed(42 1 oom: ERR Error running script (call to f_0): @user_script:3: -OOM command not "
          "allowed.) state(oom: ERR Error running script (call to f_0): @user_script:3: -OOM command "
          "not allowed.)"},
         {"-MISCONF Errors writing to the AOF file: No space left on device\r\n",
-         "failed(1 readonly: MISCONF Errors writing to the AOF file: No space left on device) "
+         "failed(42 1 readonly: MISCONF Errors writing to the AOF file: No space left on device) "
          "state(readonly: MISCONF Errors writing to the AOF file: No space left on device)"},
         {"-NOREPLICAS Not enough good replicas to write.\r\n",
-         "failed(1 readonly: NOREPLICAS Not enough good replicas to write.) "
+         "failed(42 1 readonly: NOREPLICAS Not enough good replicas to write.) "
          "state(readonly: NOREPLICAS Not enough good replicas to write.)"},
-        {"-WRONGTYPE Operation against a key\r\n", "failed(1 refused: WRONGTYPE Operation against a key)"},
-        {"-NOPERM no permissions\r\n", "failed(1 refused: NOPERM no permissions)"},
+        {"-WRONGTYPE Operation against a key\r\n", "failed(42 1 refused: WRONGTYPE Operation against a key)"},
+        {"-NOPERM no permissions\r\n", "failed(42 1 refused: NOPERM no permissions)"},
         {"-ERR unknown command `EVALSHA`, with args beginning with: `x`\r\n",
-         "failed(1 refused: ERR unknown command `EVALSHA`)"},
-        {":1\r\n", "failed(1 refused: an answer that is no id)"},
-        {"$3\r\nfoo\r\n", "failed(1 refused: an answer that is no id)"},
-        {"*1\r\n$3\r\n5-0\r\n", "failed(1 refused: an answer that is no id)"},
-        {"_\r\n", "failed(1 refused: an answer that is no id)"},
+         "failed(42 1 refused: ERR unknown command `EVALSHA`)"},
+        {":1\r\n", "failed(42 1 refused: an answer that is no id)"},
+        {"$3\r\nfoo\r\n", "failed(42 1 refused: an answer that is no id)"},
+        {"*1\r\n$3\r\n5-0\r\n", "failed(42 1 refused: an answer that is no id)"},
+        {"_\r\n", "failed(42 1 refused: an answer that is no id)"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         test_row(rows[i].answer, i);
@@ -1817,15 +1817,15 @@ TEST("an answer that says something about all of Redis fails every publish under
 {
     begin_open("redis://h");
     publish("42", "1", NULL, 1);
-    publish("42", "2", NULL, 2);
+    publish("ada", "2", NULL, 2);
     output(C);
     publish("42", "3", NULL, 3);
     feed(C, "-READONLY You can't write against a read only replica.\r\n");
     CHECK_STR(notes(), "state(readonly: READONLY You can't write against a read only replica.) "
-                       "failed(1 readonly: READONLY You can't write against a read only replica.) "
-                       "failed(2 readonly: READONLY You can't write against a read only replica.: "
+                       "failed(42 1 readonly: READONLY You can't write against a read only replica.) "
+                       "failed(ada 2 readonly: READONLY You can't write against a read only replica.: "
                        "stored or not is not known) "
-                       "failed(3 readonly: READONLY You can't write against a read only replica.)");
+                       "failed(42 3 readonly: READONLY You can't write against a read only replica.)");
     CHECK_EQ(publish("42", "4", NULL, 4), TWS_ERR_UNAVAILABLE);
     end();
 }
@@ -1840,7 +1840,7 @@ TEST("a connection that ends, or answers no more, fails what was not answered")
     feed(C, "$3\r\n5-0\r\n$3\r\n5-");
     tws_redis_closed(r, C, "reset by peer");
     CHECK_STR(notes(), "stored(1 5-0) state(unreachable: reset by peer) "
-                       "failed(2 unreachable: reset by peer: stored or not is not known)");
+                       "failed(42 2 unreachable: reset by peer: stored or not is not known)");
     wait_ms(50);
     open_commands();
     answer_beat();
@@ -1849,7 +1849,7 @@ TEST("a connection that ends, or answers no more, fails what was not answered")
     notes();
     wait_ms(5000);
     CHECK_STR(notes(), "state(silent: no answer in time) "
-                       "failed(3 silent: no answer in time: stored or not is not known)");
+                       "failed(42 3 silent: no answer in time: stored or not is not known)");
     tws_redis_stat(r, &stats);
     CHECK_EQ(stats.publishing, 0);
     CHECK_EQ(stats.stored, 1);
