@@ -9155,26 +9155,25 @@ TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char 
 /* -- finding -- */
 
 /* Does the path match? Then *m has the segments that stand for parameters. An empty segment matches
- * no parameter: /tasks/ is not /tasks/{id}. */
+ * no parameter: /tasks/ is not /tasks/{id}. A brace begins or ends a segment, as was checked. */
 static bool tws__router_fits(const tws_router_entry *e, tws_str path, tws_router_match *m)
 {
-    tws_str pattern = tws__router_pattern(e);
     m->param_count = 0;
-    if (path.len == 0 || path.ptr[0] != '/') {
-        return false; /* "*", of OPTIONS */
-    }
-    while (pattern.len > 0 && path.len > 0) {
-        tws_str want = tws__router_segment(&pattern);
-        tws_str got = tws__router_segment(&path);
-        bool is_param = tws__router_is_param(want);
-        if (is_param ? got.len == 0 : !tws_str_eq(want, got)) {
+    for (const char *want = e->pattern; *want != '\0'; want++) {
+        size_t len = 1;
+        if (*want == '{') {
+            len = tws_str_find(path, '/');
+            m->param[m->param_count++] = tws_str_of(path.ptr, len);
+            want = strchr(want, '}');
+        } else if (path.len == 0 || *path.ptr != *want) {
             return false;
         }
-        if (is_param) {
-            m->param[m->param_count++] = got;
+        if (len == 0) {
+            return false;
         }
+        path = tws_str_from(path, len);
     }
-    return pattern.len == 0 && path.len == 0;
+    return path.len == 0;
 }
 
 /* Of two patterns that match one path, does a win? The first segment that is literal in one and a
