@@ -1148,6 +1148,24 @@ async def _(user):
             assert not moved.of('reset') and moved.numbers == [5], moved.messages
 
 
+@test('watch, cut off before its first event, is given all that came meanwhile')
+async def _(user):
+    events = ['{"note":"one"}', '{"note":"two"}']  # of no task: a snapshot has neither
+    async with Redis() as redis:
+        async with serving(redis.url) as server:
+            port = server.port
+            watch = Program('watch', '--url', server.origin, '--user', user, '--raw', '--token',
+                            token(user))
+            await asyncio.to_thread(watch.wait_for, 'connected')
+        with watch:
+            await asyncio.to_thread(watch.wait_for, 'shutting down')
+            for event in events:
+                redis.publish(user, event)
+            async with serving(redis.url, '--port', str(port)):
+                for event in events:
+                    await asyncio.to_thread(watch.wait_for, event)
+
+
 # -- all of it ----------------------------------------------------------------------------
 
 
