@@ -24,8 +24,8 @@
  *     {
  *         tws_task_server_desc desc = {0};
  *         desc.port = 8000;
- *         desc.jwt_secret = getenv("TASKWS_SECRET");        at least 32 bytes
- *         desc.redis_url = getenv("TASKWS_REDIS");          NULL: in memory
+ *         desc.jwt_secret = getenv("TASKWS_SECRET");     // at least 32 bytes
+ *         desc.redis_url = getenv("TASKWS_REDIS");       // NULL: in memory
  *         return tws_task_server_run(&desc);
  *     }
  *
@@ -72,6 +72,7 @@
  *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
  *     TASKWS_NO_SIMD          without the processor's own instructions (for SHA)
  *     TASKWS_POLL             poll(2) where epoll would be chosen
+ *     TASKWS_DEFLATE_TOKENS   literals and copies in a block that is compressed; see section 10
  *     TWS_ASSERT(x)           checks the caller's mistakes; default: assert(x)
  *
  * ROUTES (prefix /api/v1/ws is an option)
@@ -90,7 +91,8 @@
  *
  *     Last-Event-ID, or else ?since=ID, resumes after that event; without either, the latest event
  *     of each task comes first. ?format=raw sends the worker's JSON alone: of the messages below
- *     only pong and error then come, no connected, reset or expiring.
+ *     only pong and error then come, no connected, reset or expiring. ?format=json asks for all of
+ *     them where raw is the server's default.
  *
  *     A token stands in Authorization: Bearer, in ?token=, in the subprotocol bearer.<token> beside
  *     taskws.v1, in a cookie when one is named, or in the first message
@@ -214,8 +216,9 @@
  *
  * LIMITS AND NON-GOALS
  *
- *     In this version: no TLS (put a proxy in front). No context takeover in permessage-deflate for
- *     a user's events, which are compressed once for all readers: only for WebSockets of your own.
+ *     In this version: no TLS (put a proxy in front, and before Redis a tunnel). No context
+ *     takeover in permessage-deflate for a user's events, which are compressed once for all
+ *     readers: only for WebSockets of your own.
  *     Without Redis the store is the process's memory: a restart empties it, clients get a reset.
  *     One Redis or Valkey, not a cluster. In Redis a stream keeps 1,000 events for 24 hours; a
  *     server reads the newest retain_events of them when a user's first reader comes.
@@ -2147,7 +2150,8 @@ typedef struct tws_server_desc {
     const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
     uint32_t threads;         /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
     uint32_t max_connections; /* at most, and with 0: the limit of open files, less 64 and 4 a
-                                 thread. 32 more are accepted to be told: see tws_peer_overload */
+                                 thread (but as many as these, where it is low). 32 more are
+                                 accepted to be told: see tws_peer_overload */
     uint32_t max_per_ip;      /* 0: off. Beyond, a websocket route closes with 4429, and on_request
                                  is to ask tws_peer_overload; beyond twice as many are closed at
                                  once. With trust_proxy an idle connection counts for nobody */
@@ -2258,8 +2262,8 @@ TWS_API void *tws_peer_data_of(const tws_peer *p, const tws_peer_ops *ops);
 TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data);
 /* In on_request: the n-th {parameter} of the route, from 0, not decoded. */
 TWS_API tws_str tws_peer_param(const tws_peer *p, size_t n);
-/* The address as text. With trust_proxy the client's, but in on_request only: at other times it is
- * the proxy's. Returns out. */
+/* The address as text, "unix" on a Unix socket. With trust_proxy the client's, but in on_request
+ * only: at other times it is the proxy's. Returns out. */
 TWS_API const char *tws_peer_address(const tws_peer *p, char out[64]);
 /* Does it come from loopback, over TCP and without X-Forwarded-For, Forwarded or Via? */
 TWS_API bool tws_peer_is_local(const tws_peer *p, const tws_http_request *request);
@@ -11832,7 +11836,7 @@ TWS_API tws_status tws_redis_url_parse(tws_str text, tws_redis_url *url, const c
                             "a blank or control byte in the URL");
     }
     tws__redis_url_want(&a, local || url->tls || tws_str_starts(text, "redis://"), TWS_ERR_SYNTAX,
-                        "the URL does not begin with redis://, rediss:// or unix://");
+                        "the URL does not begin with redis:// or unix://");
     if (a.status == TWS_OK) {
         tws_str rest = tws_str_from(text, tws_str_find(text, '/') + 2);
         tws__redis_url_login(&a, &rest);
@@ -11843,7 +11847,8 @@ TWS_API tws_status tws_redis_url_parse(tws_str text, tws_redis_url *url, const c
             tws__redis_url_host(&a, tws_str_of(rest.ptr, slash));
             tws__redis_url_db(&a, tws_str_from(rest, slash + 1));
         }
-        tws__redis_url_want(&a, !url->tls, TWS_ERR_UNAVAILABLE, "rediss:// is not in this build");
+        tws__redis_url_want(&a, !url->tls, TWS_ERR_UNAVAILABLE,
+                            "rediss:// needs TLS, which is not in this build");
     }
     *why = a.why;
     return a.status;
@@ -18459,6 +18464,10 @@ TWS_API const char *tws_peer_address(const tws_peer *p, char out[64])
         out[text.len] = '\0';
         return out;
     }
+    if (p->thread->server->desc.unix_path != NULL) {
+        memcpy(out, "unix", sizeof "unix");
+        return out;
+    }
     tws__sys_address(p->watch.fd, raw);
     tws__address_text(raw, out);
     return out;
@@ -18823,7 +18832,7 @@ static const tws__refusal tws__refusals[] = {
     {"too_many_connections", 429, 4429, true, "this user or address has too many connections"},
     {"overloaded", 503, 1013, true, "the server has as many connections as it can serve"},
     {"draining", 503, 1001, true, "the server is shutting down; reconnect after a delay"},
-    {"bad_request", 400, 4400, false, "a parameter is malformed"},
+    {"bad_request", 400, 4400, false, "the user id, since or format is malformed"},
     {"slow_consumer", 503, 4409, true, "the client takes no data; resume with since"},
     {"unavailable", 503, 1013, true, "Redis does not answer now; try again"},
     {"internal", 500, 1011, true, "the server could not do that now"},

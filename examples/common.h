@@ -241,6 +241,8 @@ static inline bool options_key(const options *o, tws_hmac_key *key, char kid[MAX
     } else if (have && name.len >= MAX_KID) {
         fprintf(stderr, "%s: a key's name is too long\n", o->secret_file);
         have = false;
+    } else if (have && secret.len < 32) {
+        fprintf(stderr, "warning: a server refuses a secret of less than 32 bytes\n");
     }
     tws_hmac_key_init(key, secret.ptr, secret.len);
     have = have && secret.len > 0;

@@ -49,7 +49,9 @@ static void *look_up(void *arg)
     lookup *l = (lookup *)arg;
     struct timespec pause = {0, 50 * 1000 * 1000};
     nanosleep(&pause, NULL);
-    tws_task_server_answer(l->ts, l->ticket, l->same_team);
+    while (tws_task_server_answer(l->ts, l->ticket, l->same_team) == TWS_ERR_MEMORY) {
+        nanosleep(&pause, NULL); /* it may be there in a moment; the client waits */
+    }
     free(l);
     __atomic_sub_fetch(&looking_up, 1, __ATOMIC_RELEASE);
     return NULL;
@@ -108,9 +110,13 @@ int main(int argc, char **argv)
     char memory[512];
     tws_buf error;
     tws_task_server_desc desc;
+    uint64_t port = 8000;
+    if (argc > 2 || (argc == 2 && (!tws_str_u64(tws_str_c(argv[1]), &port) || port > 65535))) {
+        fputs("usage: TASKWS_SECRET=... custom_routes [port]\n", stderr);
+        return 2;
+    }
     memset(&desc, 0, sizeof desc);
-    desc.port = argc > 1 ? atoi(argv[1]) : 8000;
-    desc.port = desc.port == 0 ? TWS_PORT_ANY : desc.port;
+    desc.port = port == 0 ? TWS_PORT_ANY : (int)port;
     desc.jwt_secret = getenv("TASKWS_SECRET");
     desc.authorize = authorize;
     desc.drain_ms = 1000;

@@ -15,9 +15,9 @@ static const char help[] =
     "  --no-color          or $NO_COLOR\n"
     "  --help\n"
     "\n"
-    "With the secret everything is checked, for a user of its own made for that. With a token,\n"
-    "what that token allows, for its user; it publishes four events if it may. One line a check\n"
-    "on standard output. Exit status: 0 nothing failed, 1 something did, 2 wrong usage.\n";
+    "With the secret everything is checked, for a user made up for that unless --user names one;\n"
+    "with a token, what it allows, for its user. Four events are published where that may be. One\n"
+    "line a check on standard output. Exit status: 0 nothing failed, 1 something did, 2 wrong usage.\n";
 
 #define TIMEOUT_MS 5000
 #define TOKEN_LIFE_S 300
@@ -194,7 +194,8 @@ static bool check_ready(doctor *d)
     if (ready) {
         pass(d, "/ready", "events can be delivered");
     } else {
-        fail(d, "/ready", "%s", what_came(&d->worker));
+        fail(d, "/ready", "%s (unless it is draining, its log says what is wrong with Redis)",
+             what_came(&d->worker));
     }
     return ready;
 }
@@ -344,7 +345,7 @@ static void check_refusals(doctor *d)
 static void check_ping(doctor *d)
 {
     client *c = &d->reader;
-    if (!follow(d, "")) {
+    if (!follow(d, "?format=json")) {
         fail(d, "ping", "no `connected` came: %s", what_came(c));
         return;
     }
@@ -379,7 +380,7 @@ static unsigned events_until(client *c, const char *id)
 /* True: it works, and *first is the id of an event. */
 static bool check_publish(doctor *d, char first[64])
 {
-    if (!follow(d, "")) {
+    if (!follow(d, "?format=json")) {
         fail(d, "publish", "no `connected` came: %s", what_came(&d->reader));
         return false;
     }
@@ -404,8 +405,8 @@ static bool check_publish(doctor *d, char first[64])
 
 static void check_resume(doctor *d, const char *first)
 {
-    char second[64], third[64], query[80];
-    snprintf(query, sizeof query, "?since=%s", first);
+    char second[64], third[64], query[96];
+    snprintf(query, sizeof query, "?format=json&since=%s", first);
     if (!publish(d, "two", second) || !publish(d, "three", third)) {
         fail(d, "resume", "%s", what_came(&d->worker));
     } else if (!follow(d, query)) {

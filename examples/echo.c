@@ -126,7 +126,8 @@ int main(int argc, char **argv)
         status = tws_server_listen(server, &error);
     }
     if (status != TWS_OK) {
-        fprintf(stderr, "echo: %.*s (%s)\n", (int)error.len, error.ptr, tws_status_text(status));
+        tws_str why = error.len > 0 ? tws_buf_view(&error) : tws_str_c(tws_status_text(status));
+        fprintf(stderr, "echo: %.*s\n", (int)why.len, why.ptr);
         tws_server_free(server);
         return 1;
     }

@@ -37,9 +37,13 @@ int main(int argc, char **argv)
     tws_buf error;
     tws_task_server *ts = NULL;
     tws_task_server_desc desc;
+    uint64_t port = 8000;
+    if (argc > 2 || (argc == 2 && (!tws_str_u64(tws_str_c(argv[1]), &port) || port > 65535))) {
+        fputs("usage: TASKWS_SECRET=... own_loop [port]\n", stderr);
+        return 2;
+    }
     memset(&desc, 0, sizeof desc);
-    desc.port = argc > 1 ? atoi(argv[1]) : 8000;
-    desc.port = desc.port == 0 ? TWS_PORT_ANY : desc.port;
+    desc.port = port == 0 ? TWS_PORT_ANY : (int)port;
     desc.jwt_secret = getenv("TASKWS_SECRET");
     desc.drain_ms = 1000;
 

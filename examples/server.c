@@ -6,13 +6,15 @@
 static const char usage[] =
     "usage: server [options]\n"
     "Serves each user's background tasks, live, to browsers; workers publish over HTTP or Redis.\n"
-    "Every option is also an environment variable: --max-per-user is TASKWS_MAX_PER_USER.\n"
+    "Every option down to --log-level, and --demo, is also an environment variable: --max-per-user\n"
+    "is TASKWS_MAX_PER_USER. The command line overrides it; of --host or --port and --unix, and of\n"
+    "--secret and --secret-file, the last one counts.\n"
     "\n"
     "where\n"
     "  --host HOST            address to listen on (127.0.0.1); :: for all\n"
     "  --port N               port; 0 takes a free one (8000)\n"
     "  --unix PATH            listen on a Unix socket instead\n"
-    "  --prefix PATH          of the routes (/api/v1/ws)\n"
+    "  --prefix PATH          of the routes (/api/v1/ws); the dashboard is at /#prefix=PATH then\n"
     "  --threads N            threads (1)\n"
     "  --trust-proxy          the client's address is the last one of X-Forwarded-For\n"
     "who\n"
@@ -24,7 +26,7 @@ static const char usage[] =
     "store\n"
     "  --redis URL            redis://user:password@host:port/db or unix://path?db=N, where workers\n"
     "                         and other servers publish too (a store in this process's memory);\n"
-    "                         better in the environment if it has a password\n"
+    "                         better in the environment if it has a password; no TLS\n"
     "limits\n"
     "  --max-connections N    in all (as open files allow, less 64 and 4 a thread)\n"
     "  --max-per-user N       readers of one user; 0 off (64)\n"
@@ -37,9 +39,10 @@ static const char usage[] =
     "  --tls-cert FILE --tls-key FILE   not in this build yet\n"
     "logs\n"
     "  --log text|json        form of the log on standard error (text)\n"
-    "  --log-level LEVEL      debug, info, warn, error, none (info)\n"
+    "  --log-level LEVEL      info, warn, error, none (info)\n"
     "other\n"
-    "  --demo                 make up a key and some tasks, and print a URL to watch them\n"
+    "  --demo                 make up a key and some tasks, and print a URL to watch them (with\n"
+    "                         --unix none)\n"
     "  --routes               print the routes and end\n"
     "  --redis-script         print the script that workers publish with, and end\n"
     "  --version, --help\n"
@@ -110,6 +113,7 @@ static void set_port(options *o, const char *name, const char *v)
 {
     uint32_t port = number(name, v, 65535);
     o->desc.port = port == 0 ? TWS_PORT_ANY : (int)port;
+    o->desc.unix_path = NULL;
 }
 
 static void set_log(options *o, const char *name, const char *v)
@@ -129,7 +133,7 @@ static void set_log_level(options *o, const char *name, const char *v)
             return;
         }
     }
-    fail("debug, info, warn, error or none", name);
+    fail("info, warn, error or none", name);
 }
 
 static void set_prefix(options *o, const char *name, const char *v)
@@ -154,9 +158,9 @@ static void set_origin(options *o, const char *name, const char *v)
     o->desc.origins = v;
 }
 
-static void set_host(options *o, const char *name, const char *v) { (void)name; o->desc.host = v; }
+static void set_host(options *o, const char *name, const char *v) { (void)name; o->desc.host = v; o->desc.unix_path = NULL; }
 static void set_unix(options *o, const char *name, const char *v) { (void)name; o->desc.unix_path = v; }
-static void set_secret(options *o, const char *name, const char *v) { (void)name; o->desc.jwt_secret = v; }
+static void set_secret(options *o, const char *name, const char *v) { (void)name; o->desc.jwt_secret = v; o->secret_file = NULL; }
 static void set_file(options *o, const char *name, const char *v) { (void)name; o->secret_file = v; }
 static void set_redis(options *o, const char *name, const char *v) { (void)name; o->desc.redis_url = v; }
 static void set_cookie(options *o, const char *name, const char *v) { (void)name; o->desc.token_cookie = v; }
@@ -555,7 +559,12 @@ int main(int argc, char **argv)
     tws_task_server *ts = NULL;
     read_options(&o, argc, argv);
     if (o.secret_file != NULL) {
+        tws_auth_ring *ring = NULL;
         const char *why = read_key_file(&keys, o.secret_file);
+        if (why == NULL) { /* whose errors name no file */
+            (void)tws_auth_ring_create(&ring, NULL, keys.key, keys.count, false, &why);
+            tws_auth_ring_unref(ring);
+        }
         if (why != NULL) {
             fprintf(stderr, "server: %s: %s\n", o.secret_file, why);
             return 1;

@@ -501,10 +501,9 @@ static bool connect_to(watch *w)
 static uint16_t follow(watch *w)
 {
     client *c = &w->connection;
-    char query[96] = "";
-    if (w->since[0] != '\0') {
-        snprintf(query, sizeof query, "?since=%s", w->since);
-    }
+    char query[96];
+    snprintf(query, sizeof query, "?format=json%s%s", w->since[0] == '\0' ? "" : "&since=",
+             w->since);
     tasks_target(&w->target, &w->common, w->common.user, query);
     authorization(&w->head, &w->token, "");
     w->connected = false;

@@ -2,7 +2,7 @@
  *
  *     const tasks = connectTasks({
  *         url: '/api/v1/ws/tasks/2',
- *         token: () => freshToken(),   // or a string
+ *         token: () => freshToken(), // or a string; reject: none now
  *         onTask: (data, id) => {},    // the worker's JSON
  *         onReset: (reason) => {},     // forget: a snapshot follows
  *         onState: ({ state, code, message, retryAt }) => {},
@@ -15,7 +15,7 @@
  * state: connecting, open, waiting or, for good, closed. */
 
 const FINAL = [1000, 1002, 1003, 1007, 1009, 4400, 4403, 4404]; // no second try
-const OPEN_MS = 15000; // token, handshake, `connected`
+const OPEN_MS = 15000; // until it speaks
 const PONG_MS = 10000;
 const STABLE_MS = 10000; // then failures are forgiven
 const MISSES = 3; // sockets that never open, then SSE
@@ -29,7 +29,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     let failures = 0;
     let misses = 0; // -Infinity: WebSocket works, Infinity: SSE alone does
     let fellBack = false;
-    let heartbeat;
+    let heartbeat = 25000;
     let timer;
 
     const after = (ms, then) => {
@@ -46,6 +46,8 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     const address = (scheme) => {
         const to = new URL(url, location.href);
         to.protocol = to.protocol.replace(/http|ws/, scheme);
+        to.searchParams.set('format', 'json');
+        if (since) to.searchParams.set('since', since);
         return to;
     };
     const drop = () => {
@@ -75,12 +77,10 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
 
     function openSocket(mine) {
         misses++;
-        const to = address('ws');
-        if (since) to.searchParams.set('since', since);
         const protocols = ['taskws.v1'];
         const fits = /^[\w.-]*$/.test(bearer); // others go in the first message
         if (bearer && fits) protocols.push(`bearer.${bearer}`);
-        const ws = new WebSocket(to, protocols);
+        const ws = new WebSocket(address('ws'), protocols);
         mine.send = (message) => ws.readyState === 1 && ws.send(JSON.stringify(message));
         mine.end = () => ws.close(1000);
         ws.onopen = () => fits || mine.send({ type: 'auth', token: bearer });
@@ -96,7 +96,6 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         if (misses === MISSES) misses = 0; // if this fails, the network
         const headers = { Accept: 'text/event-stream' };
         if (bearer) headers.Authorization = `Bearer ${bearer}`;
-        if (since) headers['Last-Event-ID'] = since;
         const abort = new AbortController();
         mine.end = () => abort.abort();
         const answer = await fetch(address('http'), { headers, credentials, signal: abort.signal });
@@ -112,7 +111,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
             const { value, done } = await reader.read();
             if (link !== mine) return;
             if (done) return lost(1006);
-            if (openedAt) listen(); // a comment is a heartbeat
+            listen(); // comments count
             const blocks = (text + value).split(/\r?\n\r?\n/);
             text = blocks.pop();
             for (const block of blocks) link === mine && receive(parseEvent(block));
@@ -120,7 +119,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     }
 
     function receive(message) {
-        if (openedAt) listen();
+        listen();
         switch (message?.type) {
             case 'connected':
                 openedAt ??= Date.now();

@@ -889,12 +889,11 @@ test('without WebSocket the page follows the event stream, and resumes after a b
     await has(page, '#connection', 'Live (SSE)');
     await publish('sse', { task_id: 1, name: 'Streamed', status: 'running', progress: 25 });
     await valueIs(page, 'Streamed', 25);
-    const asked = page.waitForRequest((request) => 'last-event-id' in request.headers());
+    const asked = page.waitForRequest((request) => request.url().includes('since='));
     assert.equal(await stopServer(server), 0);
     server = await startServer(port);
-    const headers = (await asked).headers();
-    assert.match(headers['last-event-id'], /^\d+-\d+$/);
-    assert.equal(headers.authorization, `Bearer ${token('sse')}`);
+    assert.match((await asked).url(), /since=\d+-\d+$/);
+    assert.equal((await asked).headers().authorization, `Bearer ${token('sse')}`);
     await has(page, '#connection', 'Live (SSE)');
     await publish('sse', { task_id: 2, name: 'Later', status: 'running', progress: 50 });
     await valueIs(page, 'Later', 50);
@@ -1211,7 +1210,7 @@ test('taskws.js: the token is a subprotocol, or the first message, and never in 
         }
         return seen;
     });
-    const url = 'ws://taskws.test/api/v1/ws/tasks/2?since=5-0';
+    const url = 'ws://taskws.test/api/v1/ws/tasks/2?format=json&since=5-0';
     assert.deepEqual(seen, [
         [url, ['taskws.v1', 'bearer.a.b-c_d'], []],
         [url, ['taskws.v1', 'bearer.a.b'], []],
@@ -1287,6 +1286,23 @@ test('taskws.js: a handshake that never ends is given up', async () => {
     await page.clock.runFor(15100);
     assert.equal(await page.evaluate(() => states.at(-1).state), 'waiting');
     assert.equal(await page.evaluate(() => sockets[0].closedWith), 1000);
+});
+
+test('taskws.js: who is told to wait keeps the connection, and asks whether it is alive', async () => {
+    const page = await scripted();
+    await page.evaluate(async () => {
+        await start({ token: 't' });
+        sockets[0].open();
+        sockets[0].say({ type: 'error', code: 'unavailable', message: 'wait', retry: true });
+    });
+    for (let asked = 1; asked < 4; asked++) {
+        await page.clock.runFor(25100);
+        const sent = await page.evaluate(() => [states.at(-1).state, sockets[0].sent]);
+        assert.deepEqual(sent, ['connecting', Array(asked).fill({ type: 'ping' })]);
+        await page.evaluate(() => sockets[0].say({ type: 'pong' }));
+    }
+    await page.clock.runFor(35100);
+    assert.equal(await page.evaluate(() => states.at(-1).state), 'waiting');
 });
 
 test('taskws.js: when the network comes back it tries at once, and asks an old connection', async () => {
@@ -1447,12 +1463,8 @@ test('taskws.js: an event stream in any pieces gives the same messages as a WebS
     }, STREAM);
     for (let i = 0; i < seen.length; i += 3) {
         assert.deepEqual(seen[i], [
-            'http://taskws.test/api/v1/ws/tasks/2',
-            {
-                Accept: 'text/event-stream',
-                Authorization: 'Bearer t.t',
-                'Last-Event-ID': '3-0',
-            },
+            'http://taskws.test/api/v1/ws/tasks/2?format=json&since=3-0',
+            { Accept: 'text/event-stream', Authorization: 'Bearer t.t' },
         ]);
         assert.deepEqual(seen[i + 1], [
             [{ task_id: 'ä' }, '4-0'],

@@ -162,7 +162,36 @@ async def _(user):
                 mine = token(user, secret='0123456789' * 4)
                 answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=mine)
                 assert answer.status == 200, answer.body
-    assert (await ends('server', '--secret-file', '/no/such/file', seconds=10)).returncode == 1
+
+
+@test('a key file that cannot be used is named, with what is wrong: 1')
+async def _(_user):
+    with tempfile.NamedTemporaryFile('w') as file:
+        for text, why in (('', 'no key'), ('# none\n', 'no key'), ('short\n', '32'),
+                          (f'k {"A" * 40}\nk {"B" * 40}\n', 'kid')):
+            file.seek(0)
+            file.truncate()
+            file.write(text)
+            file.flush()
+            done = await ends('server', '--port', '0', '--secret-file', file.name, seconds=10)
+            assert done.returncode == 1 and f'{file.name}: ' in done.stderr, done
+            assert why in done.stderr, (why, done)
+    done = await ends('server', '--secret-file', '/no/such/file', seconds=10)
+    assert done.returncode == 1 and '/no/such/file: ' in done.stderr, done
+
+
+@test('the command line overrides what the environment says by another option')
+async def _(user):
+    with Server('--secret', SECRET, secret=None,
+                env={'TASKWS_SECRET_FILE': '/no/such/file', 'TASKWS_UNIX': '/no/such/socket'}) as own:
+        answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=token(user))
+        assert answer.status == 200, answer.body
+    with tempfile.NamedTemporaryFile('w') as file:
+        file.write('0123456789' * 4)
+        file.flush()
+        with Server('--secret', SECRET, '--secret-file', file.name, secret=None) as own:
+            answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=token(user))
+            assert answer.status == 401, answer.body
 
 
 @test('keys by kid have deadlines and are replaced at SIGHUP, under open connections')

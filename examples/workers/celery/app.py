@@ -2,7 +2,7 @@
 is tried again.
 
     pip install 'celery[redis]'           (or apt install python3-celery python3-redis)
-    export TASKWS_REDIS=redis://127.0.0.1:6379/0
+    export TASKWS_REDIS=redis://127.0.0.1:6379/0     the queue too, unless $CELERY_BROKER_URL says
     celery -A app worker                  in this directory
     python3 app.py USER_ID                beside it: puts the three into the queue
 """
@@ -15,7 +15,8 @@ from celery import Celery
 
 from taskws_signals import report
 
-app = Celery('app', broker=os.environ.get('CELERY_BROKER_URL', 'redis://127.0.0.1:6379/0'))
+REDIS = os.environ.get('TASKWS_REDIS', 'redis://127.0.0.1:6379/0')
+app = Celery('app', broker=os.environ.get('CELERY_BROKER_URL', REDIS))
 
 
 @app.task(bind=True)
@@ -37,5 +38,7 @@ def sync_inventory(self, *, user_id):
 
 
 if __name__ == '__main__':
+    if len(sys.argv) != 2:
+        sys.exit('usage: app.py USER_ID')
     for task in import_customers, render_report, sync_inventory:
         print(task.delay(user_id=sys.argv[1]).id)

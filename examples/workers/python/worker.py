@@ -39,4 +39,6 @@ def main(user_id):
 
 
 if __name__ == '__main__':
-    main(*sys.argv[1:])
+    if len(sys.argv) != 2:
+        sys.exit('usage: worker.py USER_ID')
+    main(sys.argv[1])
