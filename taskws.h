@@ -848,6 +848,7 @@ typedef struct tws_inflater {
     uint8_t state;
     uint8_t final;
     uint8_t tail;
+    uint8_t fixed; /* the tables that stand here are those of the fixed codes */
     uint8_t error;
     uint8_t code_length[320];
     uint32_t literal[1334];       /* as many as any code of 288 symbols and 15 bits needs, where */
@@ -1482,6 +1483,7 @@ typedef struct tws_hub_reader {
     } u;
     uint8_t state;
     bool visits;
+    uint8_t asks; /* for the past, of upstream, since it last caught up */
 } tws_hub_reader;
 
 /* Begin to read a user's events. since: the last id already read; NULL for a snapshot first; 0-0
@@ -6425,7 +6427,10 @@ static tws__inflate_step tws__inflate_head(tws_inflater *z, tws__inflate_input *
         tws__inflate_drop(z, z->bit_count & 7u); /* to the next whole byte: 3.2.4 */
         z->state = TWS__INFLATE_STORED_HEAD;
     }
-    if (type == 1) {
+    if (type == 1 && z->fixed != 0) { /* a block of ten bits is not worth making them again */
+        z->state = TWS__INFLATE_SYMBOL;
+    } else if (type == 1) {
+        z->fixed = 1;
         z->literals = 288;
         z->distances = 32;
         tws__deflate_fixed_widths(z->code_length, z->code_length + 288);
@@ -6509,6 +6514,7 @@ static tws__inflate_step tws__inflate_length_widths(tws_inflater *z, tws__inflat
         tws__inflate_drop(z, 3);
     }
     /* Their table stands where the literals' will: it is read out before that is made. */
+    z->fixed = 0;
     z->literal_root = TWS__INFLATE_LENGTH_ROOT;
     const tws__inflate_fault fault = tws__inflate_build(
         z->literal, &z->literal_root, z->code_length, 19, TWS__INFLATE_OF_LENGTHS);
@@ -11330,6 +11336,10 @@ static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
     }
 }
 
+/* What is read again takes room that others want back: where the past of all readers does not fit,
+ * each begins with what there is when it has asked so often, or none ever would. */
+#define TWS__HUB_ASKS 2
+
 static void tws__topic_reload(tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
@@ -11347,6 +11357,7 @@ static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_b
     tws__batch_fill(b, r, t);
     if (b->count == 0) {
         r->position = b->next; /* nothing was between */
+        r->asks = 0;
     }
     b->group = r->group;
     b->news = r->group->news;
@@ -11358,7 +11369,8 @@ TWS_API void tws_hub_gather(tws_hub_reader *r, tws_hub_batch *b)
     tws__topic *t = r->group->topic;
     memset(b, 0, offsetof(tws_hub_batch, event));
     TWS__LOCK(&t->shard->lock);
-    if (t->thin != 0 && !t->loading && tws__reader_wants_past(r, t)) {
+    if (t->thin != 0 && !t->loading && r->asks < TWS__HUB_ASKS && tws__reader_wants_past(r, t)) {
+        r->asks++;
         tws__topic_reload(t);
     }
     if (t->loading || tws__reader_waits(r, t)) {
@@ -12036,6 +12048,7 @@ typedef struct tws__redis_queue {
 /* What the next answer on the commands' connection is to. */
 typedef enum tws__redis_kind {
     TWS__REDIS_TIME,
+    TWS__REDIS_ROLE,  /* is it a replica now? */
     TWS__REDIS_PROBE,
     TWS__REDIS_TRY,   /* can anything be stored again? */
     TWS__REDIS_FIRST, /* a user's newest events, newest first */
@@ -12118,6 +12131,7 @@ struct tws_redis {
     bool probe_out;    /* it has not come back */
     bool probe_sent;   /* and its PUBLISH was answered */
     bool probe_back;   /* one has, and was answered, since a connection failed */
+    bool tells_role;   /* its HELLO does */
     bool replica;
     bool was_replica;  /* when it was last up */
     bool no_script;    /* Redis may not have it: the next publish brings it */
@@ -12413,6 +12427,31 @@ static void tws__redis_hold_back(tws_redis *r)
     }
 }
 
+static void tws__redis_read_again(tws_redis *r, tws__redis_user *u, bool again)
+{
+    if (!again) {
+        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
+    } else if ((u->flags & TWS__REDIS_BROKEN) == 0) {
+        u->flags |= TWS__REDIS_AGAIN_ONLY;
+    }
+    u->flags |= TWS__REDIS_BROKEN;
+    if (u->state == TWS__REDIS_LIVE) {
+        tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
+    }
+}
+
+/* A master that becomes a replica takes over another's data, and pushes nothing of it: what was
+ * pushed since may have come from behind a gap. */
+static void tws__redis_is_replica_now(tws_redis *r)
+{
+    for (size_t i = 0; i < r->bucket_count; i++) {
+        for (tws__redis_user *u = r->bucket[i]; u != NULL; u = u->chain) {
+            tws__redis_read_again(r, u, true);
+        }
+    }
+    r->replica = true;
+}
+
 TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id, bool again)
 {
     tws__redis_user *u = tws__redis_find(r, user_id);
@@ -12423,15 +12462,8 @@ TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id, bool again)
     if ((u->flags & TWS__REDIS_BROKEN) == 0 && (answered || r->past_user == u)) {
         tws__redis_hold_back(r);
     }
-    if (!again) {
-        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
-    } else if ((u->flags & TWS__REDIS_BROKEN) == 0) {
-        u->flags |= TWS__REDIS_AGAIN_ONLY;
-    }
-    u->flags |= TWS__REDIS_BROKEN;
-    if (u->state == TWS__REDIS_LIVE) {
-        tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
-    } else if (answered) {
+    tws__redis_read_again(r, u, again);
+    if (answered) {
         r->answer.skip = true;
     }
 }
@@ -12494,6 +12526,8 @@ static void tws__redis_undo_load(const tws__redis_call *c, bool told)
         u->flags |= TWS__REDIS_FRESH;
     } else if (c->kind == TWS__REDIS_AGAIN && !told) {
         u->flags |= TWS__REDIS_BROKEN;
+    } else {
+        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
     }
 }
 
@@ -12501,7 +12535,8 @@ static bool tws__redis_stale(const tws__redis_call *c)
 {
     const tws__redis_user *u = (const tws__redis_user *)c->what;
     return u->state != TWS__REDIS_LOADING || u->turn != c->turn ||
-           (u->flags & TWS__REDIS_FRESH) != 0;
+           (u->flags & TWS__REDIS_FRESH) != 0 ||
+           (c->kind == TWS__REDIS_MORE && (u->flags & TWS__REDIS_BROKEN) != 0);
 }
 
 /* The user's read is over: is there more to read? */
@@ -12913,6 +12948,7 @@ static void tws__redis_make_beat(tws_redis *r)
     tws_buf *out = &end->out;
     bool probe = r->end[TWS_REDIS_SUBSCRIBER].step == TWS__REDIS_UP && !r->probe_out;
     bool attempt = r->storing != TWS_REDIS_IS_READY;
+    bool role = r->tells_role && r->now_ms > end->up_ms;
     if (r->now_ms < r->beat_ms || !tws__redis_make_time(r)) {
         return;
     }
@@ -12931,6 +12967,10 @@ static void tws__redis_make_beat(tws_redis *r)
         tws_resp_word_c(out, "PX");
         tws_resp_word_c(out, "1");
     }
+    if (role) {
+        tws_resp_command(out, 1);
+        tws_resp_word_c(out, "HELLO");
+    }
     if (!tws__redis_made(end, mark)) {
         return;
     }
@@ -12943,6 +12983,9 @@ static void tws__redis_make_beat(tws_redis *r)
     }
     if (attempt) {
         tws__redis_asked(r, TWS__REDIS_TRY, 0, NULL);
+    }
+    if (role) {
+        tws__redis_asked(r, TWS__REDIS_ROLE, 0, NULL);
     }
 }
 
@@ -13098,6 +13141,11 @@ static void tws__redis_tell_lost(tws_redis *r, tws__redis_user *u, tws_event_id 
     r->stats.lost += !again;
 }
 
+static void tws__redis_has_lost(tws__redis_user *u)
+{
+    u->flags = (uint8_t)((u->flags | TWS__REDIS_BROKEN) & ~TWS__REDIS_AGAIN_ONLY);
+}
+
 static bool tws__redis_in_order(const tws__redis_answer *a, tws__redis_kind kind, tws_event_id id)
 {
     int order = tws_event_id_compare(id, a->id);
@@ -13122,7 +13170,7 @@ static void tws__redis_on_id(tws_redis *r, const tws__redis_call *c, tws_event_i
         tws__redis_tell_lost(r, u, tws__redis_before(id), again, ev);
     } else if (c->kind == TWS__REDIS_MORE && !tws__event_id_none(u->last) &&
                tws_event_id_compare(id, u->last) != 0) {
-        u->flags |= TWS__REDIS_BROKEN;
+        tws__redis_has_lost(u);
         a->skip = true;
     }
 }
@@ -13207,7 +13255,7 @@ static void tws__redis_stream_is_gone(tws_redis *r, const tws__redis_call *c, tw
             u->heard = tws__event_id(0, 0); /* that has been told, too */
         }
     } else {
-        u->flags |= TWS__REDIS_BROKEN;
+        tws__redis_has_lost(u);
     }
 }
 
@@ -13230,6 +13278,7 @@ static void tws__redis_end_load(tws_redis *r, tws_redis_event *ev)
         u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
     }
     r->past_len = 0;
+    r->answer.told = false;
     u->reads--;
     tws__redis_settle(r, u, c.turn, a->index >= TWS__REDIS_PAGE);
 }
@@ -13462,8 +13511,10 @@ static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
         tws__redis_on_load_error(r, text, ev);
     } else if (kind == TWS__REDIS_STORE) {
         tws__redis_on_store_error(r, e, text, ev);
-    } else {
+    } else if (kind == TWS__REDIS_TRY) {
         tws__redis_on_try(r, e, text);
+    } else {
+        (void)tws__redis_pop_call(r);
     }
 }
 
@@ -13480,6 +13531,9 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
         r->time_out = false;
         r->no_script = true;
         tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0));
+        if (r->replica && !r->was_replica) {
+            tws__redis_is_replica_now(r);
+        }
         if (r->was_replica && !r->replica) { /* its data may have changed without a push */
             tws__redis_fail_c(r, TWS_REDIS_SUBSCRIBER, TWS_REDIS_IS_READONLY, "it was a replica");
         }
@@ -13532,9 +13586,23 @@ static void tws__redis_on_hello(tws_redis *r, tws__redis_end *end, const tws_res
         return;
     }
     if (end->is_role && in->depth == 1) {
-        r->replica = tws_str_eq_c(in->text, "replica") || tws_str_eq_c(in->text, "slave");
+        bool replica = tws_str_eq_c(in->text, "replica") || tws_str_eq_c(in->text, "slave");
+        r->tells_role = true;
+        if (end->step < TWS__REDIS_UP) {
+            r->replica = replica;
+        } else if (replica && !r->replica) {
+            tws__redis_is_replica_now(r);
+        }
     }
     end->is_role = in->depth == 1 && !end->is_role && tws_str_eq_c(in->text, "role");
+}
+
+static void tws__redis_on_role(tws_redis *r, const tws_resp_event *in)
+{
+    tws__redis_on_hello(r, &r->end[TWS_REDIS_COMMANDS], in);
+    if (in->done) {
+        (void)tws__redis_pop_call(r);
+    }
 }
 
 static void tws__redis_on_opening(tws_redis *r, tws_redis_link link, const tws_resp_event *in)
@@ -13574,6 +13642,7 @@ static void tws__redis_on_answer(tws_redis *r, const tws_resp_event *in, tws_red
     }
     switch (c->kind) {
     case TWS__REDIS_TIME: tws__redis_on_time(r, in); break;
+    case TWS__REDIS_ROLE: tws__redis_on_role(r, in); break;
     case TWS__REDIS_PROBE: tws__redis_on_probe(r, in); break;
     case TWS__REDIS_TRY:
         if (in->done) {
@@ -13887,6 +13956,7 @@ TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link)
     if (link == TWS_REDIS_COMMANDS) {
         r->was_replica = r->was_replica || r->replica;
         r->replica = false;
+        r->tells_role = false;
     }
     tws__redis_step(r, link, TWS__REDIS_HELLO);
 }

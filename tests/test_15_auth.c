@@ -739,6 +739,7 @@ TEST("a collision grants nothing: only a token equal in every byte is believed")
     test_token t;
     tws_str token = sign_user(&t, 1);
     char *forged = (char *)test_exact(token.ptr, token.len);
+    t.text[token.len] = 0;
     tws_str longer = tws_str_of((char *)test_exact(t.text, token.len + 1), token.len + 1);
     CHECK_EQ(verify(cache, ring, token, NOW), TWS_JWT_OK);
     tws_auth_remember(cache, token, tws_str_c("x"), true);

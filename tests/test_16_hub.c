@@ -2221,6 +2221,42 @@ TEST("who has seen more elsewhere is given what the total budget took, once it w
     tws_hub_free(hub);
 }
 
+TEST("the past of more users than fit is not read over and over: a reader asks twice, then begins")
+{
+    script s;
+    tws_hub *hub = hub_upstream_of(&s, 6000);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader live, other, fresh;
+    const tws__topic *t = begin_pressing(in, &live, &other, "ab");
+    CHECK_TEXT(drain(&live), "start 1 2");
+    press(hub, t, 0);
+    CHECK_EQ(attach_joined(in, &fresh, tws_str_c("1"), NULL), TWS_OK);
+    for (int asks = 1; asks <= 3; asks++) {
+        CHECK_TEXT(drain(&fresh), asks < 3 ? "" : "start");
+        CHECK_TEXT(s.text, asks == 1 ? "+1 +2 *1" : "+1 +2 *1 *1");
+        if (asks < 3) {
+            tws_hub_forget(hub, tws_str_c("1"), id_of(0, 0));
+            feed(hub, 1, "a", 1);
+            feed(hub, 2, "b", 2);
+            press(hub, t, 0); /* and others take its room */
+            tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+        }
+    }
+    feed(hub, 3, "c", 3);
+    CHECK_TEXT(drain(&fresh), "3");
+    tws_hub_detach(&fresh);
+    press(hub, t, 0);
+    s.text[0] = '\0';
+    CHECK_EQ(attach_joined(in, &fresh, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_TEXT(drain(&fresh), "");
+    CHECK_TEXT(s.text, "*1");
+    tws_hub_detach(&live);
+    tws_hub_detach(&other);
+    tws_hub_detach(&fresh);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
 /* -- memory that runs out -- */
 
 /* An operation failed for want of memory: nothing may have changed but the count of refusals. */

@@ -187,7 +187,7 @@ static void end(void)
     memset(&desc, 0, sizeof desc);
 }
 
-#define HELLO_ANSWER "%2\r\n$6\r\nserver\r\n$5\r\nredis\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+#define HELLO_ANSWER "%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n" /* who tells no role is not asked again */
 #define TIME_ANSWER "*2\r\n$10\r\n1700000000\r\n$6\r\n500000\r\n"
 
 /* A push, in the words of either protocol: kind, channel, payload or (of a subscription) number. */
@@ -994,8 +994,8 @@ TEST("events trimmed during an outage are told as lost, before what there still 
     CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
     feed(C, "*2\r\n" ENTRY("8-0", "1", "8") ENTRY("9-0", "1", "9"));
     CHECK_STR(notes(), "lost(42 7-max) event(42 8-0 8) event(42 9-0 9)");
-    message("42", "10-0 10");
-    CHECK_STR(notes(), "event(42 10-0 10)");
+    message("42", "9-1 10");
+    CHECK_STR(notes(), "event(42 9-1 10)");
     end();
 }
 
@@ -1185,6 +1185,72 @@ TEST("that the past is wanted again is no loss, unless there was one, too")
     CHECK_STR(notes(), "lost(42 4-max) event(42 5-0 {\"a\":5})");
     tws_redis_stat(r, &stats);
     CHECK_EQ(stats.lost, 2);
+    end();
+}
+
+TEST("a reload whose answer never began is made again, whatever was told before")
+{
+    begin_live("42", ONE_ENTRY);
+    CHECK_EQ(tws_redis_want(r, tws_str_c("7")), TWS_OK);
+    output(S);
+    subscribed("7");
+    output(C);
+    feed(C, ONE_ENTRY);
+    tws_redis_reload(r, tws_str_c("42"), true);
+    output(C);
+    feed(C, ONE_ENTRY);
+    tws_redis_reload(r, tws_str_c("7"), true);
+    CHECK_STR(output(C), "XRANGE task_status:7 - + COUNT 256");
+    tws_redis_closed(r, C, "reset");
+    wait_ms(50);
+    open_commands();
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 2 | XRANGE task_status:7 - + COUNT 256");
+    notes();
+    feed(C, TIME_ANSWER ":1\r\n" ONE_ENTRY);
+    CHECK_STR(notes(), "again(7 4-max) event(7 5-0 {\"a\":5})");
+    end();
+}
+
+TEST("what is missing behind a reload that broke off is a loss")
+{
+    tws_redis_stats stats;
+    begin_live("42", ONE_ENTRY);
+    tws_redis_reload(r, tws_str_c("42"), true);
+    output(C);
+    feed(C, "*2\r\n" ENTRY("5-0", "1", "5") "*2\r\n$3\r\n6-");
+    CHECK_STR(notes(), "again(42 4-max) event(42 5-0 5)");
+    tws_redis_closed(r, C, "reset");
+    wait_ms(50);
+    open_commands();
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 2 | XRANGE task_status:42 5-0 + COUNT 256");
+    notes();
+    feed(C, TIME_ANSWER ":1\r\n*1\r\n" ENTRY("9-0", "1", "9"));
+    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
+    feed(C, "*1\r\n" ENTRY("9-0", "1", "9"));
+    CHECK_STR(notes(), "lost(42 8-max) event(42 9-0 9)");
+    tws_redis_stat(r, &stats);
+    CHECK_EQ(stats.lost, 1);
+    end();
+}
+
+TEST("a read that was sent behind a reload in vain gives nothing before lost")
+{
+    begin_live("42", ONE_ENTRY);
+    tws_redis_reload(r, tws_str_c("42"), false);
+    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
+    tws_redis_closed(r, S, "reset");
+    wait_ms(50);
+    open_subscriber();
+    output(S);
+    subscribed("42");
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 2 | XRANGE task_status:42 5-0 + COUNT 256");
+    notes();
+    feed(C, "*1\r\n" ENTRY("8-0", "1", "8") TIME_ANSWER ":1\r\n*2\r\n" ENTRY("5-0", "1", "5")
+            ENTRY("8-0", "1", "8"));
+    CHECK_STR(notes(), "");
+    CHECK_STR(output(C), "XRANGE task_status:42 - + COUNT 256");
+    feed(C, "*1\r\n" ENTRY("8-0", "1", "8"));
+    CHECK_STR(notes(), "lost(42 7-max) event(42 8-0 8)");
     end();
 }
 
@@ -1888,11 +1954,15 @@ TEST("publishing is unavailable, full or refused for what is wrong with it, each
     end();
 }
 
+#define HELLO_REPLICA \
+    "%2\r\n$4\r\nrole\r\n$7\r\nreplica\r\n$7\r\nmodules\r\n*1\r\n%1\r\n+role\r\n+master\r\n"
+#define HELLO_MASTER "%1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+
 static void open_replica(void)
 {
     tws_redis_connected(r, C);
     output(C);
-    feed(C, "%2\r\n$4\r\nrole\r\n$7\r\nreplica\r\n$7\r\nmodules\r\n*1\r\n%1\r\n+role\r\n+master\r\n");
+    feed(C, HELLO_REPLICA);
     output(C);
     feed(C, "*0\r\n");
 }
@@ -1906,12 +1976,13 @@ TEST("a replica delivers, stores nothing, and is looked at again until it is one
     CHECK_STR(notes(), "state(unreachable: reset) state(readonly: it is a replica)");
     CHECK(tws_redis_state_delivers(tws_redis_now(r, NULL)));
     CHECK_EQ(publish("42", "1", NULL, 1), TWS_ERR_UNAVAILABLE);
-    output(C);
-    feed(C, TIME_ANSWER ":1\r\n");
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 2 | XRANGE task_status:42 - + COUNT 256");
+    feed(C, TIME_ANSWER ":1\r\n" ONE_ENTRY); /* it was none before */
+    CHECK_STR(notes(), "again(42 4-max) event(42 5-0 {\"a\":5})");
     feed_push("message", probe_channel, "2");
     wait_ms(4999);
     output(C);
-    feed(C, TIME_ANSWER ":1\r\n");
+    feed(C, TIME_ANSWER ":1\r\n" HELLO_REPLICA);
     feed_push("message", probe_channel, "3");
     CHECK(tws_redis_connection(r, C) != 0);
     wait_ms(1);
@@ -1944,16 +2015,57 @@ TEST("what a replica pushes is read from its stream, since it may have more")
     tws_redis_closed(r, C, "reset");
     wait_ms(50);
     open_replica();
+    output(C);
+    feed(C, TIME_ANSWER ":1\r\n" ONE_ENTRY);
     notes();
     message("42", "{}");
     CHECK_STR(notes(), "event(42 0-0 {})");
-    output(C);
     message("42", "7-0 7");
     CHECK_STR(notes(), "");
     CHECK_STR(output(C), "XRANGE task_status:42 5-0 + COUNT 256");
-    feed(C, TIME_ANSWER ":1\r\n*3\r\n" ENTRY("5-0", "1", "5") ENTRY("6-0", "1", "6")
-            ENTRY("7-0", "1", "7"));
+    feed(C, "*3\r\n" ENTRY("5-0", "1", "5") ENTRY("6-0", "1", "6") ENTRY("7-0", "1", "7"));
     CHECK_STR(notes(), "event(42 6-0 6) event(42 7-0 7)");
+    end();
+}
+
+TEST("a master that becomes a replica without a word is noticed, and all is read again")
+{
+    begin("redis://h");
+    open_subscriber();
+    tws_redis_connected(r, C);
+    output(C);
+    feed(C, HELLO_MASTER);
+    output(C);
+    feed(C, "*0\r\n");
+    answer_beat();
+    CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
+    output(S);
+    subscribed("42");
+    output(C);
+    feed(C, ONE_ENTRY);
+    notes();
+    for (int beat = 2; beat < 5; beat++) {
+        static const char *const role[] = {HELLO_MASTER, "-NOPERM no\r\n", HELLO_REPLICA};
+        char text[64];
+        wait_ms(3000);
+        snprintf(text, sizeof text, "TIME | PUBLISH PROBE %d | HELLO", beat);
+        CHECK_STR(output(C), text);
+        message("42", beat == 2 ? "8-0 8" : beat == 3 ? "9-0 9" : "{}"); /* behind 6-0 and 7-0 */
+        feed(C, TIME_ANSWER ":1\r\n");
+        feed(C, role[beat - 2]);
+        snprintf(text, sizeof text, "%d", beat);
+        feed_push("message", probe_channel, text);
+        CHECK_STR(notes(), beat == 2   ? "event(42 8-0 8)"
+                           : beat == 3 ? "event(42 9-0 9)"
+                                       : "event(42 0-0 {}) state(readonly: it is a replica)");
+        CHECK_STR(output(C), beat < 4 ? "" : "XRANGE task_status:42 - + COUNT 256");
+    }
+    CHECK_EQ(publish("42", "1", NULL, 1), TWS_ERR_UNAVAILABLE);
+    message("42", "9-1 10");
+    feed(C, "*5\r\n" ENTRY("6-0", "1", "6") ENTRY("7-0", "1", "7") ENTRY("8-0", "1", "8")
+            ENTRY("9-0", "1", "9") ENTRY("9-1", "2", "10"));
+    CHECK_STR(notes(), "again(42 5-max) event(42 6-0 6) event(42 7-0 7) event(42 8-0 8) "
+                       "event(42 9-0 9) event(42 9-1 10)");
     end();
 }
 

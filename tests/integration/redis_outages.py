@@ -921,6 +921,21 @@ async def _(user):
         await becomes(server, 'ready')
 
 
+@test('what a master missed before it became a replica is no silent gap')
+async def _(user):
+    async with Redis() as new, scene(user) as (old, _server, client):
+        new.client.replicaof('127.0.0.1', str(old.port))
+        await until(lambda: new.client.xlen('task_status:' + user) == 3)
+        new.client.replicaof('NO', 'ONE')
+        new.published[user] = 3
+        new.count(user, 3)  # comes to the old one without a push
+        old.client.publish('elsewhere', 'so that it has gone on, and takes over all')
+        old.client.replicaof('127.0.0.1', str(new.port))
+        await until(lambda: old.client.xlen('task_status:' + user) == 6)
+        new.count(user, 3)
+        await until(lambda: client.of('reset') or client.numbers == list(range(9)))
+
+
 @test('a peer that is an HTTP server is called what it is, and Redis in its place is found')
 async def _(user):
     async def answer(reader, writer):
