@@ -1926,7 +1926,7 @@ typedef struct tws_conn {
     uint8_t *message;   /* left incomplete; NULL at rest */
     struct tws__context *context; /* what messages refer to; NULL: no earlier ones */
     uint32_t message_len, message_cap;
-    uint16_t close_code;
+    uint16_t close_code; /* 0: neither a WebSocket nor a stream, or it goes on */
     uint8_t flags;
     uint8_t state;
     uint64_t since_ms;    /* this state began; of an open WebSocket: the peer was last heard, or the
@@ -15163,6 +15163,7 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
 
 /* To inflate so many bytes takes as much time as a small frame, about. */
 #define TWS__INFLATED_WORK 16u
+#define TWS__DEFLATED_WORK 8u /* and each byte of the input as much as so many that come out */
 #define TWS__PACKS true
 #define TWS__PACK_LEVEL 6u
 
@@ -15366,7 +15367,7 @@ static bool tws__conn_inflate(tws_conn *c, tws_turn *t, const tws_conn_event *ev
     u->inflater = &p->inflater;
     tws_inflate_begin(u->inflater, u->window);
     bool whole = tws__unpacking_run(u, ev->payload, ev->len);
-    t->work += u->len / TWS__INFLATED_WORK;
+    t->work += (u->len + TWS__DEFLATED_WORK * ev->len) / TWS__INFLATED_WORK;
     if (whole && ev->opcode == TWS_WS_TEXT &&
         !tws_utf8_valid(tws_str_of((const char *)u->memory, u->len))) {
         return tws__unpacking_fail(u, 1007, "text that is not UTF-8");
@@ -15566,6 +15567,7 @@ static void tws__conn_finish(tws_conn *c, tws_turn *t, tws_conn_event *ev,
     if (c->state != TWS__DONE) {
         tws__conn_enter(c, TWS__FLUSH, t->now_ms);
     }
+    c->close_code = frame->code;
     c->flags &= (uint8_t)~TWS__REPORT;
     tws__turn_take(t, t->input_len);
 }
@@ -15658,6 +15660,7 @@ static void tws__conn_at_eof(tws_conn *c, tws_turn *t, tws_conn_event *ev)
         ev->type = TWS_CONN_CLOSED;
         ev->code = 1006;
         ev->by_peer = true;
+        c->close_code = 1006;
     }
     tws__conn_enter(c, TWS__FLUSH, t->now_ms);
     tws__turn_take(t, t->input_len);
@@ -15722,6 +15725,8 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
     const uint64_t stall = tws__conn_stall(c);
     bool between = (c->flags & (TWS__BEGUN | TWS__SERVED)) == TWS__SERVED; /* requests */
     bool pinged = (c->flags & TWS__PINGED) != 0;
+    const uint64_t ending =
+        tws__after(c->progress_ms > c->since_ms ? c->progress_ms : c->since_ms, d->close_ms);
     switch (c->state) {
     case TWS__HEAD:
         return tws__min64(stall, tws__after(c->since_ms, between ? d->idle_ms : d->head_ms));
@@ -15732,10 +15737,10 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
         return c->out != NULL
                    ? stall
                    : tws__after(c->since_ms, pinged ? d->answer_ms : d->heartbeat_ms);
-    case TWS__CLOSING:
-    case TWS__FLUSH: /* who still takes what waits is given the time for it */
-        return tws__after(c->progress_ms > c->since_ms ? c->progress_ms : c->since_ms,
-                          d->close_ms);
+    case TWS__CLOSING: /* who still takes what waits is given the time for it */
+        return ending;
+    case TWS__FLUSH: /* and as much for an HTTP answer as before any other request */
+        return c->close_code == 0 && c->out != NULL && stall > ending ? stall : ending;
     case TWS__DRAIN:
         return tws__after(c->since_ms, d->close_ms);
     case TWS__WAIT:
@@ -17633,11 +17638,30 @@ static void tws__peer_serve(tws_peer *p, bool readable)
     tws__peer_finish(p);
 }
 
+/* A deadline is due. What has come by now came in time, if it was this thread or the machine that
+ * stood still: it is read at one go, and what waits to be sent is offered, before that is judged. */
+static void tws__peer_catch_up(tws_peer *p)
+{
+    const uint16_t room = p->room;
+    if (tws_conn_wants_input(&p->conn)) {
+        p->room = UINT16_MAX;
+        tws__peer_read(p);
+        p->room = room;
+        tws__peer_dispatch(p);
+    }
+    if (tws_conn_wants_output(&p->conn)) {
+        (void)tws__peer_write(p);
+    }
+}
+
 static void tws__peer_tick(tws_peer *p)
 {
     tws_conn_event ev;
     tws__thread *t = p->thread;
     tws__peer_begin(p);
+    if (tws__peer_deadline(p) <= t->now_ms) {
+        tws__peer_catch_up(p);
+    }
     if (p->user_ms <= t->now_ms) {
         p->user_ms = UINT64_MAX;
         if (p->ops != NULL && p->ops->on_timer != NULL) {
@@ -17822,19 +17846,18 @@ static bool tws__thread_drained(tws__thread *t)
     /* A close that may take for ever does not keep the drain from ending. */
     uint64_t limit = drain_ms + 2u * (close_ms == TWS_OFF ? drain_ms : close_ms);
     uint64_t passed = t->now_ms - t->drain_from_ms;
-    /* Until its end a draining server says so to whoever comes: a closed port would reset them. */
-    if (t->peers == 0 || passed >= drain_ms || stopping >= 2) {
+    bool empty = TWS__LOAD(&t->server->connections) == 0; /* of all threads */
+    /* Until its end a draining server says so to whoever comes: a closed port would reset them, and
+     * who is on the way to one thread's is not moved to another's. */
+    if (empty || passed >= drain_ms || stopping >= 2) {
         tws__thread_close_listener(t);
     }
     if (stopping >= 2 || passed > limit) {
         tws__thread_end_all(t);
     }
-    if (t->index != 0) {
-        return t->peers == 0;
-    }
-    /* The first has the guests and on_turn, which the others' connections may wait for. */
+    /* Guests and on_turn of this thread may be what connections of another one wait for. */
     const tws_server_desc *d = &t->server->desc;
-    bool waits = d->is_busy != NULL && stopping < 2 && passed <= limit;
+    bool waits = t->index == 0 && d->is_busy != NULL && stopping < 2 && passed <= limit;
     return TWS__LOAD(&t->server->connections) == 0 && !(waits && d->is_busy(d->context));
 }
 
@@ -22151,6 +22174,20 @@ static void tws__on_signal(int number)
     tws_server_stop(tws__signalled);
 }
 
+static void tws__tell_address(const tws_task_server *ts)
+{
+    const char *host = ts->desc.host == NULL ? "127.0.0.1" : ts->desc.host;
+    const bool v6 = strchr(host, ':') != NULL;
+    if (ts->desc.unix_path != NULL) {
+        printf("listening on unix:%s\n", ts->desc.unix_path);
+    } else {
+        printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", host, v6 ? "]" : "",
+               tws_server_port(ts->server));
+    }
+    fflush(stdout);
+}
+
+/* Who reads that it listens may stop it at once: the handlers stand before that. */
 static int tws__run_server(tws_task_server *ts)
 {
     struct sigaction action, old_int, old_term, old_pipe;
@@ -22162,6 +22199,7 @@ static int tws__run_server(tws_task_server *ts)
     sigaction(SIGTERM, &action, &old_term);
     action.sa_handler = SIG_IGN; /* a log's reader may go between the question and the write */
     sigaction(SIGPIPE, &action, &old_pipe);
+    tws__tell_address(ts);
     tws_status status = tws_server_run(ts->server);
     sigaction(SIGINT, &old_int, NULL);
     sigaction(SIGTERM, &old_term, NULL);
@@ -22184,14 +22222,6 @@ TWS_API int tws_task_server_run(const tws_task_server_desc *desc)
         status = tws_server_listen(ts->server, &error);
     }
     if (status == TWS_OK) {
-        const char *host = desc->host == NULL ? "127.0.0.1" : desc->host;
-        if (desc->unix_path != NULL) {
-            printf("listening on unix:%s\n", desc->unix_path);
-        } else {
-            printf("listening on http://%s%s%s:%d\n", strchr(host, ':') ? "[" : "", host,
-                   strchr(host, ':') ? "]" : "", tws_server_port(ts->server));
-        }
-        fflush(stdout);
         code = tws__run_server(ts);
     } else {
         fprintf(stderr, "taskws: %.*s\n", (int)error.len, error.ptr);

@@ -1677,19 +1677,39 @@ TEST("output that nobody takes for 30 seconds is a stall, and progress puts it o
     unmake(w);
 }
 
-TEST("an answer without end to a peer that takes a little now and then is not cut off")
+TEST("a last answer to a peer that takes a little in 30 seconds is not cut off")
 {
-    world *w = make();
-    w->takes = 0;
-    turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    w->takes = 1;
-    while (tws_conn_wants_output(&w->c)) {
-        pass(w, 4000);
+    for (size_t last = 0; last < 2; last++) { /* to its end, or not any more from there on */
+        world *w = make();
+        test_row("last", last);
+        w->takes = 0;
+        turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        w->takes = 1;
+        for (int i = 0; tws_conn_wants_output(&w->c) && (last == 0 || i < 5); i++) {
+            pass(w, 29999);
+            CHECK(!tws_conn_done(&w->c));
+            turn(w, NULL, 0);
+        }
+        CHECK_EQ(out_ends(w, "\r\n\r\n/1"), last == 0);
+        CHECK_EQ(w->shut, last == 0);
+        pass(w, last == 0 ? 4999 : 29999);
         CHECK(!tws_conn_done(&w->c));
-        turn(w, NULL, 0);
+        pass(w, 1);
+        CHECK(tws_conn_done(&w->c));
+        unmake(w);
     }
-    CHECK(out_ends(w, "\r\n\r\n/1"));
-    CHECK(w->shut);
+}
+
+TEST("a closed WebSocket whose peer takes nothing more ends after the time of a close")
+{
+    world *w = make_open();
+    w->takes = 0;
+    turn_frame(w, true, TWS_WS_TEXT, "hello");
+    turn_frame(w, true, TWS_WS_CLOSE, "\x03\xe8");
+    pass(w, 4999);
+    CHECK(!tws_conn_done(&w->c));
+    pass(w, 1);
+    CHECK(tws_conn_done(&w->c));
     unmake(w);
 }
 

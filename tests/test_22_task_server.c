@@ -4,6 +4,7 @@
 #include "peer.h"
 
 #include <sched.h>
+#include <sys/wait.h>
 
 #define TASKS "/api/v1/ws/tasks/"
 #define SECRET "0123456789abcdef0123456789abcdef"
@@ -2686,6 +2687,32 @@ static void *stop_by_signal(void *arg)
     kill(getpid(), number);
     check_ws_refusal(&p, 1001, "draining", true);
     return NULL;
+}
+
+TEST("who stops the one call as soon as it says that it listens finds it ended as asked")
+{
+    snprintf(run_path, sizeof run_path, "/tmp/taskws-21-%ld", (long)getpid());
+    for (int i = 0; i < 20; i++) {
+        char word[64];
+        int out[2], status = -1;
+        site s;
+        site_init(&s);
+        s.desc.unix_path = run_path;
+        CHECK_EQ(pipe(out), 0);
+        fflush(stdout);
+        const pid_t child = fork();
+        if (child == 0) {
+            dup2(out[1], STDOUT_FILENO);
+            _exit(tws_task_server_run(&s.desc));
+        }
+        close(out[1]);
+        CHECK(read(out[0], word, sizeof word) > 0);
+        kill(child, SIGTERM);
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK_EQ(status, 0);
+        close(out[0]);
+    }
+    CHECK(access(run_path, F_OK) != 0);
 }
 
 TEST("the one call serves until SIGINT or SIGTERM, drains, and gives 0; or 1 when it cannot serve")

@@ -1007,6 +1007,37 @@ class stream:
                 event[name] = value.removeprefix(' ')
 
 
+# -- time ---------------------------------------------------------------------------------
+
+
+@test('a server that stood still for longer than its deadlines judges nobody by that')
+async def _(user):
+    mine = token(user)
+    head = f'GET {TASKS}{user} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {mine}\r\n'
+    post = (f'POST {TASKS}{user} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {worker()}\r\n'
+            'Content-Length: 12000\r\n\r\n')
+    halves = [(head, '\r\n', b' 200 '), (post + '{"a":"', 'x' * 11992 + '"}', b' 202 '),
+              ('', head + '\r\n', b' 200 ')]
+    with Server() as own:
+        asking = [await asyncio.open_connection('127.0.0.1', own.port) for _ in halves]
+        async with own.connect(user, '') as ws:
+            for (_, writer), (first, _, _) in zip(asking, halves):
+                writer.write(first.encode())
+                await writer.drain()
+            await asyncio.sleep(0.3)
+            own.signal(signal.SIGSTOP)
+            for (_, writer), (_, second, _) in zip(asking, halves):
+                writer.write(second.encode())
+                await writer.drain()
+            await ws.send(json.dumps({'type': 'auth', 'token': mine}))
+            await asyncio.sleep(11)  # and its deadlines are of 10 s
+            own.signal(signal.SIGCONT)
+            for (reader, writer), (_, _, status) in zip(asking, halves):
+                assert status in await asyncio.wait_for(reader.readline(), PATIENCE), status
+                writer.close()
+            await receive(ws, 'connected')
+
+
 # -- all of it ----------------------------------------------------------------------------
 
 

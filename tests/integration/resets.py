@@ -149,4 +149,40 @@ async def _(_user):
     assert not resets, (len(resets), resets[:5])
 
 
+@test('nobody who comes while a server of eight threads is stopping is reset')
+async def _(_user):
+    def ask(server):
+        """One after the other until the server has been told to stop, and a while beyond."""
+        for n in itertools.count():
+            if stopped and time.monotonic() > stopped[0] + 0.3:
+                return
+            try:
+                with connect(server, n) as s:
+                    s.sendall(b'GET /ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+                    to_the_end(s)
+            except (ConnectionResetError, BrokenPipeError, ConnectionRefusedError) as error:
+                resets.append(repr(error))
+
+    stopped = []
+    resets.clear()
+
+    def story():
+        stopped.clear()
+        with Server('--threads', '8', '--drain', '30', '--log-level', 'error') as server, \
+                ThreadPoolExecutor(4) as pool, connect(server, 0) as stays:
+            stays.sendall(handshake('token=' + GOOD))
+            while b'"connected"' not in stays.recv(4096):
+                pass
+            asking = [pool.submit(ask, server) for _ in range(4)]
+            time.sleep(0.1)
+            server.signal(signal.SIGTERM)
+            stopped.append(time.monotonic())
+            for each in asking:
+                each.result()
+
+    for _ in range(8):
+        await asyncio.to_thread(story)
+    assert not resets, (len(resets), resets[:5])
+
+
 finish(asyncio.run(run_all(abreast=1)))
