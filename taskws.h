@@ -4158,7 +4158,7 @@ TWS_API bool tws_json_i64(const tws_json_token *token, int64_t *value)
 
 static bool tws__json_writes_plain(uint8_t c)
 {
-    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\' && c != '<';
+    return c >= 0x20 && c < 0x7f && c != '"' && c != '\\' && c != '<';
 }
 
 static void tws__json_write_u(tws_buf *b, uint32_t unit)
@@ -4200,6 +4200,18 @@ static size_t tws__json_sequence(tws_str s, bool *valid)
     return tws__max(n, 1);
 }
 
+/* What ends a line in a script (U+2028, 2029), turns text around (U+202A to 202E, 2066 to 2069), or
+ * begins an escape on a terminal (C1). */
+static bool tws__json_controls(tws_str c, uint32_t *unit)
+{
+    const uint8_t *p = (const uint8_t *)c.ptr;
+    uint32_t u = c.len == 2   ? (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu)
+                 : c.len == 3 ? (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu)
+                              : 0;
+    *unit = u;
+    return (u >= 0x80 && u <= 0x9f) || (u >= 0x2028 && u <= 0x202e) || (u >= 0x2066 && u <= 0x2069);
+}
+
 /* The character that s begins with, which cannot stand as it is or is beyond ASCII; the bytes it
  * took. */
 static size_t tws__json_write_odd(tws_buf *b, tws_str s)
@@ -4209,12 +4221,13 @@ static size_t tws__json_write_odd(tws_buf *b, tws_str s)
         return 1;
     }
     bool valid;
+    uint32_t unit;
     size_t n = tws__json_sequence(s, &valid);
     tws_str c = tws_str_of(s.ptr, n);
     if (!valid) {
         tws_buf_c(b, "\xef\xbf\xbd");
-    } else if (tws_str_eq_c(c, "\xe2\x80\xa8") || tws_str_eq_c(c, "\xe2\x80\xa9")) {
-        tws__json_write_u(b, 0x2000u | ((uint8_t)c.ptr[2] & 0x3f)); /* ends a line in a script */
+    } else if (tws__json_controls(c, &unit)) {
+        tws__json_write_u(b, unit);
     } else {
         tws_buf_str(b, c);
     }
@@ -8608,31 +8621,38 @@ TWS_API void tws_metrics_write_histogram(tws_buf *b, const char *name, const cha
 /* -- redaction -- */
 
 /* What may stand in a token, percent-encoded or not. */
+#define TWS__JWT_SIGNATURE 43 /* digits of 32 bytes in base64url */
+
 static bool tws__is_token_char(char c)
 {
     return (c >= '0' && c <= '9') || (tws__lower(c) >= 'a' && tws__lower(c) <= 'z') || c == '-' ||
            c == '_' || c == '.' || c == '%' || c == '=';
 }
 
-/* The length of the JWT-shaped word that s begins with, 0 without one: it begins with {" in
- * base64url, and two parts make it suspect. *looked: bytes that were looked through. */
-static size_t tws__jwt_shaped(tws_str s, size_t *looked)
+/* The length of the JWT-shaped word that s begins with, 0 without one. What begins with {" in
+ * base64url is suspect with two parts; JSON that begins otherwise ({ and a blank), where a word
+ * begins, with a third of the length of an HS256 signature. *looked: bytes that were looked
+ * through; no JWT begins within them. */
+static size_t tws__jwt_shaped(tws_str s, bool word, size_t *looked)
 {
-    bool dotted = false;
-    size_t n = tws_str_starts(s, "eyJ") ? 3 : 0;
-    while (n > 0 && n < s.len && tws__is_token_char(s.ptr[n])) {
-        dotted = dotted || s.ptr[n] == '.' || s.ptr[n] == '%';
-        n++;
+    const bool sure = tws_str_starts(s, "eyJ");
+    unsigned dots = 0;
+    size_t n = 0, part = 0;
+    for (; (sure || word) && n < s.len && tws__is_token_char(s.ptr[n]); n++) {
+        bool dot = s.ptr[n] == '.' || (sure && s.ptr[n] == '%');
+        part = dot ? 0 : part + 1;
+        dots += dot;
     }
-    *looked = n;
-    return dotted ? n : 0;
+    *looked = sure ? n : 0;
+    return sure ? (dots > 0 ? n : 0) : dots >= 2 && part == TWS__JWT_SIGNATURE ? n : 0;
 }
 
 /* The length of `token=` and its value, 0 without one: in a query, in a query inside a query, in
  * JSON. The value goes on until a byte that ends one in any of these forms. */
 static size_t tws__token_parameter(tws_str s)
 {
-    static const char *const names[] = {"token=", "token%3d", "token\":\"", "token\": \""};
+    static const char *const names[] = {"token=\"",   "token='",     "token=",        "token%3d",
+                                        "token\":\"", "token\": \"", "token\" : \""};
     size_t name = 0;
     for (size_t i = 0; i < sizeof names / sizeof names[0] && name == 0; i++) {
         tws_str want = tws_str_c(names[i]);
@@ -8666,7 +8686,7 @@ static size_t tws__find_token(tws_str s, size_t *len, const char **mark)
             continue;
         }
         *mark = "***";
-        *len = tws__jwt_shaped(at, &looked);
+        *len = tws__jwt_shaped(at, i == 0 || !tws__is_token_char(s.ptr[i - 1]), &looked);
         if (*len > 0) {
             return i;
         }
@@ -17639,7 +17659,7 @@ static void tws__peer_serve(tws_peer *p, bool readable)
 }
 
 /* A deadline is due. What has come by now came in time, if it was this thread or the machine that
- * stood still: it is read at one go, and what waits to be sent is offered, before that is judged. */
+ * stood still: it is read at one go, and what waits is offered, before that is judged. */
 static void tws__peer_catch_up(tws_peer *p)
 {
     const uint16_t room = p->room;
