@@ -85,14 +85,16 @@ static void watch(int fd, uint32_t events, void *of, int operation)
     epoll_ctl(poller, operation, fd, &e);
 }
 
-static size_t write_handshake(char *out, size_t size, const char *user, const char *token)
+static size_t write_handshake(char *out, size_t size, const char *user, const char *token,
+                              const char *more)
 {
     return (size_t)snprintf(out, size,
                             "GET " PREFIX "/tasks/%s%s%s HTTP/1.1\r\nHost: x\r\n"
                             "Upgrade: websocket\r\nConnection: Upgrade\r\n"
                             "Sec-WebSocket-Version: 13\r\n"
-                            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-                            user, token == NULL ? "" : "?token=", token == NULL ? "" : token);
+                            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n%s\r\n",
+                            user, token == NULL ? "" : "?token=", token == NULL ? "" : token,
+                            more);
 }
 
 /* == what a server says, told in a few words ============================================== */
@@ -408,7 +410,7 @@ static void connect_user(size_t i, const char *token)
     setsockopt(u->fd, SOL_SOCKET, SO_TIMESTAMPNS, &one, sizeof one);
     watch(u->fd, EPOLLIN, u, EPOLL_CTL_ADD);
     snprintf(name, sizeof name, "live-%zu", i);
-    size_t n = write_handshake(request, sizeof request, name, token);
+    size_t n = write_handshake(request, sizeof request, name, token, "");
     while (write(u->fd, request, n) < 0 && (errno == EAGAIN || errno == ENOTCONN)) {
         usleep(100);
     }
@@ -458,8 +460,9 @@ static void live(const char *token, size_t count, uint64_t rate, uint64_t second
 typedef struct kind {
     const char *name;
     const char *first; /* sent at once; %H a handshake with the token, %A one without any, %E one
-                          with what is no token, %D one of a user whose events are large */
-    const char *then;  /* sent again and again; NULL: nothing */
+                          with what is no token, %D one of a user whose events are large, %C one that
+                          offers compression */
+    const char *then;  /* sent again and again; NULL: nothing, or BLOCKS_LEN bytes of blocks */
     size_t then_len;
     uint32_t step_ms; /* one byte of `then` that often; 0: as much as the socket takes */
     bool again;       /* connects anew when it is over */
@@ -474,6 +477,11 @@ typedef struct kind {
 #define TEXT_25 "aaaaaaaaaaaaaaaaaaaaaaaaa"
 #define TEXT_125 TEXT_25 TEXT_25 TEXT_25 TEXT_25 TEXT_25
 #define FRAGMENT "\x00\x80\0\0\0\0"
+/* A compressed message: blocks of fixed codes, ten bits each and four to a row, with nothing in
+ * them; and the begin of the one that a receiver adds. */
+#define BLOCK_ROW "\2\10\40\200\0"
+#define BLOCK_ROWS 6000
+#define BLOCKS_LEN (8 + 5 * BLOCK_ROWS + 1)
 #define FIELDS "A: " TEXT_125 "\r\n"
 
 static const kind kinds[] = {
@@ -483,6 +491,7 @@ static const kind kinds[] = {
     {"slow frames", "%H\x81\xfd", TEXT_125, 125, 1000, 0, 0, 0, 0},
     {"pings", "%H", PING, 6, 0, 0, 0, 0, 0},
     {"long pings", "%H", PING_125, 131, 0, 0, 0, 0, 0},
+    {"empty blocks", "%C", NULL, BLOCKS_LEN, 0, 0, 0, 0, 0},
     {"fragments", "%A\x01\x80", FRAGMENT, 6, 0, true, 0, 0, 0},
     {"handshakes", "%E", NULL, 0, 0, true, 0, 0, 0},
     {"requests", "GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", NULL, 0, 0, true,
@@ -673,6 +682,17 @@ static void read_more(attacker *a)
     }
 }
 
+static void write_blocks(char *out)
+{
+    const size_t len = BLOCKS_LEN - 8;
+    const char header[8] = {(char)0xc1, (char)0xfe, (char)(len >> 8), (char)len, 0, 0, 0, 0};
+    memcpy(out, header, 8);
+    for (size_t i = 0; i < BLOCK_ROWS; i++) {
+        memcpy(out + 8 + 5 * i, BLOCK_ROW, 5);
+    }
+    out[BLOCKS_LEN - 1] = 0;
+}
+
 static void compose(const char *token)
 {
     char handshake[2500] = "";
@@ -680,7 +700,8 @@ static void compose(const char *token)
     if (text[0] == '%') {
         const char *bad = "eyJhbGciOiJub25lIn0.e30.";
         write_handshake(handshake, sizeof handshake, text[1] == 'D' ? "deaf" : "other",
-                        text[1] == 'E' ? bad : text[1] == 'A' ? NULL : token);
+                        text[1] == 'E' ? bad : text[1] == 'A' ? NULL : token,
+                        text[1] == 'C' ? "Sec-WebSocket-Extensions: permessage-deflate\r\n" : "");
         text += 2;
     }
     first_len = strlen(handshake);
@@ -694,7 +715,11 @@ static void compose(const char *token)
     }
     for (size_t i = 0; the_kind->then_len > 0 && i + the_kind->then_len <= sizeof block;
          i += the_kind->then_len) {
-        memcpy(block + i, the_kind->then, the_kind->then_len);
+        if (the_kind->then != NULL) {
+            memcpy(block + i, the_kind->then, the_kind->then_len);
+        } else {
+            write_blocks(block + i);
+        }
     }
 }
 

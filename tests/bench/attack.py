@@ -39,6 +39,7 @@ KINDS = [
     Kind('slow frames', 10000, 100, 12, '101 bad_message 1000 end'),
     Kind('pings', 1000, 50, 12, '101 1000 end'),
     Kind('long pings', 1000, 20, 12, '101 1000 end'),
+    Kind('empty blocks', 1000, 20, 12, '101 bad_message 1000 end'),
     Kind('fragments', 1000, 50, 12, '101 1009 end'),
     Kind('handshakes', 1000, 50, 12, '101 token_malformed 4401 end'),
     Kind('requests', 1000, 50, 12, '404 not_found end'),
