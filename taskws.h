@@ -2152,8 +2152,8 @@ typedef struct tws_server_desc {
     const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
     uint32_t threads;         /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
     uint32_t max_connections; /* at most, and with 0: the limit of open files, less 64 and 4 a
-                                 thread (but as many as these, where it is low). 32 more are
-                                 accepted to be told: see tws_peer_overload */
+                                 thread, and not fewer than these. 32 more are accepted to be
+                                 told: see tws_peer_overload */
     uint32_t max_per_ip;      /* 0: off. Beyond, a websocket route closes with 4429, and on_request
                                  is to ask tws_peer_overload; beyond twice as many are closed at
                                  once. With trust_proxy an idle connection counts for nobody */
@@ -8621,13 +8621,13 @@ TWS_API void tws_metrics_write_histogram(tws_buf *b, const char *name, const cha
 /* -- redaction -- */
 
 /* What may stand in a token, percent-encoded or not. */
-#define TWS__JWT_SIGNATURE 43 /* digits of 32 bytes in base64url */
-
 static bool tws__is_token_char(char c)
 {
     return (c >= '0' && c <= '9') || (tws__lower(c) >= 'a' && tws__lower(c) <= 'z') || c == '-' ||
            c == '_' || c == '.' || c == '%' || c == '=';
 }
+
+#define TWS__JWT_SIGNATURE 43 /* digits of 32 bytes in base64url */
 
 /* The length of the JWT-shaped word that s begins with, 0 without one. What begins with {" in
  * base64url is suspect with two parts; JSON that begins otherwise ({ and a blank), where a word
@@ -12131,6 +12131,7 @@ typedef struct tws__redis_end {
     uint32_t waiting; /* answers to come */
     uint8_t step;
     bool is_role;     /* HELLO: the next string is the server's role */
+    bool replica;     /* it was one when this connection began, or all was read again since */
     bool in_push;
     bool starved;     /* a command was not made for want of memory */
     tws_redis_state state; /* why it was down last */
@@ -12460,16 +12461,23 @@ static void tws__redis_read_again(tws_redis *r, tws__redis_user *u, bool again)
     }
 }
 
-/* A master that becomes a replica takes over another's data, and pushes nothing of it: what was
- * pushed since may have come from behind a gap. */
+/* A master that becomes a replica takes over another's data, and pushes nothing of it: what came
+ * since over a subscription that began at the master may be from behind a gap. */
 static void tws__redis_is_replica_now(tws_redis *r)
 {
+    tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
+    r->replica = true;
+    if (end->step != TWS__REDIS_UP || end->replica) {
+        return;
+    }
+    end->replica = true;
     for (size_t i = 0; i < r->bucket_count; i++) {
         for (tws__redis_user *u = r->bucket[i]; u != NULL; u = u->chain) {
-            tws__redis_read_again(r, u, true);
+            if ((u->flags & TWS__REDIS_WANTED) != 0) {
+                tws__redis_read_again(r, u, u->state == TWS__REDIS_LIVE);
+            }
         }
     }
-    r->replica = true;
 }
 
 TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id, bool again)
@@ -13551,7 +13559,7 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
         r->time_out = false;
         r->no_script = true;
         tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0));
-        if (r->replica && !r->was_replica) {
+        if (r->replica) {
             tws__redis_is_replica_now(r);
         }
         if (r->was_replica && !r->replica) { /* its data may have changed without a push */
@@ -13607,11 +13615,15 @@ static void tws__redis_on_hello(tws_redis *r, tws__redis_end *end, const tws_res
     }
     if (end->is_role && in->depth == 1) {
         bool replica = tws_str_eq_c(in->text, "replica") || tws_str_eq_c(in->text, "slave");
-        r->tells_role = true;
-        if (end->step < TWS__REDIS_UP) {
+        if (end->step == TWS__REDIS_UP) {
+            if (replica) {
+                tws__redis_is_replica_now(r);
+            }
+        } else if (end == &r->end[TWS_REDIS_COMMANDS]) {
+            r->tells_role = true;
             r->replica = replica;
-        } else if (replica && !r->replica) {
-            tws__redis_is_replica_now(r);
+        } else {
+            end->replica = replica;
         }
     }
     end->is_role = in->depth == 1 && !end->is_role && tws_str_eq_c(in->text, "role");
@@ -13628,7 +13640,7 @@ static void tws__redis_on_role(tws_redis *r, const tws_resp_event *in)
 static void tws__redis_on_opening(tws_redis *r, tws_redis_link link, const tws_resp_event *in)
 {
     tws__redis_end *end = &r->end[link];
-    if (end->step == TWS__REDIS_HELLO && link == TWS_REDIS_COMMANDS) {
+    if (end->step == TWS__REDIS_HELLO) {
         tws__redis_on_hello(r, end, in);
     }
     if (!in->done) {
@@ -13973,6 +13985,7 @@ TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link)
     limits.whole = tws__redis_whole(&r->desc);
     tws_resp_init(&end->decoder, &limits);
     end->in_push = false;
+    end->replica = false;
     if (link == TWS_REDIS_COMMANDS) {
         r->was_replica = r->was_replica || r->replica;
         r->replica = false;
@@ -14186,8 +14199,8 @@ TWS_API tws_status tws_redis_create(tws_redis **session, const tws_redis_desc *d
     tws_redis_desc d = *desc;
     const size_t buckets = 64;
     tws__redis_configure(&d);
-    size_t calls = (size_t)d.max_publishes + TWS__REDIS_LOADS + 5; /* TIME, and of two beats
-                                                                             a probe and a try */
+    size_t calls = (size_t)d.max_publishes + TWS__REDIS_LOADS + 7; /* TIME, and of two beats
+                                                                             probe, try and role */
     size_t past = tws__max(d.load_bytes, (size_t)d.max_event_bytes + 32);
     size_t memory = sizeof(tws_redis) + calls * sizeof(tws__redis_call) +
                     TWS_REDIS_LINKS * tws__redis_in_bytes(&d) + past + d.max_event_bytes;
@@ -15759,8 +15772,8 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c)
                    : tws__after(c->since_ms, pinged ? d->answer_ms : d->heartbeat_ms);
     case TWS__CLOSING: /* who still takes what waits is given the time for it */
         return ending;
-    case TWS__FLUSH: /* and as much for an HTTP answer as before any other request */
-        return c->close_code == 0 && c->out != NULL && stall > ending ? stall : ending;
+    case TWS__FLUSH: /* and an HTTP answer may stand still as long as any other output */
+        return c->close_code == 0 && stall != UINT64_MAX && stall > ending ? stall : ending;
     case TWS__DRAIN:
         return tws__after(c->since_ms, d->close_ms);
     case TWS__WAIT:
@@ -17658,30 +17671,22 @@ static void tws__peer_serve(tws_peer *p, bool readable)
     tws__peer_finish(p);
 }
 
-/* A deadline is due. What has come by now came in time, if it was this thread or the machine that
- * stood still: it is read at one go, and what waits is offered, before that is judged. */
-static void tws__peer_catch_up(tws_peer *p)
-{
-    const uint16_t room = p->room;
-    if (tws_conn_wants_input(&p->conn)) {
-        p->room = UINT16_MAX;
-        tws__peer_read(p);
-        p->room = room;
-        tws__peer_dispatch(p);
-    }
-    if (tws_conn_wants_output(&p->conn)) {
-        (void)tws__peer_write(p);
-    }
-}
-
+/* Who is due is served first, and read at one go: what has come by now came in time, and what the
+ * socket takes by now was taken in time, if it was this thread or the machine that stood still. */
 static void tws__peer_tick(tws_peer *p)
 {
     tws_conn_event ev;
     tws__thread *t = p->thread;
-    tws__peer_begin(p);
     if (tws__peer_deadline(p) <= t->now_ms) {
-        tws__peer_catch_up(p);
+        const uint16_t room = p->room;
+        p->room = UINT16_MAX;
+        tws__peer_serve(p, tws_conn_wants_input(&p->conn));
+        p->room = room;
     }
+    if (p->watch.fd < 0) {
+        return;
+    }
+    tws__peer_begin(p);
     if (p->user_ms <= t->now_ms) {
         p->user_ms = UINT64_MAX;
         if (p->ops != NULL && p->ops->on_timer != NULL) {

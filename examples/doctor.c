@@ -16,7 +16,7 @@ static const char help[] =
     "  --help\n"
     "\n"
     "With the secret everything is checked, for a user made up for that unless --user names one;\n"
-    "with a token, what it allows, for its user. Four events are published where that may be. One\n"
+    "with a token, what it allows, for its user. Four events are published if it may publish. One\n"
     "line a check on standard output. Exit status: 0 nothing failed, 1 something did, 2 wrong usage.\n";
 
 #define TIMEOUT_MS 5000

@@ -7,8 +7,8 @@ static const char usage[] =
     "usage: server [options]\n"
     "Serves each user's background tasks, live, to browsers; workers publish over HTTP or Redis.\n"
     "Every option down to --log-level, and --demo, is also an environment variable: --max-per-user\n"
-    "is TASKWS_MAX_PER_USER. The command line overrides it; of --host or --port and --unix, and of\n"
-    "--secret and --secret-file, the last one counts.\n"
+    "is TASKWS_MAX_PER_USER. The command line overrides it: --host and --port also TASKWS_UNIX, and\n"
+    "--secret also TASKWS_SECRET_FILE.\n"
     "\n"
     "where\n"
     "  --host HOST            address to listen on (127.0.0.1); :: for all\n"
@@ -41,8 +41,8 @@ static const char usage[] =
     "  --log text|json        form of the log on standard error (text)\n"
     "  --log-level LEVEL      info, warn, error, none (info)\n"
     "other\n"
-    "  --demo                 make up a key and some tasks, and print a URL to watch them (with\n"
-    "                         --unix none)\n"
+    "  --demo                 make up a key and some tasks, and print a URL to watch them, unless\n"
+    "                         it listens on a Unix socket\n"
     "  --routes               print the routes and end\n"
     "  --redis-script         print the script that workers publish with, and end\n"
     "  --version, --help\n"
@@ -53,6 +53,7 @@ typedef struct options {
     tws_task_server_desc desc;
     const char *secret_file;
     bool demo, routes;
+    bool unix_is_variable, file_is_variable; /* and not on the command line */
 } options;
 
 /* -- reading options -- */
@@ -109,11 +110,19 @@ static bool yes_or_no(const char *name, const char *value)
     return i < 4;
 }
 
+/* A host or port on the command line overrides a path in the environment. */
+static void prefer_tcp(options *o)
+{
+    if (!in_environment && o->unix_is_variable) {
+        o->desc.unix_path = NULL;
+    }
+}
+
 static void set_port(options *o, const char *name, const char *v)
 {
     uint32_t port = number(name, v, 65535);
     o->desc.port = port == 0 ? TWS_PORT_ANY : (int)port;
-    o->desc.unix_path = NULL;
+    prefer_tcp(o);
 }
 
 static void set_log(options *o, const char *name, const char *v)
@@ -158,10 +167,10 @@ static void set_origin(options *o, const char *name, const char *v)
     o->desc.origins = v;
 }
 
-static void set_host(options *o, const char *name, const char *v) { (void)name; o->desc.host = v; o->desc.unix_path = NULL; }
-static void set_unix(options *o, const char *name, const char *v) { (void)name; o->desc.unix_path = v; }
-static void set_secret(options *o, const char *name, const char *v) { (void)name; o->desc.jwt_secret = v; o->secret_file = NULL; }
-static void set_file(options *o, const char *name, const char *v) { (void)name; o->secret_file = v; }
+static void set_host(options *o, const char *name, const char *v) { (void)name; o->desc.host = v; prefer_tcp(o); }
+static void set_unix(options *o, const char *name, const char *v) { (void)name; o->desc.unix_path = v; o->unix_is_variable = in_environment; }
+static void set_secret(options *o, const char *name, const char *v) { (void)name; o->desc.jwt_secret = v; o->secret_file = !in_environment && o->file_is_variable ? NULL : o->secret_file; }
+static void set_file(options *o, const char *name, const char *v) { (void)name; o->secret_file = v; o->file_is_variable = in_environment; }
 static void set_redis(options *o, const char *name, const char *v) { (void)name; o->desc.redis_url = v; }
 static void set_cookie(options *o, const char *name, const char *v) { (void)name; o->desc.token_cookie = v; }
 static void set_threads(options *o, const char *name, const char *v) { o->desc.threads = number(name, v, 64); }

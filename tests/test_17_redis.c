@@ -1983,6 +1983,7 @@ TEST("a replica delivers, stores nothing, and is looked at again until it is one
     wait_ms(4999);
     output(C);
     feed(C, TIME_ANSWER ":1\r\n" HELLO_REPLICA);
+    CHECK_STR(output(C), ""); /* it was one before */
     feed_push("message", probe_channel, "3");
     CHECK(tws_redis_connection(r, C) != 0);
     wait_ms(1);
@@ -1991,6 +1992,7 @@ TEST("a replica delivers, stores nothing, and is looked at again until it is one
     open_replica();
     CHECK(tws_redis_connection(r, S) != 0);
     CHECK_STR(notes(), "");
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 4");
     wait_ms(5000);
     wait_ms(50);
     tws_redis_connected(r, C);
@@ -2066,6 +2068,104 @@ TEST("a master that becomes a replica without a word is noticed, and all is read
             ENTRY("9-0", "1", "9") ENTRY("9-1", "2", "10"));
     CHECK_STR(notes(), "again(42 5-max) event(42 6-0 6) event(42 7-0 7) event(42 8-0 8) "
                        "event(42 9-0 9) event(42 9-1 10)");
+    end();
+}
+
+TEST("a subscription that began at a replica has no gap, and who is wanted by nobody is not read")
+{
+    for (size_t row = 0; row < 2; row++) {
+        begin("redis://h");
+        test_row("row", row);
+        tws_redis_connected(r, S);
+        output(S);
+        feed(S, row == 0 ? HELLO_REPLICA : HELLO_MASTER);
+        output(S);
+        feed_push("subscribe", probe_channel, "1");
+        open_commands();
+        answer_beat();
+        CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
+        output(S);
+        subscribed("42");
+        output(C);
+        feed(C, ONE_ENTRY);
+        notes();
+        if (row == 1) {
+            tws_redis_drop(r, tws_str_c("42"));
+        }
+        tws_redis_closed(r, C, "reset");
+        wait_ms(50);
+        open_replica();
+        CHECK_STR(output(C), "TIME | PUBLISH PROBE 2");
+        end();
+    }
+}
+
+TEST("whose HELLO told no role is not asked for it, and one who refuses to tell stores as before")
+{
+    begin_open("redis://h");
+    tws_redis_closed(r, C, "reset");
+    wait_ms(50);
+    tws_redis_connected(r, C);
+    output(C);
+    feed(C, HELLO_MASTER);
+    output(C);
+    feed(C, "*0\r\n");
+    publish("42", "1", NULL, 1);
+    output(C);
+    feed(C, "-OOM no\r\n" TIME_ANSWER ":1\r\n");
+    feed_push("message", probe_channel, "2");
+    notes();
+    wait_ms(3000);
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 3 | SET PROBE  PX 1 | HELLO");
+    feed(C, TIME_ANSWER ":1\r\n-OOM no\r\n-NOPERM no\r\n");
+    CHECK_EQ(tws_redis_now(r, NULL), TWS_REDIS_IS_OOM);
+    tws_redis_closed(r, C, "reset");
+    wait_ms(50);
+    open_commands();
+    answer_beat();
+    wait_ms(3000);
+    CHECK(strstr(output(C).ptr, "HELLO") == NULL);
+    end();
+}
+
+TEST("two beats, all reads and all publishes at once find room to wait for their answers")
+{
+    desc.max_publishes = 1;
+    begin("redis://h");
+    open_subscriber();
+    tws_redis_connected(r, C);
+    output(C);
+    feed(C, HELLO_MASTER);
+    output(C);
+    feed(C, "*0\r\n");
+    answer_beat();
+    for (int i = 0; i < 128; i++) {
+        char user[16];
+        snprintf(user, sizeof user, "u%d", i);
+        CHECK_EQ(tws_redis_want(r, tws_str_c(user)), TWS_OK);
+        output(S);
+        subscribed(user);
+    }
+    publish("42", "1", NULL, 1);
+    output(C);
+    feed(C, "-OOM no\r\n");
+    for (int i = 0; i < 128; i++) {
+        feed(C, NO_ENTRIES);
+    }
+    notes();
+    wait_ms(3000);
+    for (int i = 0; i < 128; i++) {
+        char user[16];
+        snprintf(user, sizeof user, "u%d", i);
+        tws_redis_reload(r, tws_str_c(user), false);
+    }
+    output(C);
+    feed(C, TIME_ANSWER); /* and no more for a while */
+    feed_push("message", probe_channel, "2");
+    CHECK_EQ(publish("42", "2", NULL, 2), TWS_OK);
+    wait_ms(3000);
+    output(C);
+    CHECK_EQ(r->calls, r->call_max);
     end();
 }
 

@@ -1700,17 +1700,37 @@ TEST("a last answer to a peer that takes a little in 30 seconds is not cut off")
     }
 }
 
-TEST("a closed WebSocket whose peer takes nothing more ends after the time of a close")
+TEST("a last answer that stands still ends after the time of a close where nothing stalls")
 {
-    world *w = make_open();
+    world *w = make();
+    w->desc.stall_ms = TWS_OFF;
     w->takes = 0;
-    turn_frame(w, true, TWS_WS_TEXT, "hello");
-    turn_frame(w, true, TWS_WS_CLOSE, "\x03\xe8");
+    turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     pass(w, 4999);
     CHECK(!tws_conn_done(&w->c));
     pass(w, 1);
     CHECK(tws_conn_done(&w->c));
     unmake(w);
+}
+
+TEST("a closed WebSocket whose peer takes nothing more ends after the time of a close")
+{
+    for (size_t ends = 0; ends < 2; ends++) { /* by a close frame, by an end of file */
+        world *w = make_open();
+        test_row("ends", ends);
+        w->takes = 0;
+        turn_frame(w, true, TWS_WS_TEXT, "hello");
+        if (ends == 0) {
+            turn_frame(w, true, TWS_WS_CLOSE, "\x03\xe8");
+        } else {
+            eof(w);
+        }
+        pass(w, 4999);
+        CHECK(!tws_conn_done(&w->c));
+        pass(w, 1);
+        CHECK(tws_conn_done(&w->c));
+        unmake(w);
+    }
 }
 
 TEST("offered units are taken whole or not at all, and a blocked connection keeps one")

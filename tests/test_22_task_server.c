@@ -1859,6 +1859,60 @@ TEST("a reader that takes nothing is closed with slow_consumer and resumes witho
     site_end(&s);
 }
 
+/* Another connection's request, in which that peer takes all that there is for it. */
+static void on_taking(tws_peer *p, const tws_http_request *request, void *context)
+{
+    peer *other = (peer *)context;
+    char memory[8192];
+    long n;
+    (void)request;
+    while ((n = recv(other->fd, memory, sizeof memory, MSG_DONTWAIT)) > 0) {
+        tws_buf_str(&other->in, tws_str_of(memory, (size_t)n));
+    }
+    tws_peer_respond(p, 200, NULL, "text/plain", tws_str_c("taken"));
+}
+
+TEST("a reader that has taken something when its deadline is looked at goes on, to the last event")
+{
+    site s;
+    peer slow, p;
+    char memory[256];
+    tws_buf error;
+    tws_route route = {"GET", "/take", on_taking, NULL, &slow};
+    site_init(&s);
+    s.desc.limits.stall_ms = 400;
+    s.desc.retain_events = 4000;
+    s.desc.retain_bytes = 4u << 20;
+    site_start(&s, false);
+    tws_buf_fixed(&error, memory, sizeof memory);
+    CHECK_EQ(tws_server_route(s.server, &route, &error), TWS_OK);
+    small_buffers(&s);
+    open_small(&slow, &s);
+    CHECK_TEXT(&slow, connected("2", "0-0", false));
+    peer_open(&p, port_of(&s));
+    for (int i = 0; i < 10; i++) {
+        tws_server_step(s.server, 1);
+    }
+    for (int n = 0; n < 1000; n++) {
+        publish(&s, "2", text("{\"n\":%d,\"x\":\"%0100d\"}", n, 0));
+    }
+    for (int i = 0; i < 10; i++) {
+        tws_server_step(s.server, 1);
+    }
+    poll(NULL, 0, 500); /* its deadline passes; then, in one turn, that request and the deadline */
+    peer_ask(&p, "GET", "/take", NULL, NULL);
+    poll(NULL, 0, 20);
+    tws_server_step(s.server, 0);
+    uint64_t next = 0;
+    while (next < 1000 && peer_message(&slow)) {
+        CHECK_EQ(json_u64(tws_buf_view(&slow.body), "data.n"), next);
+        next++;
+    }
+    CHECK_EQ(next, 1000);
+    CHECK(peer_leave(&slow, 1000));
+    site_end(&s);
+}
+
 /* -- the other routes -- */
 
 TEST("health, ready, status and metrics say what there is")

@@ -934,6 +934,9 @@ async def _(user):
             async with websockets.unix_connect(
                     path, f'ws://x{TASKS}{user}?token={token(user)}') as ws:
                 await receive(ws, 'connected')
+            async with websockets.unix_connect(path, f'ws://x{TASKS}{user}?token=none') as ws:
+                await refusal(ws)
+            await asyncio.to_thread(own.wait_for, 'refused .*address=unix$')
 
 
 @test('it serves with several threads as with one')
