@@ -1700,6 +1700,20 @@ TEST("a last answer to a peer that takes a little in 30 seconds is not cut off")
     }
 }
 
+TEST("a last answer has the time of a close also where what waits before it has soon stalled")
+{
+    world *w = make();
+    w->takes = 0;
+    turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    pass(w, 28000);
+    turn_c(w, "BAD\r\n\r\n");
+    pass(w, 4999);
+    CHECK(!tws_conn_done(&w->c));
+    pass(w, 1);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
 TEST("a last answer that stands still ends after the time of a close where nothing stalls")
 {
     world *w = make();
