@@ -12154,7 +12154,6 @@ struct tws_redis {
     bool probe_back;   /* one has, and was answered, since a connection failed */
     bool tells_role;   /* its HELLO does */
     bool replica;
-    bool was_replica;  /* when it was last up */
     bool no_script;    /* Redis may not have it: the next publish brings it */
     bool time_out;     /* TIME was not answered yet */
     tws_redis_state told; /* the state that was */
@@ -13561,11 +13560,9 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
         tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0));
         if (r->replica) {
             tws__redis_is_replica_now(r);
-        }
-        if (r->was_replica && !r->replica) { /* its data may have changed without a push */
+        } else if (r->end[TWS_REDIS_SUBSCRIBER].replica) { /* data may have changed unpushed */
             tws__redis_fail_c(r, TWS_REDIS_SUBSCRIBER, TWS_REDIS_IS_READONLY, "it was a replica");
         }
-        r->was_replica = false;
     }
 }
 
@@ -13987,7 +13984,6 @@ TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link)
     end->in_push = false;
     end->replica = false;
     if (link == TWS_REDIS_COMMANDS) {
-        r->was_replica = r->was_replica || r->replica;
         r->replica = false;
         r->tells_role = false;
     }

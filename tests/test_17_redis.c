@@ -227,13 +227,18 @@ static void subscribed(const char *user)
 /* The last of the opening: may it read? */
 #define OPENING "XREVRANGE PROBE + - COUNT 1"
 
-static void open_commands(void)
+static void open_as(const char *hello)
 {
     tws_redis_connected(r, C);
     output(C);
-    feed(C, HELLO_ANSWER);
+    feed(C, hello);
     output(C);
     feed(C, "*0\r\n");
+}
+
+static void open_commands(void)
+{
+    open_as(HELLO_ANSWER);
 }
 
 static void open_subscriber(void)
@@ -1958,21 +1963,12 @@ TEST("publishing is unavailable, full or refused for what is wrong with it, each
     "%2\r\n$4\r\nrole\r\n$7\r\nreplica\r\n$7\r\nmodules\r\n*1\r\n%1\r\n+role\r\n+master\r\n"
 #define HELLO_MASTER "%1\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
 
-static void open_replica(void)
-{
-    tws_redis_connected(r, C);
-    output(C);
-    feed(C, HELLO_REPLICA);
-    output(C);
-    feed(C, "*0\r\n");
-}
-
 TEST("a replica delivers, stores nothing, and is looked at again until it is one no more")
 {
     begin_live("42", ONE_ENTRY);
     tws_redis_closed(r, C, "reset");
     wait_ms(50);
-    open_replica();
+    open_as(HELLO_REPLICA);
     CHECK_STR(notes(), "state(unreachable: reset) state(readonly: it is a replica)");
     CHECK(tws_redis_state_delivers(tws_redis_now(r, NULL)));
     CHECK_EQ(publish("42", "1", NULL, 1), TWS_ERR_UNAVAILABLE);
@@ -1989,7 +1985,7 @@ TEST("a replica delivers, stores nothing, and is looked at again until it is one
     wait_ms(1);
     CHECK_EQ(tws_redis_connection(r, C), 0);
     wait_ms(50);
-    open_replica();
+    open_as(HELLO_REPLICA);
     CHECK(tws_redis_connection(r, S) != 0);
     CHECK_STR(notes(), "");
     CHECK_STR(output(C), "TIME | PUBLISH PROBE 4");
@@ -2016,7 +2012,7 @@ TEST("what a replica pushes is read from its stream, since it may have more")
     begin_live("42", ONE_ENTRY);
     tws_redis_closed(r, C, "reset");
     wait_ms(50);
-    open_replica();
+    open_as(HELLO_REPLICA);
     output(C);
     feed(C, TIME_ANSWER ":1\r\n" ONE_ENTRY);
     notes();
@@ -2034,11 +2030,7 @@ TEST("a master that becomes a replica without a word is noticed, and all is read
 {
     begin("redis://h");
     open_subscriber();
-    tws_redis_connected(r, C);
-    output(C);
-    feed(C, HELLO_MASTER);
-    output(C);
-    feed(C, "*0\r\n");
+    open_as(HELLO_MASTER);
     answer_beat();
     CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
     output(S);
@@ -2081,7 +2073,7 @@ TEST("a subscription that began at a replica has no gap, and who is wanted by no
         feed(S, row == 0 ? HELLO_REPLICA : HELLO_MASTER);
         output(S);
         feed_push("subscribe", probe_channel, "1");
-        open_commands();
+        open_as(row == 0 ? HELLO_REPLICA : HELLO_MASTER);
         answer_beat();
         CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
         output(S);
@@ -2094,7 +2086,7 @@ TEST("a subscription that began at a replica has no gap, and who is wanted by no
         }
         tws_redis_closed(r, C, "reset");
         wait_ms(50);
-        open_replica();
+        open_as(HELLO_REPLICA);
         CHECK_STR(output(C), "TIME | PUBLISH PROBE 2");
         end();
     }
@@ -2105,11 +2097,7 @@ TEST("whose HELLO told no role is not asked for it, and one who refuses to tell 
     begin_open("redis://h");
     tws_redis_closed(r, C, "reset");
     wait_ms(50);
-    tws_redis_connected(r, C);
-    output(C);
-    feed(C, HELLO_MASTER);
-    output(C);
-    feed(C, "*0\r\n");
+    open_as(HELLO_MASTER);
     publish("42", "1", NULL, 1);
     output(C);
     feed(C, "-OOM no\r\n" TIME_ANSWER ":1\r\n");
@@ -2133,11 +2121,7 @@ TEST("two beats, all reads and all publishes at once find room to wait for their
     desc.max_publishes = 1;
     begin("redis://h");
     open_subscriber();
-    tws_redis_connected(r, C);
-    output(C);
-    feed(C, HELLO_MASTER);
-    output(C);
-    feed(C, "*0\r\n");
+    open_as(HELLO_MASTER);
     answer_beat();
     for (int i = 0; i < 128; i++) {
         char user[16];

@@ -174,6 +174,14 @@ static void pass(world *w, uint64_t ms)
     w->now_ms = until;
 }
 
+static void check_ends_after(world *w, uint64_t ms)
+{
+    pass(w, ms - 1);
+    CHECK(!tws_conn_done(&w->c));
+    pass(w, 1);
+    CHECK(tws_conn_done(&w->c));
+}
+
 static world *make_with(const tws_allocator *a)
 {
     world *w = (world *)calloc(1, sizeof *w);
@@ -584,10 +592,7 @@ TEST("a drain ends after its deadline when the peer does not")
 {
     world *w = make();
     turn_c(w, "BAD\r\n\r\n");
-    pass(w, 4999);
-    CHECK(!tws_conn_done(&w->c));
-    pass(w, 1);
-    CHECK(tws_conn_done(&w->c));
+    check_ends_after(w, 5000);
     unmake(w);
 }
 
@@ -1692,10 +1697,7 @@ TEST("a last answer to a peer that takes a little in 30 seconds is not cut off")
         }
         CHECK_EQ(out_ends(w, "\r\n\r\n/1"), last == 0);
         CHECK_EQ(w->shut, last == 0);
-        pass(w, last == 0 ? 4999 : 29999);
-        CHECK(!tws_conn_done(&w->c));
-        pass(w, 1);
-        CHECK(tws_conn_done(&w->c));
+        check_ends_after(w, last == 0 ? 5000 : 30000);
         unmake(w);
     }
 }
@@ -1707,10 +1709,7 @@ TEST("a last answer has the time of a close also where what waits before it has 
     turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
     pass(w, 28000);
     turn_c(w, "BAD\r\n\r\n");
-    pass(w, 4999);
-    CHECK(!tws_conn_done(&w->c));
-    pass(w, 1);
-    CHECK(tws_conn_done(&w->c));
+    check_ends_after(w, 5000);
     unmake(w);
 }
 
@@ -1720,10 +1719,7 @@ TEST("a last answer that stands still ends after the time of a close where nothi
     w->desc.stall_ms = TWS_OFF;
     w->takes = 0;
     turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    pass(w, 4999);
-    CHECK(!tws_conn_done(&w->c));
-    pass(w, 1);
-    CHECK(tws_conn_done(&w->c));
+    check_ends_after(w, 5000);
     unmake(w);
 }
 
@@ -1739,10 +1735,7 @@ TEST("a closed WebSocket whose peer takes nothing more ends after the time of a 
         } else {
             eof(w);
         }
-        pass(w, 4999);
-        CHECK(!tws_conn_done(&w->c));
-        pass(w, 1);
-        CHECK(tws_conn_done(&w->c));
+        check_ends_after(w, 5000);
         unmake(w);
     }
 }
