@@ -47,6 +47,8 @@ help:
 	@echo 'make test [SUITES=word]   every test, or those whose name contains the word'
 	@echo 'make fuzz [SECONDS=60] [TARGET=json]'
 	@echo 'make chaos [STORIES=50]   servers, Redis, workers and readers that fail at random, and a check of all'
+	@echo 'make cross                the tests of each section on s390x and ARM, which need qemu-user,'
+	@echo '                          gcc-s390x-linux-gnu and gcc-arm-linux-gnueabihf'
 	@echo 'make coverage             of sections 4 to 18, by their own tests'
 	@echo 'make attack [KIND=pings]  what floods and slow peers cost live users (Linux, two cores)'
 	@echo 'make bench [ONLY=word] [ROUNDS=5]   speed and memory; to build/bench/results.md'
@@ -67,6 +69,10 @@ NO_SERVER = $(if $(filter test_0% test_10% test_11% test_12% test_13% test_14% t
 # The oracle of a test, which taskws.h itself never needs.
 ORACLE = $(if $(filter fuzz_inflate,$(1)),-lz)
 
+# Other processors, emulated: one with its high bytes first, one of 32 bits, both with unsigned char.
+# Not of `make test`: Debian has their compilers and gcc-multilib exclude each other.
+FOREIGN = s390x-linux-gnu arm-linux-gnueabihf
+
 define kind
 build/test/$(1)/%: tests/%.c taskws.h tests/test.h
 	@mkdir -p $$(@D)
@@ -78,6 +84,7 @@ $(eval $(call kind,poll,clang,$(SANITIZE) -DTASKWS_POLL))
 $(eval $(call kind,tsan,clang,-fsanitize=thread))
 $(eval $(call kind,m32,gcc -m32,))
 $(eval $(call kind,musl,musl-gcc -static,))
+$(foreach system,$(FOREIGN),$(eval $(call kind,$(system),$(system)-gcc,)))
 $(eval $(call kind,replay,$(CC),$(SANITIZE),tests/fuzz_main.c))
 $(eval $(call kind,fuzz,clang,$(SANITIZE) -fsanitize=fuzzer))
 
@@ -94,6 +101,11 @@ chaos: build/asan/server
 
 attack: build/server build/bench/attack
 	/usr/bin/python3 tests/bench/attack.py $(KIND)
+
+cross: $(foreach system,$(FOREIGN),$(patsubst tests/%.c,cross/$(system)/%,$(wildcard tests/test_*.c)))
+cross/%: build/test/%
+	qemu-$(firstword $(subst -, ,$*)) -L /usr/$(*D) $< > $<.out 2>&1 || { cat $<.out; exit 1; }
+	@echo "$*: $$(tail -n 1 $<.out)"
 
 SECONDS = 60
 fuzz: $(patsubst tests/%.c,fuzz/%,$(if $(TARGET),tests/fuzz_$(TARGET).c,\
@@ -124,6 +136,6 @@ bench: bench-programs
 size:
 	@sh tests/bench/size.sh
 
-.PHONY: all examples run test install clean help chaos attack fuzz coverage bench bench-programs size
+.PHONY: all examples run test install clean help chaos attack fuzz cross coverage bench bench-programs size
 .DELETE_ON_ERROR:
 .SECONDARY:

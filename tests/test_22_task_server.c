@@ -723,6 +723,7 @@ TEST("however long a body is, and however many come at once, who keeps up is giv
     for (int i = 0; i < EVENTS; i++) {
         tws_buf_c(&body, text("{\"task_id\":%d,\"n\":%d}\n", i % 200, i));
     }
+    tws_buf_put(&body, "", 1); /* a C string */
     const char *lines = text("%sContent-Type: application/x-ndjson\r\n", worker);
     CHECK_EQ(ask(&p, &s, "POST", TASKS "2", lines, body.ptr), 202);
     tws_buf_clear(&body);
