@@ -17092,6 +17092,19 @@ static void tws__tally_remove(tws_server *s, uint64_t key)
     TWS__UNLOCK(&s->tally_lock);
 }
 
+/* Without the port, and the brackets of IPv6, that some proxies write. */
+static tws_str tws__bare_address(tws_str text)
+{
+    tws_str rest = text, address = text;
+    if (text.len > 1 && text.ptr[0] == '[') {
+        rest = tws_str_of(text.ptr + 1, text.len - 1);
+        tws_str_split(&rest, ']', &address);
+        return address;
+    }
+    tws_str_split(&rest, ':', &address);
+    return tws_str_find(rest, ':') == rest.len ? address : text;
+}
+
 /* The client's address in text: the last of X-Forwarded-For is the one that the trusted proxy saw,
  * written behind the client's own claims or in a line of its own behind theirs. */
 static bool tws__peer_forwarded(const tws_peer *p, const tws_http_request *r, tws_str *address)
@@ -17105,6 +17118,7 @@ static bool tws__peer_forwarded(const tws_peer *p, const tws_http_request *r, tw
     }
     while (tws_str_split(&rest, ',', address)) {
     }
+    *address = tws__bare_address(*address);
     return address->len != 0;
 }
 
@@ -21575,6 +21589,7 @@ static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason)
 }
 
 #define TWS__LOOK 32u /* readers, between two looks at Redis */
+#define TWS__NEWS 2048u /* readers in a turn: else who publishes without a pause holds the thread */
 
 /* News from the hub: each reader for whom there is some. What Redis says meanwhile goes with the
  * batches of those who still wait. */
@@ -21586,7 +21601,8 @@ static void tws__on_turn(void *context, unsigned thread)
     if (ts->up != NULL && thread == 0) {
         tws__upstream_run(ts->up);
     }
-    for (tws_hub_reader *r = tws_hub_news(seat->inbox); r != NULL; r = tws_hub_news(seat->inbox)) {
+    tws_hub_reader *r;
+    while (served < TWS__NEWS && (r = tws_hub_news(seat->inbox)) != NULL) {
         tws__session *s = (tws__session *)(void *)r;
         if (s->phase == TWS__LOADING) {
             tws_server_post(ts->server, tws_peer_id_of(s->peer), tws__snapshot_posted, NULL);
@@ -21597,6 +21613,9 @@ static void tws__on_turn(void *context, unsigned thread)
         if (ts->up != NULL && thread == 0 && served % TWS__LOOK == 0) {
             tws__upstream_look(ts->up);
         }
+    }
+    if (served == TWS__NEWS) {
+        tws_server_wake(ts->server, thread); /* for the rest */
     }
     if (seat->stores) {
         seat->stores = false;

@@ -1352,6 +1352,10 @@ TEST("behind a trusted proxy the address is the one that the proxy saw, the last
          "8.8.8.8 remote fits"},
         {"127.0.0.1", "X-Forwarded-For: \r\n", "127.0.0.1 remote fits"},
         {"127.0.0.1", "X-Forwarded-For: 2001:db8::1\r\n", "2001:db8::1 remote fits"},
+        {"127.0.0.1", "X-Forwarded-For: 1.2.3.4:5678\r\n", "1.2.3.4 remote too_many_connections"},
+        {"127.0.0.1", "X-Forwarded-For: 1.2.3.5:5678\r\n", "1.2.3.5 remote fits"},
+        {"127.0.0.1", "X-Forwarded-For: [2001:db8::1]:80\r\n", "2001:db8::1 remote fits"},
+        {"127.0.0.1", "X-Forwarded-For: [2001:db8::1]\r\n", "2001:db8::1 remote fits"},
         {"127.0.0.1", "", "127.0.0.1 local fits"},
     };
     run_addresses(true, row, sizeof row / sizeof *row);
