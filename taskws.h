@@ -1499,8 +1499,8 @@ TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str u
 /* A detached reader is fine. */
 TWS_API void tws_hub_detach(tws_hub_reader *r);
 
-#define TWS_HUB_BATCH 32
-#define TWS_HUB_ROUNDS 7 /* after the first: 8 batches of 32 are a ring of 256 events */
+#define TWS_HUB_BATCH 64
+#define TWS_HUB_ROUNDS 3 /* after the first: 4 batches of 64 are a ring of 256 events */
 
 typedef struct tws_hub_batch {
     size_t count;
@@ -1831,7 +1831,7 @@ typedef struct tws_lender {
  * 72 KB: not for a stack. Zero it before its first turn, tws_turn_free it after its last. Your own:
  * full, request and, to read, now_ms. */
 #define TWS_TURN_SLICES 128
-#define TWS_TURN_UNITS 32
+#define TWS_TURN_UNITS 64
 #define TWS_TURN_SCRATCH 65536
 #define TWS_TURN_HELD 8
 typedef struct tws_turn {

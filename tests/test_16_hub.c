@@ -768,6 +768,7 @@ TEST("events without an id come in their place, and behind the id that a since n
 
 TEST("a batch is advanced by what was taken of it, wherever that ends")
 {
+    enum { SNAPSHOT = 2 * TWS_HUB_BATCH - 4, LIVE = TWS_HUB_BATCH - 2 };
     for (size_t take = 1; take <= TWS_HUB_BATCH; take++) {
         tws_hub *hub = hub_plain();
         tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
@@ -777,7 +778,7 @@ TEST("a batch is advanced by what was taken of it, wherever that ends")
         int next = 1;
         CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
         do {
-            while (have < 60 || (next > 28 && have < 90)) { /* 1 to 60 make up the snapshot */
+            while (have < SNAPSHOT || (next > TWS_HUB_BATCH - 4 && have < SNAPSHOT + LIVE)) {
                 char task[12];
                 snprintf(task, sizeof task, "%d", ++have);
                 step(hub, "1", task, have, NOW);
@@ -793,7 +794,7 @@ TEST("a batch is advanced by what was taken of it, wherever that ends")
             tws_hub_advance(&r, &b, n);
             tws_hub_batch_free(&b);
         } while (next <= have);
-        CHECK_EQ(have, 90);
+        CHECK_EQ(have, SNAPSHOT + LIVE);
         tws_hub_detach(&r);
         tws_hub_inbox_free(in);
         tws_hub_free(hub);
