@@ -46,8 +46,8 @@
  *     "I have a loop."                           tws_server_fd, tws_server_step:
  *                                                examples/own_loop.c. Or section 18 inside your own
  *                                                poll(): bytes in, events out, bytes out, time.
- *     "I only want the frame codec, the HTTP     Part II with TASKWS_NO_SERVER: no sockets and no
- *      parser or the tokens."                    threads are compiled in. examples/codec_only.c
+ *     "I only want the frame codec, the HTTP     Part II with TASKWS_NO_SERVER, for no sockets, and
+ *      parser or the tokens."                    TASKWS_NO_THREADS. examples/codec_only.c
  *
  *
  * SECTIONS (the same numbered banners stand in both halves of this file; search for "== 9.")
@@ -701,7 +701,8 @@ typedef struct tws_ws_compression {
  * source   RFC 7692 5, 7.1; RFC 6455 9.1. */
 TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_bits,
                                     tws_ws_compression *terms, const char **reason);
-/* Append the answer's field: Sec-WebSocket-Extensions: permessage-deflate; ... CRLF. */
+/* Append the answer's field: Sec-WebSocket-Extensions: permessage-deflate; ... CRLF. Nothing with
+ * window_bits 0. */
 TWS_API void tws_ws_answer_extensions(tws_buf *b, const tws_ws_compression *terms);
 
 /* -- frames, decoding -- */
@@ -777,7 +778,8 @@ TWS_API size_t tws_ws_header(uint8_t out[TWS_WS_MAX_HEADER], bool fin, tws_ws_op
 TWS_API void tws_ws_mask(uint8_t *data, size_t len, const uint8_t mask[4], uint64_t offset);
 /* May a peer send that close code? 1000-1003, 1007-1014, 3000-4999. RFC 6455 7.4. */
 TWS_API bool tws_ws_code_valid(uint16_t code);
-/* A close payload: code and as much of reason as is whole, valid characters in 123 bytes.
+/* A close payload: code, which is not checked, and as much of reason as is whole, valid characters
+ * in 123 bytes.
  * returns  bytes written, 2..125. */
 TWS_API size_t tws_ws_close_payload(uint8_t out[125], uint16_t code, tws_str reason);
 
@@ -1388,7 +1390,8 @@ TWS_API void tws_event_unref(tws_event *e);
  * tws_hub_loaded: until then that reader waits.
  *
  * reload: max_total_bytes took the past from a user who has readers, and one of them wants it. Call
- * tws_hub_forget, feed the past again, then call tws_hub_loaded: until then all of them wait. */
+ * tws_hub_forget, feed the past again, then call tws_hub_loaded: until then all of them wait. (With
+ * section 17: tws_redis_reload, then tws_redis_want for a LOADED behind it.) */
 typedef struct tws_hub_upstream {
     void *context;
     void (*join)(void *context, tws_str user_id, uint32_t number); /* number 0: see above */
@@ -1679,8 +1682,8 @@ TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id);
 TWS_API void tws_redis_drop_others(tws_redis *r, bool (*has)(void *context, tws_str user_id),
                                    void *context);
 /* You could not take an event, out of memory say, or want all of the past again (`again`): nothing
- * more of that user is given before LOST, then it comes. Called again and again, it is done about
- * once a second. */
+ * more of that user is given before LOST, then it comes. No LOADED follows: to hear where it ends,
+ * call tws_redis_want behind this. Called again and again, it is done about once a second. */
 TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id, bool again);
 
 #define TWS_REDIS_MAX_KEY 255 /* bytes of an idempotency key */
@@ -1967,7 +1970,7 @@ TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t);
  * waits, or input that was held back for that. */
 TWS_API bool tws_conn_wants_input(const tws_conn *c);
 TWS_API bool tws_conn_wants_output(const tws_conn *c); /* output waits for the socket */
-/* All has been written: end the sending side of the socket, then call tws_conn_shut. */
+/* Behind tws_conn_end: all has been written: end the socket's sending side, call tws_conn_shut. */
 TWS_API bool tws_conn_wants_shut(const tws_conn *c);
 TWS_API void tws_conn_shut(tws_conn *c, uint64_t now_ms);
 /* The socket may be closed. */
@@ -1989,9 +1992,10 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
  * no compression. */
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
-/* Send a message. borrowed: payload lives until it has gone out or tws_conn_end (a received one
- * does), else it is copied. False when it was not taken: no open WebSocket, too much is waiting
- * already (see max_output_bytes), or no memory, which has ended the connection. */
+/* Send a message. opcode: TWS_WS_TEXT or TWS_WS_BINARY. borrowed: payload lives until it has gone
+ * out or tws_conn_end (the last one received does), else it is copied. False when it was not taken:
+ * no open WebSocket, too much is waiting already (see max_output_bytes), or no memory, which has
+ * ended the connection. */
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed);
 /* Send bytes as they are, into a stream. borrowed and false as above. */
@@ -2006,7 +2010,9 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
  * So an event may stay in memory beyond the hub's caps, one for each slow connection. */
 TWS_API void tws_conn_lend(tws_turn *t, const tws_lender *lender, void *object);
 /* Begin the closing handshake; or end a stream; or end a connection, whose request then gets no
- * answer. What waits is sent first. reason: UTF-8, cut at 123 bytes. */
+ * answer. What waits is sent first.
+ * code    1005: none. One that may not be sent (tws_ws_code_valid), such as 1006, is sent as 1011.
+ * reason  UTF-8, cut at 123 bytes. */
 TWS_API void tws_conn_close(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason);
 /* Is it a WebSocket or stream that may be written to? */
 TWS_API bool tws_conn_open(const tws_conn *c);
@@ -2042,7 +2048,8 @@ TWS_API uint64_t tws_sys_resident_bytes(void);  /* 0: unknown */
 #define TWS_WRITE 2u
 
 /* A descriptor in a loop; embedded in its owner, zeroed. tws_loop_wait tells of it, or if it is
- * "behind", since it is not to delay others, tws_loop_behind, a few at a time. */
+ * "behind", since it is not to delay others, tws_loop_behind, a few at a time. Only one that has
+ * been added may be changed or removed. */
 typedef struct tws_watch {
     int fd;          /* -1: removed; pass over an event that still names it */
     uint32_t slot;   /* the backend's */
@@ -2073,6 +2080,7 @@ TWS_API void tws_loop_free(tws_loop *l);
 TWS_API const char *tws_loop_backend(void);
 /* Level-triggered. errors  TWS_ERR_SYSTEM: errno says why; with poll(2) there was no memory. */
 TWS_API tws_status tws_loop_add(tws_loop *l, tws_watch *w, int fd, unsigned want);
+/* An error or hang-up is told also with 0: remove it, to hear nothing. */
 TWS_API void tws_loop_want(tws_loop *l, tws_watch *w, unsigned want);
 TWS_API void tws_loop_remove(tws_loop *l, tws_watch *w); /* w->fd is -1 then; it is not closed */
 /* Put it behind, or in front again. Without memory it stays where it is. */
@@ -2141,7 +2149,8 @@ typedef struct tws_route {
      * but yours. request lives during the callback. */
     void (*on_request)(tws_peer *p, const tws_http_request *request, void *context);
     /* Instead of on_request: a WebSocket endpoint. Every proper handshake is accepted: no token, no
-     * Origin and no subprotocol is looked at. To judge them take on_request and tws_peer_accept. */
+     * Origin, no subprotocol and no {parameter} is looked at. For these take on_request and
+     * tws_peer_accept. */
     const tws_peer_ops *websocket;
     void *context; /* of on_request; the first tws_peer_data of a websocket */
 } tws_route;
@@ -2154,11 +2163,13 @@ typedef struct tws_server_desc {
     uint32_t max_connections; /* at most, and with 0: the limit of open files, less 64 and 4 a
                                  thread, and not fewer than these. 32 more are accepted to be
                                  told: see tws_peer_overload */
-    uint32_t max_per_ip;      /* 0: off. Beyond, a websocket route closes with 4429, and on_request
-                                 is to ask tws_peer_overload; beyond twice as many are closed at
-                                 once. With trust_proxy an idle connection counts for nobody */
+    uint32_t max_per_ip;      /* 0: off. While an address has more, a websocket route closes with
+                                 4429, and on_request is to ask tws_peer_overload; beyond twice as
+                                 many and one are closed at once. With trust_proxy an idle
+                                 connection counts for nobody */
     uint32_t receive_bytes;   /* of one read, and of memory a thread; 0: 64 KiB */
-    uint32_t drain_ms;        /* over which a stop spreads its closes; 0: 10 s; TWS_OFF: at once */
+    uint32_t drain_ms;        /* over which a stop spreads its closes; 0: 10 s; TWS_OFF: at once.
+                                 After twice limits.close_ms more whoever is left is cut off */
     bool trust_proxy;         /* the client's address is the last of X-Forwarded-For */
     tws_conn_desc limits;     /* allocator and context_use are ignored: the server's are taken */
     const tws_allocator *allocator;
@@ -2168,7 +2179,8 @@ typedef struct tws_server_desc {
     /* About once a second, on thread 0. */
     void (*on_second)(void *context, uint64_t wall_ms);
     /* On thread 0, when the server drains and no connection is left: is there other work that the
-     * end has to wait for? NULL: no. After false it is not asked again. */
+     * end has to wait for? NULL: no. After false it is not asked again; nor once those who were
+     * left have been cut off, or after a second stop. */
     bool (*is_busy)(void *context);
     /* Field lines for the server's own 404, 405 and 413, as pages of other origins need to read
      * them: whole ones, TWS_MAX_HEAD_LINES - 300 bytes at most. On any of its threads; with 413
@@ -2197,7 +2209,8 @@ typedef struct tws_server_stats {
  * errors  TWS_ERR_MEMORY; TWS_ERR_SYSTEM (no entropy, no descriptors for a loop): errno says it. */
 TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc *desc);
 /* Before run or step; with on_request or websocket, which must live as long as the server; the rest
- * is copied. error: gets a sentence; may be NULL. Errors as tws_router_add. */
+ * is copied. error: gets a sentence; may be NULL. Errors as tws_router_add; TWS_ERR_ARGUMENT also
+ * for a route with neither or both. */
 TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_buf *error);
 /* Bind and listen, once. error: a sentence that says what to do; may be NULL. */
 TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error);
@@ -2227,7 +2240,8 @@ TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out); /* fro
 TWS_API void tws_server_wake(tws_server *s, unsigned thread);
 /* From any thread: have fn called once with that connection, as a callback of it; p is NULL when it
  * is gone, at the latest in tws_server_free.
- * errors  TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (no id of this server's): fn is not called. */
+ * errors  TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (no id of this server's, as far as its thread's number
+ *         tells): fn is not called. */
 TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id,
                                    void (*fn)(tws_peer *p, void *arg), void *arg);
 
@@ -2242,10 +2256,11 @@ typedef struct tws_guest {
     tws_loop *loop;
     struct tws_guest *next;
 } tws_guest;
-/* Add g to a thread's loop. It must live as long as the server. */
+/* Add g to a thread's loop, once. It must live as long as the server. */
 TWS_API void tws_server_guest(tws_server *s, unsigned thread, tws_guest *g);
-/* Watch fd from now on, instead of what was watched before; -1: nothing. fd stays yours to close.
- * Errors as tws_loop_add. */
+/* Watch fd from now on, instead of what was watched before; -1: nothing. fd stays yours to close,
+ * and is best non-blocking: an event of the one before may still come in this turn. Errors as
+ * tws_loop_add. */
 TWS_API tws_status tws_guest_watch(tws_guest *g, int fd, unsigned want);
 TWS_API void tws_guest_want(tws_guest *g, unsigned want);
 /* Monotonic milliseconds; UINT64_MAX: none. */
@@ -2260,7 +2275,8 @@ TWS_API void *tws_peer_data(const tws_peer *p); /* NULL after on_close */
 /* The same if these are its ops, else NULL; p may be NULL. For posted calls: the connection may
  * have gone on to another request meanwhile, and its data be somebody else's. */
 TWS_API void *tws_peer_data_of(const tws_peer *p, const tws_peer_ops *ops);
-/* Set ops and data; also for a request that will be answered later, to hear of its on_close. */
+/* Set ops and data; also for a request that will be answered later, to hear of its on_close. They
+ * stand until they are set anew: with such an answer set NULL and NULL, and no timer. */
 TWS_API void tws_peer_set(tws_peer *p, const tws_peer_ops *ops, void *data);
 /* In on_request: the n-th {parameter} of the route, from 0, not decoded. */
 TWS_API tws_str tws_peer_param(const tws_peer *p, size_t n);
@@ -2290,8 +2306,9 @@ TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_
  * called). protocol: selected if the client offers it; NULL for none. In on_request only. */
 TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const char *protocol,
                              const tws_peer_ops *ops, void *data);
-/* Send a message, which is copied, or which as borrowed lives until p's turn ends (a payload of
- * on_message does, and what is static). False: not taken, see tws_conn_send. */
+/* Send a message, TWS_WS_TEXT or TWS_WS_BINARY, which is copied, or which as borrowed lives until
+ * p's turn ends (in on_message its payload does, but not those before it; and what is static).
+ * False: not taken, see tws_conn_send. */
 TWS_API bool tws_peer_send(tws_peer *p, tws_ws_opcode opcode, const void *payload, size_t len);
 TWS_API bool tws_peer_send_borrowed(tws_peer *p, tws_ws_opcode opcode, const void *payload,
                                     size_t len);
@@ -2309,7 +2326,8 @@ TWS_API tws_str tws_peer_compress(tws_peer *p, tws_str message);
 TWS_API void tws_peer_pull(tws_peer *p);
 /* Have on_output called in the next turn. */
 TWS_API void tws_peer_pull_later(tws_peer *p);
-TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason); /* or NULL */
+/* As tws_conn_close. reason may be NULL. */
+TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason);
 /* When on_timer is called, once; monotonic milliseconds (tws_sys_now_ms); UINT64_MAX: never. */
 TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
 
@@ -2409,7 +2427,7 @@ TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user
  * remembered with the token, except for a new token of an open connection.
  *
  * errors  TWS_ERR_MEMORY: not answered, and the client waits: try again. TWS_ERR_ARGUMENT: no
- *         ticket of this server's. */
+ *         ticket of this server's, as far as its thread's number tells. */
 TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed);
 /* Replace all keys while running, from any thread; open connections stay. keys are copied. why and
  * errors as tws_auth_ring_create. */
@@ -5531,6 +5549,9 @@ TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_
 
 TWS_API void tws_ws_answer_extensions(tws_buf *b, const tws_ws_compression *terms)
 {
+    if (terms->window_bits == 0) {
+        return;
+    }
     tws_buf_c(b, "Sec-WebSocket-Extensions: " TWS__WS_DEFLATE);
     if (terms->server_context == 0) {
         tws_buf_c(b, "; server_no_context_takeover");
@@ -11841,6 +11862,8 @@ static void tws__redis_url_host(tws__redis_address *a, tws_str s)
     tws__redis_url_want(a, !bracket || end < s.len, TWS_ERR_SYNTAX,
                         "a bracket in the URL is not closed");
     tws__redis_url_want(a, good, TWS_ERR_SYNTAX, "the URL's port is no number");
+    tws__redis_url_want(a, tws_str_find(host, '?') == host.len, TWS_ERR_SYNTAX,
+                        "the URL's database stands behind a slash: redis://host/1");
     a->url->port = (uint16_t)number;
     tws__redis_url_copy(a, host.len == 0 ? tws_str_c("127.0.0.1") : host, a->url->host,
                         sizeof a->url->host);
@@ -15477,7 +15500,8 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
     if (protocol.len != 0) {
         tws_http_add(&b, "Sec-WebSocket-Protocol", protocol);
     }
-    const bool packs = TWS__PACKS && terms != NULL && terms->window_bits != 0;
+    const bool packs = TWS__PACKS && terms != NULL && terms->window_bits != 0 &&
+                       c->desc->compress_bytes != TWS_OFF;
     if (packs) {
         tws_ws_compression kept = *terms;
         c->context = tws__context_new(c->desc, terms);
@@ -15534,6 +15558,7 @@ static bool tws__conn_frame(tws_conn *c, tws_turn *t, unsigned bits, tws_ws_opco
 TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const void *payload,
                            size_t len, bool borrowed)
 {
+    TWS_ASSERT(opcode == TWS_WS_TEXT || opcode == TWS_WS_BINARY);
     if (c->state != TWS__OPEN || !tws__conn_takes(c)) {
         return false;
     }
@@ -15562,7 +15587,8 @@ TWS_API bool tws_conn_put(tws_conn *c, tws_turn *t, const void *data, size_t len
 static void tws__conn_close_frame(tws_conn *c, tws_turn *t, uint16_t code, tws_str reason)
 {
     uint8_t payload[125];
-    size_t n = code == 1005 ? 0 : tws_ws_close_payload(payload, code, reason);
+    const uint16_t sent = tws_ws_code_valid(code) ? code : 1011;
+    size_t n = code == 1005 ? 0 : tws_ws_close_payload(payload, sent, reason);
     tws__conn_frame(c, t, 0, TWS_WS_CLOSE, payload, n, false);
 }
 
@@ -16620,6 +16646,7 @@ static size_t tws__backend_wait(tws_loop *l, int timeout_ms, tws_ready *ready)
 static size_t tws__backend_behind(tws_loop *l, tws_ready *ready, size_t most)
 {
     size_t n;
+    most = tws__min(most, TWS_LOOP_READY);
     l->start[1] = tws__backend_search(l, l->start[1], true, ready, most, &n);
     return n;
 }
@@ -18248,6 +18275,11 @@ TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_b
 {
     tws_buf none;
     tws_buf_fixed(&none, NULL, 0);
+    error = error != NULL ? error : &none;
+    if ((route->on_request == NULL) == (route->websocket == NULL)) {
+        tws_buf_c(error, "a route needs on_request or websocket, one of them");
+        return TWS_ERR_ARGUMENT;
+    }
     if (s->route_count == s->route_cap) {
         size_t cap = s->route_cap == 0 ? 16 : s->route_cap * 2;
         void *grown = tws_resize(s->desc.allocator, s->route, s->route_cap * sizeof *s->route,
@@ -18260,7 +18292,7 @@ TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_b
     }
     tws_status status =
         tws_router_add(&s->router, route->method, route->pattern, (void *)(uintptr_t)s->route_count,
-                       error != NULL ? error : &none);
+                       error);
     if (status == TWS_OK) {
         s->route[s->route_count] = *route;
         s->route_count++;
@@ -18732,7 +18764,8 @@ TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const
     const tws_conn_desc *limits = &p->thread->server->desc.limits;
     int status = tws_ws_check(request, &key, &reason);
     if (status == 101) {
-        const unsigned bits = ops->on_output == NULL ? limits->context_bits : 0;
+        const bool offers = ops != NULL && ops->on_output != NULL;
+        const unsigned bits = offers ? 0 : limits->context_bits;
         status = tws_ws_check_extensions(request, bits, &terms, &reason);
     }
     if (status != 101) {
@@ -18741,8 +18774,7 @@ TWS_API bool tws_peer_accept(tws_peer *p, const tws_http_request *request, const
         return false;
     }
     bool offered = protocol != NULL && tws__peer_offered(request, protocol);
-    tws_conn_accept(&p->conn, tws__peer_turn(p), key, tws_str_c(offered ? protocol : NULL),
-                    limits->compress_bytes == TWS_OFF ? NULL : &terms);
+    tws_conn_accept(&p->conn, tws__peer_turn(p), key, tws_str_c(offered ? protocol : NULL), &terms);
     tws_count(&p->thread->traffic.upgrades, 1);
     tws__peer_long(p, ops, data);
     return true;

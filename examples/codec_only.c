@@ -4,6 +4,7 @@
  *     cc -I.. -o codec_only codec_only.c && ./codec_only */
 #define TASKWS_IMPLEMENTATION
 #define TASKWS_NO_SERVER
+#define TASKWS_NO_THREADS
 #include "taskws.h"
 
 #include <stdio.h>

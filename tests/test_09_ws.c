@@ -1245,4 +1245,8 @@ TEST("the answer names what was agreed on")
     CHECK_STR(tws_buf_view(&b), "Sec-WebSocket-Extensions: permessage-deflate; "
                                 "server_no_context_takeover; client_no_context_takeover; "
                                 "server_max_window_bits=9\r\n");
+    terms.window_bits = 0; /* nothing was */
+    tws_buf_clear(&b);
+    tws_ws_answer_extensions(&b, &terms);
+    CHECK_EQ(b.len, 0);
 }

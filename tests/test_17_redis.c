@@ -353,6 +353,8 @@ TEST("an address that cannot be used is refused with the reason")
         {"redis://::1", TWS_ERR_SYNTAX, "the URL's port is no number"},
         {"redis://[::1", TWS_ERR_SYNTAX, "a bracket in the URL is not closed"},
         {"redis://[::1]6379", TWS_ERR_SYNTAX, "the URL's port is no number"},
+        {"redis://h?db=1", TWS_ERR_SYNTAX,
+         "the URL's database stands behind a slash: redis://host/1"},
         {"redis://h/zero", TWS_ERR_SYNTAX, "the URL's database is no number"},
         {"redis://h/-1", TWS_ERR_SYNTAX, "the URL's database is no number"},
         {"redis://h/2147483648", TWS_ERR_SYNTAX, "the URL's database is no number"},

@@ -615,6 +615,28 @@ TEST("the closing handshake waits for the peer's frame, flushes, ends, and drain
     unmake(w);
 }
 
+TEST("a code that may not be sent is sent as 1011, and 1005 as none")
+{
+    static const uint16_t rows[][2] = {{1006, 1011}, {0, 1011}, {999, 1011}, {1004, 1011},
+                                       {1015, 1011}, {5000, 1011}, {1014, 1014}, {4999, 4999}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const char want[] = {'\x88', 2, (char)(rows[i][1] >> 8), (char)(rows[i][1] & 255)};
+        world *w = make_open();
+        test_row("code", rows[i][0]);
+        tws_conn_begin(&w->c, w->t, w->now_ms);
+        tws_conn_close(&w->c, w->t, rows[i][0], tws_str_of(NULL, 0));
+        finish(w);
+        CHECK_MEM(w->out, w->out_len, want, sizeof want);
+        unmake(w);
+    }
+    world *w = make_open();
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_close(&w->c, w->t, 1005, tws_str_of(NULL, 0));
+    finish(w);
+    CHECK_MEM(w->out, w->out_len, "\x88\x00", 2);
+    unmake(w);
+}
+
 TEST("a close frame that is never answered is followed by the end of the sending side")
 {
     world *w = make_open();
@@ -1046,6 +1068,18 @@ static tws_str read_frame(world *w, uint8_t *memory, size_t cap, bool *compresse
     tws_inflate_finish(&inflater, &out);
     CHECK_EQ(out.type, TWS_INFLATE_END);
     return tws_str_of((const char *)memory, window.at);
+}
+
+TEST("with TWS_OFF compression is agreed with nobody")
+{
+    tws_allocator a = test_allocator();
+    world *w = make_with(&a);
+    w->desc.compress_bytes = TWS_OFF;
+    turn_c(w, UPGRADE_COMPRESSED);
+    CHECK(tws_conn_open(&w->c));
+    CHECK(out_ends(w, "\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"));
+    CHECK_EQ(tws_conn_window_bits(&w->c), 0);
+    unmake(w);
 }
 
 TEST("a message is sent compressed where it gets shorter by it, and as it is where it does not")

@@ -366,6 +366,15 @@ TEST("a duplicate and a doubled prefix are refused, and both are named")
         CHECK_EQ(error.len == 0, row[i].status == TWS_OK);
         CHECK_EQ(tws_server_route(s.server, &route, NULL) == TWS_OK, false);
     }
+    for (int i = 0; i < 2; i++) {
+        static const tws_peer_ops none;
+        char memory[256];
+        tws_buf error;
+        tws_route route = {"GET", "/ends", i == 0 ? NULL : say_hello, i == 0 ? NULL : &none, NULL};
+        tws_buf_fixed(&error, memory, sizeof memory);
+        CHECK_EQ(tws_server_route(s.server, &route, &error), TWS_ERR_ARGUMENT);
+        CHECK(peer_contains(tws_buf_view(&error), "on_request or websocket"));
+    }
     CHECK_EQ(tws_server_router(s.server)->count, 2);
     tws_server_free(s.server);
 }
