@@ -9196,11 +9196,13 @@ TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char 
     route.method = method;
     route.pattern = pattern;
     route.value = value;
-    status = tws__router_check(r, &route, error != NULL ? error : &nowhere);
-    if (status != TWS_OK) {
-        return status;
+    error = error != NULL ? error : &nowhere;
+    status = tws__router_check(r, &route, error);
+    if (status == TWS_OK && !tws__router_append(r, &route)) {
+        tws__router_refuse(error, &route, "no memory");
+        status = TWS_ERR_MEMORY;
     }
-    return tws__router_append(r, &route) ? TWS_OK : TWS_ERR_MEMORY;
+    return status;
 }
 
 /* -- finding -- */
@@ -18285,6 +18287,7 @@ TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_b
         void *grown = tws_resize(s->desc.allocator, s->route, s->route_cap * sizeof *s->route,
                                  cap * sizeof *s->route);
         if (grown == NULL) {
+            tws_buf_c(error, "no memory");
             return TWS_ERR_MEMORY;
         }
         s->route = (tws_route *)grown;

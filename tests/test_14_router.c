@@ -317,14 +317,17 @@ TEST("an allocation that fails leaves the table as it was, and adding may be tri
     tws_allocator a = test_allocator();
     for (size_t n = 1;; n++) {
         tws_router r;
-        char pattern[32];
+        char pattern[32], memory[100];
+        tws_buf error;
         bool met = false;
         tws_router_init(&r, &a);
+        tws_buf_fixed(&error, memory, sizeof memory);
         test_fail_at(n);
         for (size_t i = 0; i < 40; i++) { /* grows the list twice */
             snprintf(pattern, sizeof pattern, "/p%zu/{id}", i);
-            if (add(&r, "GET", pattern) != TWS_OK) {
+            if (tws_router_add(&r, "GET", pattern, &test_value, &error) != TWS_OK) {
                 met = true;
+                CHECK(error.len > 9 && memcmp(error.ptr + error.len - 9, "no memory", 9) == 0);
                 CHECK_EQ(r.count, i);
                 CHECK(find(&r, "GET", "/p0/1").entry != NULL || i == 0);
                 CHECK_EQ(add(&r, "GET", pattern), TWS_OK);

@@ -2586,15 +2586,19 @@ TEST("a server for which there is no memory is not made, and leaves nothing behi
     for (size_t n = 1;; n++) {
         site s;
         tws_status status;
+        char memory[200];
+        tws_buf error;
         site_init(&s);
         s.desc.threads = 2;
+        tws_buf_fixed(&error, memory, sizeof memory);
         test_row("allocation", n);
         test_fail_at(n);
         errno = EMFILE; /* of an accept long ago, say */
         status = tws_server_create(&s.server, &s.desc);
         CHECK(status == TWS_OK || status == TWS_ERR_MEMORY);
         for (size_t i = 0; i < sizeof routes / sizeof *routes && status == TWS_OK; i++) {
-            status = tws_server_route(s.server, &routes[i], NULL);
+            status = tws_server_route(s.server, &routes[i], &error);
+            CHECK_EQ(error.len == 0, status == TWS_OK);
         }
         status = status == TWS_OK ? tws_server_listen(s.server, NULL) : status;
         bool whole = test_allocations() < n;
