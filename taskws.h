@@ -10949,7 +10949,7 @@ static bool tws__shard_expire(tws__shard *s, uint64_t then_ms)
     bool old = h != NULL && h->published_ms <= then_ms;
     if (old) {
         tws__topic *t = h->topic;
-        t->thin = 0;
+        t->thin = s->hub->desc.upstream != NULL ? TWS__THIN_ALL : 0; /* which may have it still */
         tws__topic_close_history(t, &c);
         tws__topic_tidy(t, &c);
     }
@@ -16067,6 +16067,13 @@ static bool tws__sys_again(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
+/* Has accept failed for something that the next connection meets as well? */
+static bool tws__sys_accepts_none(int error)
+{
+    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
+           error == EPERM || error == EACCES || error == EINVAL;
+}
+
 static void tws__sys_option(int fd, int level, int name)
 {
     int on = 1;
@@ -16997,6 +17004,7 @@ struct tws__thread {
     tws_watch listener;
     bool listener_paused;
     bool listener_rests; /* somebody may wait in its queue, for accept_us */
+    int accepted;        /* a connection that could not be watched yet; -1: none */
     tws__slot *slot;
     uint32_t slot_count, slot_cap, free_slot;
     uint32_t peers;
@@ -17264,6 +17272,7 @@ static void tws__thread_listen_again(tws__thread *t)
 {
     if (t->listener_paused) {
         t->listener_paused = false;
+        t->listener_rests = t->accepted >= 0;
         tws_loop_want(t->loop, &t->listener, TWS_READ);
     }
 }
@@ -17791,20 +17800,21 @@ static bool tws__thread_accept(tws__thread *t, int batch)
             tws__thread_pause(t);
             return false;
         }
-        int fd = tws__sys_accept(t->listener.fd);
+        int fd = t->accepted >= 0 ? t->accepted : tws__sys_accept(t->listener.fd);
+        t->accepted = -1;
         if (fd >= 0) {
             if (!tws__peer_create(t, fd)) {
-                close(fd);
+                t->accepted = fd;
                 tws__thread_pause(t);
                 return false;
             }
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-            tws__thread_pause(t);
+        if (tws__sys_again(errno)) {
             return false;
         }
-        if (errno != ECONNABORTED && errno != EINTR) {
+        if (tws__sys_accepts_none(errno)) {
+            tws__thread_pause(t);
             return false;
         }
     }
@@ -17834,6 +17844,10 @@ static void tws__thread_close_listener(tws__thread *t)
     tws_loop_remove(t->loop, &t->listener);
     t->listener_rests = false;
     close(fd);
+    if (t->accepted >= 0) {
+        close(t->accepted);
+        t->accepted = -1;
+    }
 }
 
 /* last: the drain is over, for a request that still waits too. */
@@ -18155,6 +18169,9 @@ static void tws__thread_free(tws__thread *t)
         if (t->listener.fd >= 0) {
             close(t->listener.fd);
         }
+        if (t->accepted >= 0) {
+            close(t->accepted);
+        }
     }
     tws_loop_free(t->loop);
     tws_release(a, t->receive, t->server->desc.receive_bytes);
@@ -18175,6 +18192,7 @@ static tws__thread *tws__thread_create(tws_server *s, unsigned index)
     t->index = index;
     t->free_slot = UINT32_MAX;
     t->listener.fd = -1;
+    t->accepted = -1;
     t->listener.kind = TWS__WATCH_LISTENER;
     t->later_end = &t->later;
     t->posts_end = &t->posts;
@@ -18958,7 +18976,7 @@ struct tws_task_server {
     unsigned seats;
     tws__mutex ring_lock;
     tws_auth_ring *ring;
-    uint64_t started_ms; /* monotonic */
+    uint64_t started_ms, started_wall_ms; /* monotonic; Unix time */
     uint64_t hash_key;
     tws__upstream *up; /* NULL: the hub is the store */
     tws__mutex memo_lock;
@@ -19412,13 +19430,20 @@ static void tws__session_read(tws__session *s)
 
 static const char *tws__unready(const tws_task_server *ts);
 
+/* Unix time as it has passed since the start, whatever the clock on the wall has been set to: of
+ * the ids, and what events age by. */
+static uint64_t tws__hub_now(const tws_task_server *ts)
+{
+    return ts->started_wall_ms + (tws_sys_now_ms() - ts->started_ms);
+}
+
 static void tws__session_respond_snapshot(tws__session *s)
 {
     tws_task_server *ts = tws__session_server(s);
     tws_event **events = NULL;
     size_t count = 0;
     tws_event_id last;
-    tws_status status = tws_hub_snapshot(ts->hub, tws__session_user(s), tws_sys_wall_ms(), &events,
+    tws_status status = tws_hub_snapshot(ts->hub, tws__session_user(s), tws__hub_now(ts), &events,
                                          &count, &last);
     if (status != TWS_OK) {
         tws__session_refuse(s, "internal");
@@ -19669,7 +19694,7 @@ static tws__memo *tws__memo_of(tws_task_server *ts, tws_str user, tws_str key, u
 static tws_status tws__store(tws_task_server *ts, tws_str user, tws_str json, tws_str key,
                              tws_event_id *id)
 {
-    uint64_t name = 0, now_ms = tws_sys_wall_ms(), passed_ms = tws_sys_now_ms();
+    uint64_t name = 0, now_ms = tws__hub_now(ts), passed_ms = tws_sys_now_ms();
     if (key.len == 0) {
         return tws_hub_publish(ts->hub, user, json, now_ms, NULL, id);
     }
@@ -19848,8 +19873,8 @@ typedef struct tws__link {
     tws__upstream *up;
     tws_redis_link which;
     uint32_t number; /* of the session's connection that this one is */
-    uint32_t tried;  /* addresses of the list that have failed */
-    bool connecting, wanted;
+    uint32_t tried;  /* addresses of the list that have failed since the session was up */
+    bool connecting, wanted, good; /* good: it was, on this connection */
 } tws__link;
 
 typedef struct tws__waiting tws__waiting;
@@ -20132,6 +20157,9 @@ static void tws__upstream_changed(tws__upstream *up, const tws_redis_event *ev)
     up->reasons = ev->state == tws__upstream_state(up) ? up->reasons + 1 : 0;
     TWS__STORE(&up->state, (uint32_t)ev->state);
     bool good = ev->state == TWS_REDIS_IS_READY;
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        up->link[i].good = up->link[i].good || good;
+    }
     if (up->reasons < TWS__REASONS) { /* addresses that fail in turn have no end of them */
         tws__upstream_log(up, good ? TWS_LOG_INFO : TWS_LOG_WARN, "redis", ev);
     }
@@ -20143,7 +20171,7 @@ static void tws__upstream_event(tws__upstream *up, const tws_redis_event *ev)
     tws_hub *hub = up->ts->hub;
     size_t user_len = ev->user_id.len;
     tws_status status =
-        tws_hub_publish_task(hub, ev->user_id, ev->json, &ev->task, tws_sys_wall_ms(), &ev->id,
+        tws_hub_publish_task(hub, ev->user_id, ev->json, &ev->task, tws__hub_now(up->ts), &ev->id,
                              NULL);
     if (ev->reason.len > 0) {
         tws__upstream_log(up, TWS_LOG_WARN, "a message delivered as a string", ev);
@@ -20449,8 +20477,9 @@ static void tws__link_follow(tws__link *l)
         return;
     }
     tws__link_end(l);
+    l->tried += l->number != 0 && !l->good; /* it may have swallowed all: the next one, then */
     l->number = number;
-    l->tried = 0;
+    l->good = false;
     l->wanted = number != 0;
 }
 
@@ -20521,7 +20550,12 @@ static void tws__upstream_look_up(tws__upstream *up)
     TWS__MUTEX_INIT(&k->lock);
     up->lookup = k;
     if (!tws__sys_detach(tws__lookup_main, k)) {
-        tws__lookup_main(k); /* no threads: the loop waits after all */
+#ifdef TASKWS_NO_THREADS
+        tws__lookup_main(k); /* the loop waits after all */
+#else
+        k->done = true; /* no thread can be had now: no address is known, and it is asked again */
+        tws__lookup_unref(k);
+#endif
     }
 }
 
@@ -20559,6 +20593,7 @@ static void tws__upstream_connect(tws__upstream *up)
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
         if (up->link[i].wanted) {
             up->link[i].wanted = false;
+            up->link[i].tried %= up->addresses.count + (up->addresses.count == 0);
             tws__link_connect(&up->link[i], "no address is known by that name");
         }
     }
@@ -21672,7 +21707,8 @@ static bool tws__is_busy(void *context)
 static void tws__on_second(void *context, uint64_t wall_ms)
 {
     tws_task_server *ts = (tws_task_server *)context;
-    tws_hub_sweep(ts->hub, wall_ms);
+    (void)wall_ms;
+    tws_hub_sweep(ts->hub, tws__hub_now(ts));
     if (ts->up != NULL) {
         tws__upstream_rejoin(ts->up);
         tws__upstream_answer(ts->up);
@@ -22067,7 +22103,7 @@ static tws_status tws__make_hub(tws_task_server *ts)
     hd.max_event_bytes = d->max_event_bytes;
     hd.max_readers = d->max_per_user;
     hd.task_key = d->task_key;
-    hd.now_ms = tws_sys_wall_ms();
+    hd.now_ms = tws__hub_now(ts);
     hd.upstream = tws__upstream_seam(ts->up, &seam);
     if (!tws_sys_random(hd.hash_key, sizeof hd.hash_key) ||
         !tws_sys_random(&ts->hash_key, sizeof ts->hash_key)) {
@@ -22138,6 +22174,7 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     }
     ts->desc = *desc;
     ts->started_ms = tws_sys_now_ms();
+    ts->started_wall_ms = tws_sys_wall_ms();
     TWS__MUTEX_INIT(&ts->ring_lock);
     TWS__MUTEX_INIT(&ts->memo_lock);
     TWS__MUTEX_INIT(&ts->log_lock);

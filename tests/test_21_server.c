@@ -2689,6 +2689,32 @@ TEST("whatever allocation fails in a session, the server goes on and nothing lea
     CHECK(failures > 5);
 }
 
+TEST("a connection for which there is no memory, or that cannot be watched, waits and is served")
+{
+    enum { FILL = 62 }; /* with poll(2) the next one makes the set grow */
+    static peer p[FILL + 2];
+    for (size_t n = 1; n <= 4; n++) {
+        site s;
+        test_row("allocation", n);
+        site_init(&s);
+        site_start(&s, false);
+        for (size_t i = 0; i < FILL; i++) {
+            peer_open(&p[i], port_of(&s));
+        }
+        PEER_UNTIL(connections(&s) == FILL);
+        test_fail_at(n);
+        for (size_t i = FILL; i < FILL + 2; i++) {
+            peer_open(&p[i], port_of(&s));
+            CHECK_EQ(peer_get(&p[i], "/hello", NULL), 200);
+        }
+        test_fail_at(0);
+        for (size_t i = 0; i < FILL + 2; i++) {
+            peer_close(&p[i]);
+        }
+        site_end(&s);
+    }
+}
+
 TEST("stopped or freed at any moment, nothing leaks")
 {
     static const char all[] =

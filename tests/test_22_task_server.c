@@ -2574,7 +2574,46 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
     site_end(&s);
 }
 
+TEST("events do not age by a clock that is set")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    publish(&s, "2", "{\"task_id\":\"a\"}");
+    tws__on_second(s.ts, tws_sys_wall_ms() + 48 * 3600 * 1000);
+    CHECK_EQ(ask(&p, &s, "GET", TASKS "2", bearer(token("2", 60, "")), NULL), 200);
+    CHECK(peer_contains(tws_buf_view(&p.body), "\"task_id\":\"a\""));
+    s.ts->started_ms -= 48 * 3600 * 1000; /* by time that passes they do */
+    tws__on_second(s.ts, tws_sys_wall_ms());
+    CHECK_EQ(peer_get(&p, TASKS "2", bearer(token("2", 60, ""))), 200);
+    CHECK(!peer_contains(tws_buf_view(&p.body), "\"task_id\":\"a\""));
+    peer_close(&p);
+    site_end(&s);
+}
+
 #ifndef TASKWS_NO_REDIS
+TEST("an address of Redis's name that swallows what comes is followed by the next; a good one stays")
+{
+    site s;
+    site_init(&s);
+    s.desc.redis_url = "redis://127.0.0.1:1";
+    site_start(&s, false);
+    tws__link *l = &s.ts->up->link[TWS_REDIS_COMMANDS];
+    for (uint32_t good = 0; good < 2; good++) {
+        const tws_redis_event ready = {.state = TWS_REDIS_IS_READY, .reason = tws_str_c("")};
+        l->number = tws_redis_connection(l->up->session, l->which) + 7; /* one that has ended */
+        l->tried = 0;
+        if (good == 1) {
+            tws__upstream_changed(l->up, &ready);
+        }
+        tws__link_follow(l);
+        CHECK_EQ(l->tried, 1 - good);
+        CHECK(!l->good);
+    }
+    site_end(&s);
+}
+
 TEST("whatever allocation fails, Redis is asked about whose readers wait, a second later if need be")
 {
     size_t readers = 0, late = 0;
