@@ -310,6 +310,7 @@ static const head_row hosts[] = {
     HEAD("GET / HTTP/1.1\r\nHost: a#b\r\n\r\n", "400 at 22"),
     HEAD("GET / HTTP/1.1\r\nHost: [::1\r\n\r\n", "400 at 22"),
     HEAD("GET / HTTP/1.1\r\nHost: [::g]\r\n\r\n", "400 at 22"),
+    HEAD("GET / HTTP/1.1\r\nHost: [::1x:80\r\n\r\n", "400 at 22"),
     HEAD("GET / HTTP/1.1\r\nHost: [::1]x\r\n\r\n", "400 at 22"),
     HEAD("GET / HTTP/1.1\r\nHost: <a>\r\n\r\n", "400 at 22"),
     HEAD("GET / HTTP/1.1\r\nHost : a\r\n\r\n", "400 at 20"),

@@ -748,6 +748,26 @@ TEST("too little room for what is escaped refuses the token, and writes nothing 
 
 /* -- making -- */
 
+TEST("too little room for the parts themselves refuses the token, and writes nothing beyond it")
+{
+    test_token t;
+    make_good(&t);
+    size_t least = 0;
+    for (size_t bytes = 0; bytes <= t.len; bytes++) {
+        char scratch[512];
+        tws_jwt jwt;
+        memset(scratch, '#', sizeof scratch);
+        const bool good =
+            tws_jwt_open(&jwt, tws_str_of(t.text, t.len), scratch, bytes) == TWS_JWT_OK;
+        least = good && least == 0 ? bytes : least;
+        CHECK_EQ(good, least > 0);
+        for (size_t at = bytes; at < sizeof scratch; at++) {
+            CHECK(scratch[at] == '#');
+        }
+    }
+    CHECK_EQ(least, 32 + strlen("{\"alg\":\"HS256\",\"typ\":\"JWT\"}{\"sub\":\"2\",\"exp\":1700000060}"));
+}
+
 TEST("what is signed opens, with any kid and payload")
 {
     static const char long_kid[] =

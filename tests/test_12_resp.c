@@ -20,6 +20,7 @@ typedef struct reader {
     const char *reason;
     uint64_t offset;
     uint32_t deepest;
+    uint32_t depth; /* of the string */
 } reader;
 
 static void note(reader *r, const char *word, tws_str text)
@@ -48,9 +49,11 @@ static void on_string(reader *r, const tws_resp_event *ev, const char *word)
     if (ev->first) {
         r->string_len = 0;
         r->total = ev->total;
+        r->depth = ev->depth;
         r->pieces = 0;
         memcpy(r->format, ev->format, sizeof r->format);
     }
+    CHECK_EQ(ev->depth, r->depth);
     r->pieces++;
     r->open = !ev->last;
     CHECK(ev->text.len <= sizeof r->string - r->string_len);
@@ -467,6 +470,16 @@ TEST("strings up to `whole` come in one piece, longer ones as they come")
     limits.whole = 0;
     read_all(&r, &limits, "$10\r\n0123456789\r\n", 17, 0, 17);
     CHECK_EQ(r.pieces, 1);
+}
+
+TEST("a string in chunks may be as long as the limit, and no longer")
+{
+    static reader r;
+    tws_resp_limits limits = {4, 0, 0};
+    read_all(&r, &limits, "$?\r\n;2\r\nab\r\n;2\r\ncd\r\n;0\r\n", 24, 0, 24);
+    CHECK_STR(tws_str_c(r.log), "bulk(abcd) .");
+    read_all(&r, &limits, "$?\r\n;2\r\nab\r\n;3\r\ncde\r\n;0\r\n", 25, 0, 25);
+    CHECK_STR(tws_str_c(r.log), "!");
 }
 
 TEST("commands are written as arrays of bulk strings, whatever bytes their words have")

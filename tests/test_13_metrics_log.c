@@ -43,6 +43,8 @@ TEST("merged histograms are as one that recorded all")
         tws_histogram_record(us % 2 == 0 ? &a : &b, us);
         tws_histogram_record(&both, us);
     }
+    tws_histogram_record(&b, UINT64_MAX / 2); /* beyond the last bound */
+    tws_histogram_record(&both, UINT64_MAX / 2);
     tws_histogram_merge(&a, &b);
     CHECK_MEM(&a, sizeof a, &both, sizeof both);
 }
@@ -142,6 +144,7 @@ static const struct {
     {"eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIyIn0", "***"},
     {"eyJhbGciOiJIUzI1NiJ9%2EeyJzdWIiOiIyIn0%2Exyz", "***"},
     {"eyJh.", "***"},
+    {"eyJhbGciOiJub25lIn0=.eyJzdWIiOiIyIn0==.x", "***"},
     {"eyJhbGci", "eyJhbGci"},
     {"eyJ", "eyJ"},
     {"eyJeyJeyJ.", "***"},
@@ -282,6 +285,7 @@ TEST("times are right across leap years, centuries and the ends of the calendar"
         {UINT64_C(951868799999), "2000-02-29T23:59:59.999Z"},
         {UINT64_C(951868800000), "2000-03-01T00:00:00.000Z"},
         {UINT64_C(1735689599999), "2024-12-31T23:59:59.999Z"},
+        {UINT64_C(1735689600000), "2025-01-01T00:00:00.000Z"},
         {UINT64_C(1772323200000), "2026-03-01T00:00:00.000Z"},
         {UINT64_C(4107542400000), "2100-03-01T00:00:00.000Z"},
         {UINT64_C(253402300799999), "9999-12-31T23:59:59.999Z"},
@@ -308,6 +312,7 @@ TEST("no value forges a line, a field or a terminal escape")
     } rows[] = {
         {"a\r\nINFO forged", 14, "v=\"a\\x0d\\nINFO forged\"",
          "\"v\":\"a\\u000d\\u000aINFO forged\""},
+        {"~", 1, "v=~", "\"v\":\"~\""},
         {"a b", 3, "v=\"a b\"", "\"v\":\"a b\""},
         {"a user=1", 8, "v=\"a user=1\"", "\"v\":\"a user=1\""},
         {"a=b", 3, "v=\"a=b\"", "\"v\":\"a=b\""},
@@ -372,6 +377,19 @@ TEST("a long value is shown in part, and the fields behind it whole")
     size_t around = strlen("2026-11-22T10:50:19.123Z INFO  m target=... code=414\n");
     CHECK_EQ(s.len, around + 512);
     CHECK_MEM(s.text + s.len - 13, 13, "... code=414\n", 13);
+}
+
+TEST("a value of just the length that is shown is shown whole")
+{
+    static sink s;
+    char value[512];
+    tws_log log = log_to(&s, false);
+    tws_log_line l;
+    memset(value, 'a', sizeof value);
+    CHECK(tws_log_begin(&l, &log, TWS_LOG_INFO, NOW, "m"));
+    tws_log_str(&l, "v", tws_str_of(value, sizeof value));
+    tws_log_end(&l);
+    CHECK_EQ(s.len, strlen("2026-11-22T10:50:19.123Z INFO  m v=\n") + sizeof value);
 }
 
 TEST("a token that begins in the part of a value that is shown, and ends beyond, is not shown")

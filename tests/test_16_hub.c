@@ -344,6 +344,11 @@ static void wire(tws_hub *hub, const char *user, tws_event_format format, tws_bu
     for (size_t i = 0; i < n; i++) {
         tws_buf_str(b, slices[i]);
     }
+    if (n > 0 && format != TWS_FORMAT_SSE) { /* its text is all behind the header */
+        const tws_str text = tws_event_text(batch.event[batch.count - 1], format);
+        CHECK_EQ(b->len - text.len, text.len < 126 ? 2 : text.len < 65536 ? 4 : 10);
+        CHECK_MEM(text.ptr, text.len, b->ptr + (b->len - text.len), text.len);
+    }
     tws_hub_batch_free(&batch);
     tws_hub_detach(&r);
     tws_hub_inbox_free(in);
@@ -2024,6 +2029,35 @@ TEST("events lost upstream are a reset to every reader, caught up or not")
         tws_hub_inbox_free(in);
         tws_hub_free(hub);
     }
+}
+
+TEST("who is told of a loss and is slow then is not told again, however far the ring runs past")
+{
+    script s;
+    tws_hub_desc d = hub_desc();
+    tws_hub_upstream up = {&s, script_join, script_leave, script_reload};
+    memset(&s, 0, sizeof s);
+    d.upstream = &up;
+    d.max_events = 8;
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    int resets = 0;
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    feed(hub, 1, "a", 1);
+    feed(hub, 2, "b", 2);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+    CHECK_TEXT(drain(&r), "start 1 2");
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(9, 0)); /* 3 to 9 will never come */
+    CHECK_EQ(take_one(&r, &resets), 1);
+    CHECK_EQ(resets, 1);
+    for (int n = 10; n < 60; n++) {
+        CHECK_EQ(feed(hub, (uint64_t)n, "x", n), TWS_OK);
+    }
+    CHECK_TEXT(drain(&r), "2 59");
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
 }
 
 TEST("what an upstream takes back or has lost is told to who is in the midst of a snapshot")

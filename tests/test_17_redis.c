@@ -780,6 +780,23 @@ TEST("every kind of message on a channel has its meaning")
     }
 }
 
+TEST("an event comes with the value that names its task, of the member task_id unless told otherwise")
+{
+    for (int named = 0; named < 2; named++) {
+        tws_redis_event ev;
+        const char push[] = ">3\r\n$7\r\nmessage\r\n$14\r\ntask_status:42\r\n"
+                            "$29\r\n6-0 {\"task_id\":\"a\",\"job\":\"b\"}\r\n";
+        size_t room;
+        desc.task_key = named ? "job" : NULL;
+        begin_live("42", ONE_ENTRY);
+        memcpy(tws_redis_input(r, S, &room), push, sizeof push - 1);
+        tws_redis_received(r, S, sizeof push - 1);
+        CHECK_EQ(tws_redis_next(r, &ev), TWS_REDIS_EVENT);
+        CHECK_STR(ev.task.text, named ? "b" : "a");
+        end();
+    }
+}
+
 TEST("entries of every shape are read, and what is no event is passed over")
 {
     static const struct {
@@ -864,6 +881,27 @@ TEST("an event above the limit is dropped, and what follows is given")
     CHECK_EQ(stats.not_json, 1);
     CHECK_EQ(stats.failures, 0);
     end();
+}
+
+TEST("a pushed event of just the limit is given behind an id of any length, one byte more is not")
+{
+    static char push[2000], json[1026];
+    static const char *const ids[] = {"6-0", "18446744073709551615-18446744073709551615"};
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t len = 1024; len <= 1025; len++) {
+            test_row(ids[i], len);
+            desc.max_event_bytes = 1024;
+            begin_live("42", ONE_ENTRY);
+            memset(json, '1', len);
+            json[len] = '\0';
+            snprintf(push, sizeof push,
+                     ">3\r\n$7\r\nmessage\r\n$14\r\ntask_status:42\r\n$%zu\r\n%s %s\r\n",
+                     strlen(ids[i]) + 1 + len, ids[i], json);
+            feed(S, push);
+            CHECK(tws_str_starts(notes(), len == 1024 ? "event(42 " : "dropped(42 "));
+            end();
+        }
+    }
 }
 
 TEST("RESP2 pushes are read as RESP3's are")
@@ -961,6 +999,18 @@ TEST("the commands' connection may be away while live events are given")
     CHECK_STR(output(C), "TIME | PUBLISH PROBE 2");
     message("42", "7-0 7");
     CHECK_STR(notes(), "state(ready) event(42 7-0 7)");
+    end();
+}
+
+TEST("who cannot be loaded because commands are away makes nothing due before they are back")
+{
+    begin_open("redis://h");
+    tws_redis_closed(r, C, "reset");
+    CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
+    output(S);
+    subscribed("42");
+    CHECK_EQ(tws_redis_deadline(r), r->end[C].at_ms);
+    CHECK(tws_redis_deadline(r) > now_ms);
     end();
 }
 
@@ -1218,6 +1268,25 @@ TEST("a reload whose answer never began is made again, whatever was told before"
     end();
 }
 
+TEST("a reload that is asked for again when its answer has just begun is no loss either")
+{
+    tws_redis_stats stats;
+    begin_live("42", ONE_ENTRY);
+    tws_redis_reload(r, tws_str_c("42"), true);
+    output(C);
+    feed(C, "*1\r\n");
+    tws_redis_reload(r, tws_str_c("42"), true);
+    feed(C, ENTRY("5-0", "1", "5"));
+    CHECK_STR(notes(), "");
+    wait_ms(5000);
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 2 | XRANGE task_status:42 - + COUNT 256");
+    feed(C, TIME_ANSWER ":1\r\n" ONE_ENTRY);
+    CHECK_STR(notes(), "again(42 4-max) event(42 5-0 {\"a\":5})");
+    tws_redis_stat(r, &stats);
+    CHECK_EQ(stats.lost, 0);
+    end();
+}
+
 TEST("what is missing behind a reload that broke off is a loss")
 {
     tws_redis_stats stats;
@@ -1237,6 +1306,26 @@ TEST("what is missing behind a reload that broke off is a loss")
     CHECK_STR(notes(), "lost(42 8-max) event(42 9-0 9)");
     tws_redis_stat(r, &stats);
     CHECK_EQ(stats.lost, 1);
+    end();
+}
+
+TEST("of two reloads under way the one that had begun is taken up, and the other made again")
+{
+    begin_live("42", ONE_ENTRY);
+    CHECK_EQ(tws_redis_want(r, tws_str_c("7")), TWS_OK);
+    output(S);
+    subscribed("7");
+    output(C);
+    feed(C, ONE_ENTRY);
+    tws_redis_reload(r, tws_str_c("42"), true);
+    tws_redis_reload(r, tws_str_c("7"), true);
+    output(C);
+    feed(C, "*2\r\n" ENTRY("5-0", "1", "5"));
+    tws_redis_closed(r, C, "reset");
+    wait_ms(50);
+    open_commands();
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 2 | XRANGE task_status:42 5-0 + COUNT 256 | "
+                         "XRANGE task_status:7 - + COUNT 256");
     end();
 }
 
@@ -1493,6 +1582,20 @@ TEST("the last reader's leaving unsubscribes after the grace")
     end();
 }
 
+TEST("who leaves when a read was cut off by its connection's end is forgotten after the grace")
+{
+    tws_redis_stats stats;
+    begin_live("42", "");
+    tws_redis_closed(r, C, "reset");
+    tws_redis_drop(r, tws_str_c("42"));
+    wait_ms(10000);
+    CHECK_STR(output(S), "UNSUBSCRIBE task_status:42");
+    feed_push("unsubscribe", "task_status:42", "0");
+    tws_redis_stat(r, &stats);
+    CHECK_EQ(stats.users, 0);
+    end();
+}
+
 TEST("coming back within the grace loads again, and subscribes not")
 {
     desc.grace_ms = 1000;
@@ -1650,6 +1753,21 @@ TEST("who left before being subscribed is forgotten at once, and during an outag
     end();
 }
 
+TEST("who is in the grace when the subscriber's connection ends is forgotten, and may come back")
+{
+    tws_redis_stats stats;
+    begin_live("42", ONE_ENTRY);
+    tws_redis_drop(r, tws_str_c("42"));
+    tws_redis_closed(r, S, "reset");
+    tws_redis_stat(r, &stats);
+    CHECK_EQ(stats.users, 0);
+    CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
+    wait_ms(50);
+    open_subscriber();
+    CHECK_STR(output(S), "SUBSCRIBE task_status:42");
+    end();
+}
+
 static size_t count_words(tws_str words, const char *prefix)
 {
     size_t count = 0;
@@ -1772,6 +1890,17 @@ TEST("a publish is one call of the script, and told when it is stored")
     CHECK_STR(notes(), "");
     feed(C, "$3\r\n5-0\r\n$3\r\n5-1\r\n");
     CHECK_STR(notes(), "stored(7 5-0) stored(8 5-1)");
+    end();
+}
+
+TEST("a key of one byte is a word of the command as well as a longer one")
+{
+    begin_open("redis://h");
+    CHECK_EQ(publish("42", "1", "k", 7), TWS_OK);
+    CHECK(tws_str_starts(tws_redis_output(r, C), "*8\r\n$4\r\nEVAL\r\n"));
+    CHECK_STR(output(C), "EVAL SCRIPT 1 task_status:42 1 1000 86400000 k");
+    feed(C, "$3\r\n5-0\r\n");
+    CHECK_STR(notes(), "stored(7 5-0)");
     end();
 }
 
@@ -1927,6 +2056,24 @@ TEST("a connection that ends, or answers no more, fails what was not answered")
     CHECK_EQ(stats.publishing, 0);
     CHECK_EQ(stats.stored, 1);
     CHECK_EQ(stats.failed, 2);
+    end();
+}
+
+TEST("a publish that waits for the script when the connection ends fails, and is known not stored")
+{
+    begin_open("redis://h");
+    publish("42", "0", NULL, 0);
+    output(C);
+    feed(C, "$3\r\n4-0\r\n");
+    publish("42", "1", NULL, 1);
+    publish("42", "2", NULL, 2);
+    output(C);
+    feed(C, "-NOSCRIPT No matching script. Please use EVAL.\r\n");
+    notes();
+    tws_redis_closed(r, C, "reset");
+    CHECK_STR(notes(), "state(unreachable: reset) "
+                       "failed(42 2 unreachable: reset: stored or not is not known) "
+                       "failed(42 1 unreachable: reset)");
     end();
 }
 
@@ -2180,6 +2327,21 @@ TEST("the probe is sent every 3 s, and its way is measured")
     end();
 }
 
+TEST("a connection that ends within a push leaves nothing of it for the next")
+{
+    begin_live("42", ONE_ENTRY);
+    feed(S, ">3\r\n$7\r\nmessage\r\n$14\r\ntask_status:42\r\n$9");
+    tws_redis_closed(r, S, "reset");
+    feed(C, ">2\r\n+invalidate\r\n");
+    tws_redis_closed(r, C, "reset");
+    wait_ms(50);
+    open_subscriber();
+    CHECK_STR(output(S), "SUBSCRIBE task_status:42");
+    open_commands();
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 2");
+    end();
+}
+
 TEST("a clock that is set back stands still")
 {
     begin_open("redis://h");
@@ -2253,6 +2415,32 @@ TEST("a Redis that stands still is noticed within 10 s, whenever it stops")
         CHECK(now_ms - stopped_ms <= 10000);
         end();
     }
+}
+
+TEST("what a connection left unanswered is not waited for on the next, and the outage is counted")
+{
+    tws_redis_stats stats;
+    begin_open("redis://h");
+    publish("42", "1", NULL, 1);
+    CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
+    output(C);
+    output(S);
+    tws_redis_closed(r, C, "reset");
+    tws_redis_closed(r, S, "reset");
+    wait_ms(50);
+    open_subscriber();
+    open_commands();
+    answer_beat();
+    output(S);
+    subscribed("42");
+    CHECK_STR(output(C), "XREVRANGE task_status:42 + - COUNT 256");
+    feed(C, NO_ENTRIES);
+    CHECK_EQ(r->end[C].waiting, 0);
+    CHECK_EQ(r->end[S].waiting, 0);
+    tws_redis_stat(r, &stats);
+    CHECK_EQ(stats.connects, 4);
+    CHECK_EQ(stats.failures, 2);
+    end();
 }
 
 TEST("a slow Redis is no silent one")
@@ -2375,6 +2563,24 @@ TEST("every state has its own word")
         for (int n = 0; n < i; n++) {
             CHECK(strcmp(word, tws_redis_state_word((tws_redis_state)n)) != 0);
         }
+    }
+}
+
+TEST("what was not sent when a connection ended is not sent on the next")
+{
+    for (int link = 0; link < TWS_REDIS_LINKS; link++) {
+        const tws_redis_link end_of = link == 0 ? C : S;
+        begin_open("redis://h");
+        test_row(link == 0 ? "commands" : "subscriber", (size_t)link);
+        CHECK_EQ(publish("42", "1", NULL, 7), TWS_OK);
+        CHECK_EQ(tws_redis_want(r, tws_str_c("42")), TWS_OK);
+        CHECK(tws_redis_output(r, end_of).len > 10);
+        tws_redis_sent(r, end_of, 10);
+        tws_redis_closed(r, end_of, "reset");
+        wait_ms(50);
+        tws_redis_connected(r, end_of);
+        CHECK_STR(output(end_of), "HELLO 3 SETNAME taskws");
+        end();
     }
 }
 

@@ -447,6 +447,41 @@ TEST("a chunk that will not fit is refused by its size, before it comes")
     }
 }
 
+TEST("a request whose body comes late, or is too large, has its own head, whoever's was read since")
+{
+    static const struct {
+        const char *head, *body;
+        tws_conn_event_type type;
+    } row[] = {
+        {"Content-Length: 5", "hello", TWS_CONN_REQUEST},
+        {"Transfer-Encoding: chunked", "1\r\nh\r\n0\r\n\r\n", TWS_CONN_REQUEST},
+        {"Transfer-Encoding: chunked", "10001\r\n", TWS_CONN_BAD_REQUEST},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        world *w = make();
+        world *other = make();
+        char head[128];
+        uint8_t body[32];
+        tws_conn_event ev;
+        test_row(row[i].body, i);
+        snprintf(head, sizeof head, "POST /own HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n", row[i].head);
+        turn_c(w, head);
+        tws_turn *turns = other->t;
+        other->t = w->t; /* as the connections of one thread share it */
+        turn_c(other, "GET /of-another HTTP/1.1\r\nHost: b\r\n\r\n");
+        other->t = turns;
+        memcpy(body, row[i].body, strlen(row[i].body));
+        tws_conn_begin(&w->c, w->t, w->now_ms);
+        tws_conn_feed(&w->c, w->t, body, strlen(row[i].body));
+        CHECK_EQ(tws_conn_next(&w->c, w->t, &ev), row[i].type);
+        CHECK_STR(w->t->request.path, "/own");
+        CHECK_STR(w->t->request.host, "a");
+        finish(w);
+        unmake(other);
+        unmake(w);
+    }
+}
+
 TEST("a request whose answer comes later holds back those behind it")
 {
     world *w = make();
@@ -820,6 +855,18 @@ TEST("messages are sent back from where they came, those in a row as one slice")
     }
 }
 
+TEST("an empty message in pieces, which has no memory, is sent back as any other")
+{
+    world *w = make_open();
+    uint8_t in[32];
+    size_t len = frame(in, false, TWS_WS_TEXT, "", 0);
+    len += frame(in + len, true, TWS_WS_CONTINUATION, "", 0);
+    turn(w, in, len);
+    CHECK_STR(tws_str_c(w->log), "m1:0;");
+    CHECK_MEM(w->out, w->out_len, "\x81\0", 2);
+    unmake(w);
+}
+
 TEST("a message behind an offered unit is handed out where it came, and sent back holds the unit")
 {
     static const uint8_t unit[] = {0x82, 1, 'x'};
@@ -841,6 +888,34 @@ TEST("a message behind an offered unit is handed out where it came, and sent bac
     CHECK_STR(kept, "\x82\x01x\x82\x01y");
     tws_conn_end(&w->c, w->t);
     unmake(w);
+}
+
+TEST("what is written where no slice of the turn is left goes out whole behind the others")
+{
+    static char other[2000];
+    tws_str slice[TWS_TURN_SLICES];
+    memset(other, 'o', sizeof other);
+    for (int back = 0; back < 2; back++) {
+        world *w = make_open();
+        uint8_t in[1024];
+        tws_conn_event ev;
+        const size_t len = frame(in, true, TWS_WS_BINARY, other, 1000);
+        const size_t last = back ? 1000 : 3;
+        test_row(back ? "a message sent back" : "a short one, copied", (size_t)back);
+        tws_conn_begin(&w->c, w->t, w->now_ms);
+        tws_conn_feed(&w->c, w->t, in, len);
+        CHECK_EQ(tws_conn_next(&w->c, w->t, &ev), TWS_CONN_MESSAGE);
+        while (tws_conn_output(&w->c, w->t, slice, TWS_TURN_SLICES) < TWS_TURN_SLICES) {
+            CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, other, sizeof other, true));
+        }
+        CHECK(tws_conn_send(&w->c, w->t, ev.opcode, ev.payload, last, back));
+        CHECK(w->t->out_count <= TWS_TURN_SLICES);
+        finish(w);
+        const size_t all = TWS_TURN_SLICES / 2 * 2004;
+        CHECK_EQ(w->out_len, all + (back ? 4 : 2) + last);
+        CHECK_MEM(w->out + all, 4, back ? "\x82\x7e\x03\xe8" : "\x82\x03oo", 4);
+        unmake(w);
+    }
 }
 
 TEST("memory for a message grows with what has come, not with what its header promises")
@@ -1338,6 +1413,21 @@ TEST("contexts last over messages of every kind in both directions, however the 
         CHECK(k->compressed >= 42);
         CHECK(owns_nothing(w));
         free(k);
+        unmake_keeping(w);
+    }
+}
+
+TEST("where messages of every length are compressed, none and one byte go out as they are")
+{
+    for (unsigned keeps = 0; keeps < 2; keeps++) {
+        tws_allocator a = test_allocator();
+        world *w = make_keeping(&a, 12, keeps != 0 ? 1 << 20 : TWS_OFF, OFFERING(""));
+        test_row("with a context", keeps);
+        w->desc.compress_bytes = 0;
+        forget(w);
+        turn_frame(w, true, TWS_WS_TEXT, "");
+        turn_frame(w, true, TWS_WS_TEXT, "x");
+        CHECK_MEM(w->out, w->out_len, "\x81\0\x81\x01x", 5);
         unmake_keeping(w);
     }
 }
@@ -1869,6 +1959,26 @@ TEST("however many messages come in one read, all are echoed in order, in pieces
     }
 }
 
+TEST("what stands where a message of an earlier turn came is not sent back, but sent as it is")
+{
+    static uint8_t in[1024];
+    tws_conn_event ev;
+    world *w = make_open();
+    const size_t len = frame(in, true, TWS_WS_BINARY, in + 512, 100);
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_feed(&w->c, w->t, in, len);
+    CHECK_EQ(tws_conn_next(&w->c, w->t, &ev), TWS_CONN_MESSAGE);
+    uint8_t *payload = in + (ev.payload - in);
+    finish(w); /* it is not answered */
+    memset(in, 'x', sizeof in);
+    begin(w);
+    CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, payload, 600, true));
+    finish(w);
+    CHECK_EQ(w->out_len, 604);
+    CHECK(payload[-1] == 'x' && payload[-4] == 'x');
+    unmake(w);
+}
+
 TEST("what a turn has no room for is kept, in order, and units before it are on their way")
 {
     static char payload[150][600];
@@ -1967,6 +2077,35 @@ TEST("the rest of a lent unit is held and not copied, wherever the socket stoppe
     }
 }
 
+TEST("what waits before, in and behind a lent unit is given in no more slices than are asked for")
+{
+    static const tws_lender lender = {count_hold, count_release};
+    static char bytes[4000] = "\x82\x7e\x0f\x9c";
+    tws_str out[4];
+    world *w = make_open();
+    int held = 0;
+    w->takes = 0;
+    begin(w);
+    offer_lent(w, bytes, &lender, &held);
+    finish(w);
+    begin(w);
+    CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, "x", 1, false));
+    for (size_t max = 0; max <= 3; max++) {
+        memset(out, 0, sizeof out);
+        CHECK_EQ(tws_conn_output(&w->c, w->t, out, max), max);
+        CHECK(out[max].ptr == NULL);
+    }
+    CHECK_EQ(tws_conn_output(&w->c, w->t, out, 4), 3);
+    tws_conn_sent(&w->c, w->t, 44 + 3949);
+    CHECK_EQ(held, 1);
+    tws_conn_sent(&w->c, w->t, 1); /* it has gone, what stands behind it has not */
+    CHECK_EQ(held, 0);
+    CHECK_EQ(tws_conn_output(&w->c, w->t, out, 4), 1);
+    CHECK_EQ(out[0].len, 6 + 3);
+    finish(w);
+    unmake(w);
+}
+
 TEST("what is lent is released when its connection is aborted, or freed")
 {
     static const tws_lender lender = {count_hold, count_release};
@@ -1994,6 +2133,27 @@ TEST("what is lent is released when its connection is aborted, or freed")
         unmake(w);
         CHECK_EQ(held, 0);
     }
+}
+
+TEST("of a lent unit with two long slices one is held and the other copied, and both are sent")
+{
+    static const tws_lender lender = {count_hold, count_release};
+    static char bytes[2][2004] = {"\x82\x7e\x0f\xa0", "\x82\x7e\x0f\xa0"};
+    const tws_str slices[2] = {tws_str_of(bytes[0], 2004), tws_str_of(bytes[1] + 4, 2000)};
+    world *w = make_open();
+    int held = 0;
+    w->takes = 1;
+    begin(w);
+    CHECK(tws_conn_offer(&w->c, w->t, slices, 2));
+    tws_conn_lend(w->t, &lender, &held);
+    finish(w);
+    CHECK_EQ(held, 1);
+    CHECK_EQ(tws__conn_waiting(&w->c), 4003);
+    w->takes = SIZE_MAX;
+    turn(w, NULL, 0);
+    CHECK_EQ(held, 0);
+    CHECK_EQ(w->out_len, 4004);
+    unmake(w);
 }
 
 TEST("input that was large and is no more leaves no large block where output waits")
@@ -2073,6 +2233,22 @@ TEST("into a peer that takes nothing only so much can be sent, messages as well 
         finish(w);
         unmake(w);
     }
+}
+
+TEST("a limit of the output that waits which is set higher lets 16 times as much be sent")
+{
+    static char payload[10000];
+    world *w = make_open();
+    w->takes = 0;
+    w->desc.max_output_bytes = 100 * 1000;
+    size_t sent = 0;
+    for (bool taken = true; taken && sent < 1000; sent += taken ? 1 : 0) {
+        begin(w);
+        taken = tws_conn_send(&w->c, w->t, TWS_WS_BINARY, payload, 9996, false);
+        finish(w);
+    }
+    CHECK_EQ(sent, 161); /* each a frame of 10,000 bytes; with 160 of them no more than that waits */
+    unmake(w);
 }
 
 TEST("what does not fit the connection's state does nothing")
@@ -2190,6 +2366,21 @@ TEST("a head has 10 seconds from its first byte, and an unused connection goes s
     CHECK_STR(tws_str_c(w->log), "bad 408;");
     CHECK(w->shut);
     unmake(w);
+}
+
+TEST("a request behind a long pause has the time of a head from its own first byte")
+{
+    for (int in_time = 0; in_time < 2; in_time++) {
+        world *w = make();
+        test_row("in time", (size_t)in_time);
+        turn_c(w, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
+        pass(w, 60000);
+        turn_c(w, "GET /2 HTTP/1.1\r\n");
+        pass(w, in_time ? 9999 : 10000);
+        turn_c(w, "Host: a\r\n\r\n");
+        CHECK_STR(tws_str_c(w->log), in_time ? "GET /1 [];GET /2 [];" : "GET /1 [];bad 408;");
+        unmake(w);
+    }
 }
 
 TEST("a body has 10 seconds, the pause between two requests 75")

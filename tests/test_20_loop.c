@@ -634,6 +634,39 @@ TEST("a wait ends when a timer comes due")
     unmake(w);
 }
 
+TEST("a wait lasts no longer than its caller allows, with a later timer or with none")
+{
+    for (int timer = 0; timer < 2; timer++) {
+        world *w = make();
+        tws_timer t;
+        memset(&t, 0, sizeof t);
+        test_row("timer", (size_t)timer);
+        uint64_t begin_ms = tws_sys_now_ms();
+        tws_timer_set(w->l, &t, timer ? begin_ms + 60000 : UINT64_MAX);
+        CHECK_EQ(tws_loop_wait(w->l, 30, w->ready, &w->now_ms), 0);
+        CHECK(w->now_ms >= begin_ms + 29 && w->now_ms < begin_ms + 30000);
+        tws_timer_set(w->l, &t, UINT64_MAX);
+        unmake(w);
+    }
+}
+
+TEST("who sleeps as long as the loop says does not miss a timer that is due at once or in a step")
+{
+    world *w = make();
+    tws_timer t;
+    memset(&t, 0, sizeof t);
+    for (uint64_t ms = 0; ms <= 2 * TWS_TIMER_STEP_MS; ms++) {
+        CHECK(tws_timer_due(w->l, w->now_ms) == NULL);
+        tws_timer_set(w->l, &t, w->now_ms + ms);
+        int sleep_ms = tws_loop_timeout(w->l, w->now_ms);
+        CHECK(sleep_ms >= (int)ms && sleep_ms <= (int)ms + TWS_TIMER_STEP_MS);
+        w->now_ms += (uint64_t)(sleep_ms < 0 ? 100 : sleep_ms);
+        CHECK(tws_timer_due(w->l, w->now_ms) == &t);
+        w->now_ms++;
+    }
+    unmake(w);
+}
+
 /* -- waking -- */
 
 TEST("wake-ups fold together and end one wait, the next one that comes ends the next")
