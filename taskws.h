@@ -10925,7 +10925,7 @@ static tws_status tws__shard_publish(tws__topic *t, tws_str user_id, tws_event *
                                      const tws_event_id *given, tws__chores *c)
 {
     const bool fed = c->shard->hub->desc.upstream != NULL;
-    if (fed && (t == NULL || t->readers == 0 || t->joining != 0)) {
+    if (fed && (t == NULL || t->joining != 0)) {
         return TWS_ERR_NOT_FOUND;
     }
     t = t != NULL ? t : tws__hub_add(user_id, c);
@@ -11544,9 +11544,7 @@ TWS_API void tws_hub_rejoin(tws_hub *hub)
         TWS__LOCK(&s->lock);
         for (size_t n = 0; n < s->bucket_count; n++) {
             for (const tws__topic *t = s->bucket[n]; t != NULL; t = t->chain) {
-                if (t->readers > 0) {
-                    tws__topic_rejoin(t);
-                }
+                tws__topic_rejoin(t);
             }
         }
         TWS__UNLOCK(&s->lock);
@@ -11557,7 +11555,7 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
 {
     tws__chores c;
     tws__topic *t = tws__hub_enter(hub, user_id, &c);
-    if (t != NULL && t->readers > 0 && t->joining == 0) {
+    if (t != NULL && t->joining == 0) {
         if (!t->loading && tws_event_id_compare(complete_from, t->last_id) > 0) {
             tws__topic_break(t, &c);
         }
@@ -11621,7 +11619,7 @@ TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_
     const tws__topic *t = tws__hub_enter(hub, user_id, &c);
     const tws__history *h = t == NULL ? NULL : t->history;
     if (hub->desc.upstream != NULL &&
-        (t == NULL || t->readers == 0 || t->loading || t->thin == TWS__THIN_ALL)) {
+        (t == NULL || t->loading || t->thin == TWS__THIN_ALL)) {
         status = TWS_ERR_UNAVAILABLE;
     } else if (h != NULL && h->tasks > 0 && !tws__history_expired(h, &hub->desc, now_ms)) {
         status = tws__history_snapshot(h, hub->desc.allocator, events, count);
@@ -14765,7 +14763,7 @@ static void tws__turn_added(tws_turn *t, size_t len)
 static bool tws__conn_fits(const tws_conn *c, const tws_turn *t, size_t len)
 {
     const size_t room = TWS_TURN_SCRATCH - t->scratch_len;
-    return c->out == NULL && c->state != TWS__DONE && t->out_count < TWS_TURN_SLICES &&
+    return c->out == NULL && t->out_count < TWS_TURN_SLICES &&
            room >= TWS_WS_MAX_HEADER && len <= room - TWS_WS_MAX_HEADER;
 }
 
@@ -14997,7 +14995,6 @@ TWS_API void tws_conn_eof(tws_conn *c)
 {
     if ((c->flags & TWS__EOF) != 0) {
         tws_conn_abort(c);
-        return;
     }
     c->flags |= TWS__EOF;
     if (c->state == TWS__DRAIN) {
