@@ -10949,7 +10949,7 @@ static bool tws__shard_expire(tws__shard *s, uint64_t then_ms)
     bool old = h != NULL && h->published_ms <= then_ms;
     if (old) {
         tws__topic *t = h->topic;
-        t->thin = s->hub->desc.upstream != NULL ? TWS__THIN_ALL : 0; /* which may have it still */
+        t->thin = 0;
         tws__topic_close_history(t, &c);
         tws__topic_tidy(t, &c);
     }
@@ -16064,11 +16064,13 @@ static bool tws__sys_again(int error)
     return error == EAGAIN || error == EWOULDBLOCK || error == EINTR;
 }
 
-/* Has accept failed for something that the next connection meets as well? */
-static bool tws__sys_accepts_none(int error)
+/* Has accept failed for this connection alone? These are errors of the network that Linux tells in
+ * this way; what else there is the next connection meets as well. */
+static bool tws__sys_accepts_next(int error)
 {
-    return error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM ||
-           error == EPERM || error == EACCES || error == EINVAL;
+    return error == ECONNABORTED || error == EPROTO || error == ENETDOWN || error == ENOPROTOOPT ||
+           error == EHOSTDOWN || error == EHOSTUNREACH || error == ENETUNREACH ||
+           error == ETIMEDOUT || error == ECONNRESET;
 }
 
 static void tws__sys_option(int fd, int level, int name)
@@ -17810,7 +17812,7 @@ static bool tws__thread_accept(tws__thread *t, int batch)
         if (tws__sys_again(errno)) {
             return false;
         }
-        if (tws__sys_accepts_none(errno)) {
+        if (!tws__sys_accepts_next(errno)) {
             tws__thread_pause(t);
             return false;
         }
@@ -18973,7 +18975,8 @@ struct tws_task_server {
     unsigned seats;
     tws__mutex ring_lock;
     tws_auth_ring *ring;
-    uint64_t started_ms, started_wall_ms; /* monotonic; Unix time */
+    uint64_t started_ms;   /* monotonic */
+    uint64_t hub_begin_ms; /* see tws__hub_now */
     uint64_t hash_key;
     tws__upstream *up; /* NULL: the hub is the store */
     tws__mutex memo_lock;
@@ -19427,11 +19430,21 @@ static void tws__session_read(tws__session *s)
 
 static const char *tws__unready(const tws_task_server *ts);
 
+/* Monotonic; where the system can tell, it goes on while the machine is suspended. */
+static uint64_t tws__passed_ms(void)
+{
+#ifdef CLOCK_BOOTTIME
+    return tws__clock_us(CLOCK_BOOTTIME) / 1000;
+#else
+    return tws_sys_now_ms();
+#endif
+}
+
 /* Unix time as it has passed since the start, whatever the clock on the wall has been set to: of
  * the ids, and what events age by. */
 static uint64_t tws__hub_now(const tws_task_server *ts)
 {
-    return ts->started_wall_ms + (tws_sys_now_ms() - ts->started_ms);
+    return ts->hub_begin_ms + tws__passed_ms();
 }
 
 static void tws__session_respond_snapshot(tws__session *s)
@@ -19870,8 +19883,8 @@ typedef struct tws__link {
     tws__upstream *up;
     tws_redis_link which;
     uint32_t number; /* of the session's connection that this one is */
-    uint32_t tried;  /* addresses of the list that have failed since the session was up */
-    bool connecting, wanted, good; /* good: it was, on this connection */
+    uint32_t tried;  /* which address of the list; one behind those on which it has failed */
+    bool connecting, wanted, good; /* good: the session has been up on this connection */
 } tws__link;
 
 typedef struct tws__waiting tws__waiting;
@@ -20439,6 +20452,7 @@ static bool tws__link_receive(tws__link *l)
         tws_redis_received(l->up->session, l->which, (size_t)n);
         tws__upstream_hear(l->up);
     } else if (n != -1) {
+        l->tried += !l->good;
         tws__link_failed(l, n == 0 ? "closed by Redis" : "connection lost");
     }
     return n != -1;
@@ -20454,6 +20468,7 @@ static void tws__link_send(tws__link *l)
         }
         long n = tws__sys_send(l->guest.watch.fd, &out, 1);
         if (n < 0) {
+            l->tried += !l->good;
             tws__link_failed(l, "connection lost");
             return;
         }
@@ -21656,7 +21671,6 @@ static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason)
 }
 
 #define TWS__LOOK 32u /* readers, between two looks at Redis */
-#define TWS__NEWS 2048u /* readers in a turn: else who publishes without a pause holds the thread */
 
 /* News from the hub: each reader for whom there is some. What Redis says meanwhile goes with the
  * batches of those who still wait. */
@@ -21668,8 +21682,7 @@ static void tws__on_turn(void *context, unsigned thread)
     if (ts->up != NULL && thread == 0) {
         tws__upstream_run(ts->up);
     }
-    tws_hub_reader *r;
-    while (served < TWS__NEWS && (r = tws_hub_news(seat->inbox)) != NULL) {
+    for (tws_hub_reader *r = tws_hub_news(seat->inbox); r != NULL; r = tws_hub_news(seat->inbox)) {
         tws__session *s = (tws__session *)(void *)r;
         if (s->phase == TWS__LOADING) {
             tws_server_post(ts->server, tws_peer_id_of(s->peer), tws__snapshot_posted, NULL);
@@ -21680,9 +21693,6 @@ static void tws__on_turn(void *context, unsigned thread)
         if (ts->up != NULL && thread == 0 && served % TWS__LOOK == 0) {
             tws__upstream_look(ts->up);
         }
-    }
-    if (served == TWS__NEWS) {
-        tws_server_wake(ts->server, thread); /* for the rest */
     }
     if (seat->stores) {
         seat->stores = false;
@@ -22171,7 +22181,7 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     }
     ts->desc = *desc;
     ts->started_ms = tws_sys_now_ms();
-    ts->started_wall_ms = tws_sys_wall_ms();
+    ts->hub_begin_ms = tws_sys_wall_ms() - tws__passed_ms();
     TWS__MUTEX_INIT(&ts->ring_lock);
     TWS__MUTEX_INIT(&ts->memo_lock);
     TWS__MUTEX_INIT(&ts->log_lock);

@@ -2140,37 +2140,6 @@ TEST("what the total budget took from a user with readers is read again for who 
     tws_hub_free(hub);
 }
 
-TEST("what has aged while somebody reads is read again for a new reader, who may be shown it still")
-{
-    script s;
-    tws_hub *hub = hub_upstream(&s);
-    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
-    tws_hub_reader live, other;
-    tws_event **events;
-    tws_event_id last;
-    size_t count;
-    CHECK_EQ(attach_joined(in, &live, tws_str_c("1"), NULL), TWS_OK);
-    CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
-    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
-    CHECK_TEXT(drain(&live), "start 1");
-    tws_hub_sweep(hub, NOW + 1000ull * (hub->desc.max_age_s + 10));
-    CHECK_TEXT(drain(&live), "");
-    CHECK_TEXT(s.text, "+1");
-    CHECK_EQ(tws_hub_snapshot(hub, tws_str_c("1"), NOW, &events, &count, &last),
-             TWS_ERR_UNAVAILABLE);
-    CHECK_EQ(attach_joined(in, &other, tws_str_c("1"), NULL), TWS_OK);
-    CHECK_TEXT(drain(&other), ""); /* not that there is nothing */
-    CHECK_TEXT(s.text, "+1 *1");
-    tws_hub_forget(hub, tws_str_c("1"), id_of(0, 0));
-    CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
-    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
-    CHECK_TEXT(drain(&other), "start 1");
-    tws_hub_detach(&live);
-    tws_hub_detach(&other);
-    tws_hub_inbox_free(in);
-    tws_hub_free(hub);
-}
-
 static uint64_t pressed; /* id of press's last event */
 
 /* User 2's events take room until the ring of t has at most so many left; 0: until all is gone. */

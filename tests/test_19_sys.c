@@ -526,6 +526,18 @@ TEST("one call sends as many slices as a turn has, not more")
     close_both(pair);
 }
 
+TEST("an accept that fails for good is not taken for one connection's fault, or it would spin")
+{
+    static const int of_one[] = {ECONNABORTED, EPROTO, ENETDOWN, ECONNRESET, ETIMEDOUT};
+    static const int of_all[] = {EMFILE, ENFILE, ENOBUFS, ENOMEM, EPERM, EACCES, EINVAL, ENOSYS, EBADF};
+    for (size_t i = 0; i < sizeof of_one / sizeof *of_one; i++) {
+        CHECK(tws__sys_accepts_next(of_one[i]));
+    }
+    for (size_t i = 0; i < sizeof of_all / sizeof *of_all; i++) {
+        CHECK(!tws__sys_accepts_next(of_all[i]));
+    }
+}
+
 TEST("sending to who has gone is a lost connection and raises no signal")
 {
     tws_str one[2] = {tws_str_c("a"), tws_str_c("b")};

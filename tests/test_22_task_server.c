@@ -2584,7 +2584,7 @@ TEST("events do not age by a clock that is set")
     tws__on_second(s.ts, tws_sys_wall_ms() + 48 * 3600 * 1000);
     CHECK_EQ(ask(&p, &s, "GET", TASKS "2", bearer(token("2", 60, "")), NULL), 200);
     CHECK(peer_contains(tws_buf_view(&p.body), "\"task_id\":\"a\""));
-    s.ts->started_ms -= 48 * 3600 * 1000; /* by time that passes they do */
+    s.ts->hub_begin_ms += 48 * 3600 * 1000; /* by time that passes they do */
     tws__on_second(s.ts, tws_sys_wall_ms());
     CHECK_EQ(peer_get(&p, TASKS "2", bearer(token("2", 60, ""))), 200);
     CHECK(!peer_contains(tws_buf_view(&p.body), "\"task_id\":\"a\""));
@@ -2612,6 +2612,28 @@ TEST("an address of Redis's name that swallows what comes is followed by the nex
         CHECK(!l->good);
     }
     site_end(&s);
+}
+
+TEST("so is one that takes a connection and closes it")
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof a;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), fd = -1;
+    CHECK(bind(listener, (struct sockaddr *)&a, len) == 0 && listen(listener, 8) == 0);
+    CHECK_EQ(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+    site s;
+    site_init(&s);
+    s.desc.redis_url = text("redis://127.0.0.1:%d", ntohs(a.sin_port));
+    site_start(&s, false);
+    len = sizeof a;
+    PEER_UNTIL((fd = accept(listener, (struct sockaddr *)&a, &len)) >= 0);
+    tws__link *l = s.ts->up->link;
+    l += tws__sys_port(l->guest.watch.fd) != ntohs(a.sin_port); /* it is the other one's */
+    close(fd);
+    PEER_UNTIL(l->guest.watch.fd < 0);
+    CHECK_EQ(l->tried, 1);
+    site_end(&s);
+    close(listener);
 }
 
 TEST("whatever allocation fails, Redis is asked about whose readers wait, a second later if need be")
