@@ -16069,8 +16069,8 @@ static bool tws__sys_again(int error)
 static bool tws__sys_accepts_next(int error)
 {
     return error == ECONNABORTED || error == EPROTO || error == ENETDOWN || error == ENOPROTOOPT ||
-           error == EHOSTDOWN || error == EHOSTUNREACH || error == ENETUNREACH ||
-           error == ETIMEDOUT || error == ECONNRESET;
+           error == EHOSTUNREACH || error == ENETUNREACH || error == ETIMEDOUT ||
+           error == ECONNRESET;
 }
 
 static void tws__sys_option(int fd, int level, int name)
@@ -20439,6 +20439,13 @@ static void tws__link_connect(tws__link *l, const char *why)
     tws__link_failed(l, why);
 }
 
+/* It stood, and has ended. If the session has not been up on it, the next address is tried. */
+static void tws__link_lost(tws__link *l, const char *why)
+{
+    l->tried += !l->good;
+    tws__link_failed(l, why);
+}
+
 /* False when there is nothing. */
 static bool tws__link_receive(tws__link *l)
 {
@@ -20452,8 +20459,7 @@ static bool tws__link_receive(tws__link *l)
         tws_redis_received(l->up->session, l->which, (size_t)n);
         tws__upstream_hear(l->up);
     } else if (n != -1) {
-        l->tried += !l->good;
-        tws__link_failed(l, n == 0 ? "closed by Redis" : "connection lost");
+        tws__link_lost(l, n == 0 ? "closed by Redis" : "connection lost");
     }
     return n != -1;
 }
@@ -20468,8 +20474,7 @@ static void tws__link_send(tws__link *l)
         }
         long n = tws__sys_send(l->guest.watch.fd, &out, 1);
         if (n < 0) {
-            l->tried += !l->good;
-            tws__link_failed(l, "connection lost");
+            tws__link_lost(l, "connection lost");
             return;
         }
         tws_redis_sent(l->up->session, l->which, (size_t)n);

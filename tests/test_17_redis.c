@@ -269,14 +269,19 @@ static void begin_open(const char *address)
 }
 
 /* A user who is live, with these ids given: "1-0" and so on, one character each. */
-static void begin_live(const char *user, const char *answer)
+static void make_live(const char *user, const char *answer)
 {
-    begin_open("redis://localhost");
     CHECK_EQ(tws_redis_want(r, tws_str_c(user)), TWS_OK);
     output(S);
     subscribed(user);
     output(C);
     feed(C, answer);
+}
+
+static void begin_live(const char *user, const char *answer)
+{
+    begin_open("redis://localhost");
+    make_live(user, answer);
     notes();
 }
 
@@ -1248,11 +1253,7 @@ TEST("that the past is wanted again is no loss, unless there was one, too")
 TEST("a reload whose answer never began is made again, whatever was told before")
 {
     begin_live("42", ONE_ENTRY);
-    CHECK_EQ(tws_redis_want(r, tws_str_c("7")), TWS_OK);
-    output(S);
-    subscribed("7");
-    output(C);
-    feed(C, ONE_ENTRY);
+    make_live("7", ONE_ENTRY);
     tws_redis_reload(r, tws_str_c("42"), true);
     output(C);
     feed(C, ONE_ENTRY);
@@ -1312,11 +1313,7 @@ TEST("what is missing behind a reload that broke off is a loss")
 TEST("of two reloads under way the one that had begun is taken up, and the other made again")
 {
     begin_live("42", ONE_ENTRY);
-    CHECK_EQ(tws_redis_want(r, tws_str_c("7")), TWS_OK);
-    output(S);
-    subscribed("7");
-    output(C);
-    feed(C, ONE_ENTRY);
+    make_live("7", ONE_ENTRY);
     tws_redis_reload(r, tws_str_c("42"), true);
     tws_redis_reload(r, tws_str_c("7"), true);
     output(C);
