@@ -12669,14 +12669,6 @@ TWS_API tws_redis_state tws_redis_now(const tws_redis *r, tws_str *reason)
     return state;
 }
 
-static void tws__redis_expect(tws_redis *r, tws__redis_end *end, uint32_t answers)
-{
-    if (end->waiting == 0) {
-        end->at_ms = r->now_ms + r->desc.command_ms;
-    }
-    end->waiting += answers;
-}
-
 /* An answer has come, or more answers than there were questions. */
 static void tws__redis_answered(tws_redis *r, tws__redis_end *end)
 {
@@ -12759,16 +12751,38 @@ static void tws__redis_fail_c(tws_redis *r, tws_redis_link link, tws_redis_state
 
 /* -- commands out -- */
 
-/* A command that stands in the output, from a mark on, or for want of memory does not. */
-static bool tws__redis_made(tws__redis_end *end, size_t mark)
+/* A command stands in the output, from a mark on, and so many answers are due; or for want of
+ * memory it does not. */
+static bool tws__redis_made(const tws_redis *r, tws__redis_end *end, size_t mark, uint32_t answers)
 {
-    const bool made = end->out.status == TWS_OK;
-    if (!made) {
+    if (end->out.status != TWS_OK) {
         end->starved = true;
         end->out.status = TWS_OK;
         end->out.len = mark;
+        return false;
     }
-    return made;
+    if (end->waiting == 0) {
+        end->at_ms = r->now_ms + r->desc.command_ms;
+    }
+    end->waiting += answers;
+    return true;
+}
+
+/* Words between blanks. */
+static void tws__redis_words(tws_buf *out, const char *words)
+{
+    tws_str rest = tws_str_c(words);
+    tws_str word;
+    while (tws_str_split(&rest, ' ', &word)) {
+        tws_resp_word(out, word);
+    }
+}
+
+/* Begin a command of so many words with the first ones. */
+static void tws__redis_command(tws_buf *out, size_t count, const char *words)
+{
+    tws_resp_command(out, count);
+    tws__redis_words(out, words);
 }
 
 /* A user's channel and stream. */
@@ -12791,35 +12805,24 @@ static void tws__redis_word_id(tws_buf *out, tws_event_id id)
 static void tws__redis_write_hello(const tws_redis *r, tws_buf *out)
 {
     bool login = r->url.password[0] != '\0';
-    tws_resp_command(out, login ? 7 : 4);
-    tws_resp_word_c(out, "HELLO");
-    tws_resp_word_c(out, "3");
+    tws__redis_command(out, login ? 7 : 4, "HELLO 3");
     if (login) {
         tws_resp_word_c(out, "AUTH");
         tws_resp_word_c(out, r->url.user[0] != '\0' ? r->url.user : "default");
         tws_resp_word_c(out, r->url.password);
     }
-    tws_resp_word_c(out, "SETNAME");
-    tws_resp_word_c(out, "taskws");
+    tws__redis_words(out, "SETNAME taskws");
 }
 
 /* Before Redis 6 there are no users. */
 static void tws__redis_write_auth(const tws_redis *r, tws_buf *out)
 {
     bool user = r->url.user[0] != '\0';
-    tws_resp_command(out, user ? 3 : 2);
-    tws_resp_word_c(out, "AUTH");
+    tws__redis_command(out, user ? 3 : 2, "AUTH");
     if (user) {
         tws_resp_word_c(out, r->url.user);
     }
     tws_resp_word_c(out, r->url.password);
-}
-
-static void tws__redis_write_pair(tws_buf *out, const char *command, const char *argument)
-{
-    tws_resp_command(out, 2);
-    tws_resp_word_c(out, command);
-    tws_resp_word_c(out, argument);
 }
 
 /* Go on to a step of the opening, one command and one answer each. */
@@ -12833,24 +12836,21 @@ static void tws__redis_step(tws_redis *r, tws_redis_link link, uint8_t step)
     case TWS__REDIS_HELLO: tws__redis_write_hello(r, out); break;
     case TWS__REDIS_AUTH: tws__redis_write_auth(r, out); break;
     case TWS__REDIS_SELECT:
-        tws_resp_command(out, 2);
-        tws_resp_word_c(out, "SELECT");
+        tws__redis_command(out, 2, "SELECT");
         tws_resp_word_u64(out, r->url.db);
         break;
     case TWS__REDIS_LOOK: /* a key that there is not; PING is refused by who cannot save */
-        tws_resp_command(out, 6);
-        tws_resp_word_c(out, "XREVRANGE");
+        tws__redis_command(out, 6, "XREVRANGE");
         tws_resp_word_c(out, r->probe_channel);
-        tws_resp_word_c(out, "+");
-        tws_resp_word_c(out, "-");
-        tws_resp_word_c(out, "COUNT");
-        tws_resp_word_c(out, "1");
+        tws__redis_words(out, "+ - COUNT 1");
         break;
-    case TWS__REDIS_LISTEN: tws__redis_write_pair(out, "SUBSCRIBE", r->probe_channel); break;
+    case TWS__REDIS_LISTEN:
+        tws__redis_command(out, 2, "SUBSCRIBE");
+        tws_resp_word_c(out, r->probe_channel);
+        break;
     default: break;
     }
-    tws__redis_expect(r, end, 1);
-    if (!tws__redis_made(end, mark)) {
+    if (!tws__redis_made(r, end, mark, 1)) {
         tws__redis_fail_c(r, link, TWS_REDIS_IS_UNREACHABLE, "out of memory");
     }
 }
@@ -12869,19 +12869,17 @@ static bool tws__redis_batch(tws_redis *r, tws__redis_node *list, const char *co
     if (count == 0) {
         return false;
     }
-    tws_resp_command(&end->out, count + 1);
-    tws_resp_word_c(&end->out, command);
+    tws__redis_command(&end->out, count + 1, command);
     for (const tws__redis_node *to = list->next; to != n; to = to->next) {
         const tws__redis_user *u = (const tws__redis_user *)(const void *)to;
         tws__redis_word_user(&end->out, tws__redis_user_id(u));
     }
-    if (!tws__redis_made(end, mark)) {
+    if (!tws__redis_made(r, end, mark, count)) {
         return false;
     }
     while (list->next != n) {
         tws__redis_enter(r, (tws__redis_user *)(void *)list->next, state);
     }
-    tws__redis_expect(r, end, count);
     return true;
 }
 
@@ -12898,11 +12896,16 @@ static void tws__redis_make_subscriptions(tws_redis *r)
     }
 }
 
-/* A command was made on the commands' connection. */
-static void tws__redis_asked(tws_redis *r, tws__redis_kind kind, uint32_t turn, void *what)
+/* A command was made on the commands' connection, from a mark on. False: for want of memory it was
+ * not. */
+static bool tws__redis_asked(tws_redis *r, size_t mark, tws__redis_kind kind, uint32_t turn,
+                             void *what)
 {
-    tws__redis_push_call(r, kind, turn, what);
-    tws__redis_expect(r, &r->end[TWS_REDIS_COMMANDS], 1);
+    const bool made = tws__redis_made(r, &r->end[TWS_REDIS_COMMANDS], mark, 1);
+    if (made) {
+        tws__redis_push_call(r, kind, turn, what);
+    }
+    return made;
 }
 
 /* What does Redis's clock say? False: an answer is still out, or there is no memory. */
@@ -12913,14 +12916,12 @@ static bool tws__redis_make_time(tws_redis *r)
     if (r->time_out) {
         return false;
     }
-    tws_resp_command(&end->out, 1);
-    tws_resp_word_c(&end->out, "TIME");
-    if (!tws__redis_made(end, mark)) {
+    tws__redis_command(&end->out, 1, "TIME");
+    if (!tws__redis_asked(r, mark, TWS__REDIS_TIME, 0, NULL)) {
         return false;
     }
     r->time_out = true;
     r->beaten_ms = r->now_ms;
-    tws__redis_asked(r, TWS__REDIS_TIME, 0, NULL);
     return true;
 }
 
@@ -12929,16 +12930,14 @@ static void tws__redis_write_load(const tws_redis *r, tws_buf *out, const tws__r
                                   tws__redis_kind kind)
 {
     bool first = kind == TWS__REDIS_FIRST;
-    tws_resp_command(out, 6);
-    tws_resp_word_c(out, first ? "XREVRANGE" : "XRANGE");
+    tws__redis_command(out, 6, first ? "XREVRANGE" : "XRANGE");
     tws__redis_word_user(out, tws__redis_user_id(u));
     if (kind == TWS__REDIS_MORE && !tws__event_id_none(u->last)) {
         tws__redis_word_id(out, u->last);
+        tws__redis_words(out, "+ COUNT");
     } else {
-        tws_resp_word_c(out, first ? "+" : "-");
+        tws__redis_words(out, first ? "+ - COUNT" : "- + COUNT");
     }
-    tws_resp_word_c(out, first ? "-" : "+");
-    tws_resp_word_c(out, "COUNT");
     tws_resp_word_u64(out, first ? r->desc.load_events : TWS__REDIS_PAGE);
 }
 
@@ -12960,7 +12959,7 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
     }
     size_t mark = end->out.len;
     tws__redis_write_load(r, &end->out, u, kind);
-    if (!tws__redis_made(end, mark)) {
+    if (!tws__redis_asked(r, mark, kind, u->turn + 1, u)) {
         return false;
     }
     u->flags |= (u->flags & TWS__REDIS_ASKED) != 0 ? TWS__REDIS_DUE : 0u;
@@ -12969,7 +12968,6 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
     u->reads++;
     r->stats.loads++;
     tws__redis_enter(r, u, TWS__REDIS_LOADING);
-    tws__redis_asked(r, kind, u->turn, u);
     return true;
 }
 
@@ -13002,41 +13000,36 @@ static void tws__redis_make_beat(tws_redis *r)
     if (r->now_ms < r->beat_ms || !tws__redis_make_time(r)) {
         return;
     }
-    size_t mark = out->len;
     if (probe) {
-        tws_resp_command(out, 3);
-        tws_resp_word_c(out, "PUBLISH");
+        size_t mark = out->len;
+        tws__redis_command(out, 3, "PUBLISH");
         tws_resp_word_c(out, r->probe_channel);
         tws_resp_word_u64(out, r->probe + 1);
-    }
-    if (attempt) {
-        tws_resp_command(out, 5);
-        tws_resp_word_c(out, "SET");
-        tws_resp_word_c(out, r->probe_channel);
-        tws_resp_word_c(out, "");
-        tws_resp_word_c(out, "PX");
-        tws_resp_word_c(out, "1");
-    }
-    if (role) {
-        tws_resp_command(out, 1);
-        tws_resp_word_c(out, "HELLO");
-    }
-    if (!tws__redis_made(end, mark)) {
-        return;
-    }
-    r->beat_ms = r->now_ms + r->desc.probe_ms;
-    if (probe) {
+        if (!tws__redis_asked(r, mark, TWS__REDIS_PROBE, 0, NULL)) {
+            return;
+        }
         r->probe++;
         r->probe_out = true;
         r->probe_sent = false;
-        tws__redis_asked(r, TWS__REDIS_PROBE, 0, NULL);
     }
     if (attempt) {
-        tws__redis_asked(r, TWS__REDIS_TRY, 0, NULL);
+        size_t mark = out->len;
+        tws__redis_command(out, 5, "SET");
+        tws_resp_word_c(out, r->probe_channel);
+        tws_resp_word_c(out, "");
+        tws__redis_words(out, "PX 1");
+        if (!tws__redis_asked(r, mark, TWS__REDIS_TRY, 0, NULL)) {
+            return;
+        }
     }
     if (role) {
-        tws__redis_asked(r, TWS__REDIS_ROLE, 0, NULL);
+        size_t mark = out->len;
+        tws__redis_command(out, 1, "HELLO");
+        if (!tws__redis_asked(r, mark, TWS__REDIS_ROLE, 0, NULL)) {
+            return;
+        }
     }
+    r->beat_ms = r->now_ms + r->desc.probe_ms;
 }
 
 static tws_str tws__redis_publish_user(const tws__redis_publish *p)
@@ -13057,8 +13050,7 @@ static tws_str tws__redis_publish_key(const tws__redis_publish *p)
 /* EVALSHA sha 1 stream JSON max_events ttl_ms [key], or EVAL script ... */
 static void tws__redis_write_publish(const tws_redis *r, tws_buf *out, const tws__redis_publish *p)
 {
-    tws_resp_command(out, p->key_len > 0 ? 8 : 7);
-    tws_resp_word_c(out, r->no_script ? "EVAL" : "EVALSHA");
+    tws__redis_command(out, p->key_len > 0 ? 8 : 7, r->no_script ? "EVAL" : "EVALSHA");
     tws_resp_word_c(out, r->no_script ? tws_redis_script() : r->sha);
     tws_resp_word_c(out, "1");
     tws__redis_word_user(out, tws__redis_publish_user(p));
@@ -13084,10 +13076,10 @@ static void tws__redis_make_publishes(tws_redis *r)
     while (r->accepted.first != NULL) {
         size_t mark = end->out.len;
         tws__redis_write_publish(r, &end->out, r->accepted.first);
-        if (!tws__redis_made(end, mark)) {
+        if (!tws__redis_asked(r, mark, TWS__REDIS_STORE, 0, r->accepted.first)) {
             return;
         }
-        tws__redis_asked(r, TWS__REDIS_STORE, 0, tws__redis_get(&r->accepted));
+        (void)tws__redis_get(&r->accepted);
         r->no_script = false;
     }
 }
