@@ -12037,7 +12037,7 @@ typedef struct tws__redis_node {
     struct tws__redis_node *next;
 } tws__redis_node;
 
-/* What is under way for a user. */
+/* What is under way for a user. What is TO be done is, once it is sent, in the state behind it. */
 enum {
     TWS__REDIS_OUT, /* nothing: freed once nobody wants it and no read is under way */
     TWS__REDIS_TO_SUBSCRIBE,
@@ -12046,7 +12046,8 @@ enum {
     TWS__REDIS_LOADING,
     TWS__REDIS_LIVE, /* pushed events are given; or subscribed and not wanted */
     TWS__REDIS_TO_LEAVE,
-    TWS__REDIS_LEAVING
+    TWS__REDIS_LEAVING,
+    TWS__REDIS_STATES
 };
 
 /* user.flags */
@@ -12204,9 +12205,7 @@ struct tws_redis {
     /* users */
     tws__redis_user **bucket;
     size_t bucket_count;
-    tws__redis_node to_subscribe;
-    tws__redis_node to_load;
-    tws__redis_node to_leave;
+    tws__redis_node in_state[TWS__REDIS_STATES]; /* by it, but for those to tell */
     tws__redis_node to_tell; /* live, and DUE */
     tws__redis_node idle;
     /* publishes: accepted, sent are in calls, answered NOSCRIPT, failed and not told */
@@ -12369,14 +12368,8 @@ static void tws__redis_enter(tws_redis *r, tws__redis_user *u, uint8_t state)
     r->stats.live -= u->state == TWS__REDIS_LIVE ? 1u : 0u;
     r->stats.live += state == TWS__REDIS_LIVE ? 1u : 0u;
     tws__redis_unlink(&u->work);
+    tws__redis_append(&r->in_state[state], &u->work);
     u->state = state;
-    if (state == TWS__REDIS_TO_SUBSCRIBE) {
-        tws__redis_append(&r->to_subscribe, &u->work);
-    } else if (state == TWS__REDIS_TO_LOAD) {
-        tws__redis_append(&r->to_load, &u->work);
-    } else if (state == TWS__REDIS_TO_LEAVE) {
-        tws__redis_append(&r->to_leave, &u->work);
-    }
 }
 
 /* Free a user that nobody wants and nothing points to. */
@@ -12390,6 +12383,7 @@ static void tws__redis_tidy(tws_redis *r, tws__redis_user *u)
         at = &(*at)->chain;
     }
     *at = u->chain;
+    tws__redis_unlink(&u->work);
     tws__redis_unlink(&u->idle);
     r->push.user = r->push.user == u ? NULL : r->push.user;
     r->stats.users--;
@@ -12601,6 +12595,7 @@ static void tws__redis_settle(tws_redis *r, tws__redis_user *u, uint32_t turn, b
         more = more && (u->flags & TWS__REDIS_WANTED) != 0;
         tws__redis_enter(r, u, more ? TWS__REDIS_TO_LOAD : TWS__REDIS_LIVE);
         if (!more && (u->flags & TWS__REDIS_DUE) != 0) {
+            tws__redis_unlink(&u->work);
             tws__redis_append(&r->to_tell, &u->work);
         }
     }
@@ -12855,11 +12850,11 @@ static void tws__redis_step(tws_redis *r, tws_redis_link link, uint8_t step)
     }
 }
 
-/* Channels for users of a list, who go on to a state. False when there was nothing to do. */
-static bool tws__redis_batch(tws_redis *r, tws__redis_node *list, const char *command,
-                             uint8_t state)
+/* Channels for users in a state, who go on to the next. False when there was nothing to do. */
+static bool tws__redis_batch(tws_redis *r, uint8_t state, const char *command)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
+    const tws__redis_node *list = &r->in_state[state];
     size_t mark = end->out.len;
     uint32_t count = 0;
     const tws__redis_node *n = list->next;
@@ -12878,7 +12873,7 @@ static bool tws__redis_batch(tws_redis *r, tws__redis_node *list, const char *co
         return false;
     }
     while (list->next != n) {
-        tws__redis_enter(r, (tws__redis_user *)(void *)list->next, state);
+        tws__redis_enter(r, (tws__redis_user *)(void *)list->next, (uint8_t)(state + 1));
     }
     return true;
 }
@@ -12888,11 +12883,8 @@ static void tws__redis_make_subscriptions(tws_redis *r)
     const tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
     bool more = end->step == TWS__REDIS_UP;
     while (more && end->waiting < TWS__REDIS_CONFIRMS) {
-        more = tws__redis_batch(r, &r->to_subscribe, "SUBSCRIBE", TWS__REDIS_SUBSCRIBING);
-    }
-    more = end->step == TWS__REDIS_UP;
-    while (more && end->waiting < TWS__REDIS_CONFIRMS) {
-        more = tws__redis_batch(r, &r->to_leave, "UNSUBSCRIBE", TWS__REDIS_LEAVING);
+        more = tws__redis_batch(r, TWS__REDIS_TO_SUBSCRIBE, "SUBSCRIBE") ||
+               tws__redis_batch(r, TWS__REDIS_TO_LEAVE, "UNSUBSCRIBE");
     }
 }
 
@@ -12975,7 +12967,8 @@ static void tws__redis_make_loads(tws_redis *r)
 {
     const unsigned broken = TWS__REDIS_FRESH | TWS__REDIS_BROKEN;
     bool more = true;
-    for (tws__redis_node *next, *n = r->to_load.next; n != &r->to_load; n = next) {
+    const tws__redis_node *list = &r->in_state[TWS__REDIS_TO_LOAD];
+    for (tws__redis_node *next, *n = list->next; n != list; n = next) {
         tws__redis_user *u = (tws__redis_user *)(void *)n;
         const bool waits = (u->flags & broken) == TWS__REDIS_BROKEN && r->now_ms < r->again_ms;
         next = n->next;
@@ -14087,8 +14080,9 @@ static void tws__redis_check_end(tws_redis *r, tws_redis_link link)
 TWS_API void tws_redis_tick(tws_redis *r, uint64_t now_ms)
 {
     r->now_ms = now_ms > r->now_ms ? now_ms : r->now_ms;
-    tws__redis_check_end(r, TWS_REDIS_COMMANDS);
-    tws__redis_check_end(r, TWS_REDIS_SUBSCRIBER);
+    for (int i = 0; i < TWS_REDIS_LINKS; i++) {
+        tws__redis_check_end(r, (tws_redis_link)i);
+    }
     if (r->now_ms >= tws__redis_deaf_at(r)) {
         tws__redis_fail_c(r, TWS_REDIS_SUBSCRIBER, TWS_REDIS_IS_DEAF,
                           "its own probe was not heard");
@@ -14112,7 +14106,7 @@ TWS_API uint64_t tws_redis_deadline(const tws_redis *r)
     if (tws__redis_linked(&r->idle)) {
         at = tws__min64(at, tws__redis_of_idle(r->idle.next)->idle_ms);
     }
-    if (tws__redis_linked(&r->to_load) && r->again_ms > r->now_ms) {
+    if (tws__redis_linked(&r->in_state[TWS__REDIS_TO_LOAD]) && r->again_ms > r->now_ms) {
         at = tws__min64(at, r->again_ms);
     }
     if (commands->starved || subscriber->starved) {
@@ -14195,9 +14189,9 @@ static void tws__redis_init(tws_redis *r, const tws_redis_desc *d, uint64_t now_
     }
     r->past = at;
     tws_buf_fixed(&r->text, at + r->past_max, d->max_event_bytes);
-    tws__redis_list(&r->to_subscribe);
-    tws__redis_list(&r->to_load);
-    tws__redis_list(&r->to_leave);
+    for (int i = 0; i < TWS__REDIS_STATES; i++) {
+        tws__redis_list(&r->in_state[i]);
+    }
     tws__redis_list(&r->to_tell);
     tws__redis_list(&r->idle);
     tws__redis_name(r);
