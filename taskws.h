@@ -9402,7 +9402,7 @@ typedef struct tws__auth_key {
 struct tws_auth_ring {
     const tws_allocator *allocator;
     uint32_t references;
-    size_t count;
+    size_t count; /* of the keys, which follow */
     tws__auth_key *key;
 };
 
@@ -9456,20 +9456,18 @@ TWS_API tws_status tws_auth_ring_create(tws_auth_ring **ring, const tws_allocato
     if (*why != NULL) {
         return TWS_ERR_ARGUMENT;
     }
-    tws_auth_ring *made = (tws_auth_ring *)tws_alloc(a, sizeof *made);
-    tws__auth_key *key = (tws__auth_key *)tws_alloc(a, count * sizeof *key);
-    if (made == NULL || key == NULL) {
-        tws_release(a, made, sizeof *made);
-        tws_release(a, key, count * sizeof *key);
+    size_t bytes = sizeof(tws_auth_ring) + count * sizeof(tws__auth_key);
+    tws_auth_ring *made = (tws_auth_ring *)tws_alloc(a, bytes);
+    if (made == NULL) {
         *why = "out of memory";
         return TWS_ERR_MEMORY;
     }
     made->allocator = a;
     made->references = 1;
     made->count = count;
-    made->key = key;
+    made->key = (tws__auth_key *)(made + 1);
     for (size_t i = 0; i < count; i++) {
-        tws__auth_take_key(&key[i], &keys[i]);
+        tws__auth_take_key(&made->key[i], &keys[i]);
     }
     *ring = made;
     return TWS_OK;
@@ -9486,10 +9484,10 @@ TWS_API void tws_auth_ring_unref(tws_auth_ring *ring)
     if (ring == NULL || !TWS__UNREF(&ring->references)) {
         return;
     }
-    size_t bytes = ring->count * sizeof *ring->key;
-    tws_wipe(ring->key, bytes);
-    tws_release(ring->allocator, ring->key, bytes);
-    tws_release(ring->allocator, ring, sizeof *ring);
+    const tws_allocator *a = ring->allocator;
+    size_t bytes = sizeof *ring + ring->count * sizeof *ring->key;
+    tws_wipe(ring, bytes);
+    tws_release(a, ring, bytes);
 }
 
 /* The key that a token with this kid must be signed with, or NULL. */
@@ -9534,7 +9532,7 @@ struct tws_auth_cache {
     uint64_t hash_key[2];
     size_t ways;
     size_t sets;
-    tws__auth_slot *slot;  /* sets * ways */
+    tws__auth_slot *slot;  /* sets * ways, which follow */
     tws_auth_ring *ring;   /* that verified all entries; referenced, so its address is not reused */
     tws_jwt_policy policy;
 };
@@ -9632,16 +9630,13 @@ TWS_API tws_auth_cache *tws_auth_cache_create(const tws_allocator *a, uint32_t e
     }
     size_t most = entries == 0 ? 1024 : entries;
     size_t ways = tws__min(most, TWS__AUTH_WAYS);
-    size_t sets = tws__min(most, SIZE_MAX / sizeof(tws__auth_slot)) / ways;
-    tws_auth_cache *c = (tws_auth_cache *)tws_alloc(a, sizeof *c);
+    size_t sets = tws__min(most, SIZE_MAX / 2 / sizeof(tws__auth_slot)) / ways;
+    size_t bytes = sizeof(tws_auth_cache) + sets * ways * sizeof(tws__auth_slot);
+    tws_auth_cache *c = (tws_auth_cache *)tws_alloc(a, bytes);
     if (c == NULL) {
         return NULL;
     }
-    c->slot = (tws__auth_slot *)tws_alloc(a, sets * ways * sizeof *c->slot);
-    if (c->slot == NULL) {
-        tws_release(a, c, sizeof *c);
-        return NULL;
-    }
+    c->slot = (tws__auth_slot *)(c + 1);
     c->allocator = a;
     c->ways = ways;
     c->sets = sets;
@@ -9656,9 +9651,8 @@ TWS_API void tws_auth_cache_free(tws_auth_cache *c)
     }
     tws__auth_drop_all(c);
     tws_auth_ring_unref(c->ring);
-    tws_release(c->allocator, c->slot, c->sets * c->ways * sizeof *c->slot);
     tws_wipe(c->hash_key, sizeof c->hash_key);
-    tws_release(c->allocator, c, sizeof *c);
+    tws_release(c->allocator, c, sizeof *c + c->sets * c->ways * sizeof *c->slot);
 }
 
 /* -- a host's answers, kept with the token -- */
