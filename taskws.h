@@ -14657,8 +14657,10 @@ static bool tws__conn_keep_slices(tws_conn *c, const tws_turn *t, size_t from, s
     return kept;
 }
 
+/* The turn's output has gone, or is kept by its connection, and the units with it. */
 static void tws__turn_reset_output(tws_turn *t)
 {
+    t->unit_done += t->unit_count;
     t->out_count = 0;
     t->out_bytes = 0;
     t->sent_bytes = 0;
@@ -14763,7 +14765,6 @@ static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t l
         if (!tws__conn_keep_slices(c, t, 0, t->out_bytes, TWS_TURN_UNITS)) {
             return false;
         }
-        t->unit_done += t->unit_count;
         tws__turn_reset_output(t);
         return tws__conn_keep(c, t->now_ms, data, len);
     }
@@ -14818,7 +14819,6 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
     }
     t->sent_bytes += n;
     if (t->sent_bytes == t->out_bytes) {
-        t->unit_done += t->unit_count;
         tws__turn_reset_output(t);
         tws__turn_release_held(c, t);
     }
