@@ -13099,18 +13099,18 @@ TWS_API void tws_redis_sent(tws_redis *r, tws_redis_link link, size_t n)
 /* -- events out -- */
 
 static void tws__redis_tell(tws_redis_event *ev, tws_redis_event_type type,
-                            const tws__redis_user *u, tws_event_id id)
+                            const tws__redis_user *u, tws_event_id id, const char *reason)
 {
     ev->type = type;
     ev->user_id = tws__redis_user_id(u);
     ev->id = id;
+    ev->reason = tws_str_c(reason);
 }
 
 static void tws__redis_tell_dropped(tws_redis *r, tws_redis_event *ev, const tws__redis_user *u,
                                     tws_event_id id, const char *reason)
 {
-    tws__redis_tell(ev, TWS_REDIS_DROPPED, u, id);
-    ev->reason = tws_str_c(reason);
+    tws__redis_tell(ev, TWS_REDIS_DROPPED, u, id, reason);
     r->stats.dropped++;
 }
 
@@ -13135,10 +13135,9 @@ static void tws__redis_give(tws_redis *r, const tws__redis_user *u, tws_event_id
                                 json.len == 0 ? "an empty event" : "an event too big");
         return;
     }
-    tws__redis_tell(ev, TWS_REDIS_EVENT, u, id);
+    tws__redis_tell(ev, TWS_REDIS_EVENT, u, id, is_json ? "" : "it is not JSON");
     ev->json = json;
     ev->task = task;
-    ev->reason = tws_str_c(is_json ? "" : "it is not JSON");
     r->stats.events++;
 }
 
@@ -13163,7 +13162,7 @@ static tws_event_id tws__redis_empty_from(const tws_redis *r)
 static void tws__redis_tell_lost(tws_redis *r, tws__redis_user *u, tws_event_id from, bool again,
                                  tws_redis_event *ev)
 {
-    tws__redis_tell(ev, TWS_REDIS_LOST, u, from);
+    tws__redis_tell(ev, TWS_REDIS_LOST, u, from, NULL);
     ev->again = again;
     u->last = tws__event_id(0, 0);
     r->answer.told = true;
@@ -13393,7 +13392,7 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
     u->reads--;
     u->last = (u->flags & TWS__REDIS_FRESH) == 0 ? r->past_newest : u->last;
     if (wanted) {
-        tws__redis_tell(ev, TWS_REDIS_LOADED, u, r->past_from);
+        tws__redis_tell(ev, TWS_REDIS_LOADED, u, r->past_from, NULL);
     } else if ((u->flags & leads_on) == (TWS__REDIS_BROKEN | TWS__REDIS_WANTED)) {
         /* not all was taken: it is told when all has been read again */
         u->flags |= TWS__REDIS_DUE;
@@ -13407,7 +13406,7 @@ static void tws__redis_tell_current(tws_redis *r, tws_redis_event *ev)
     tws__redis_user *u = (tws__redis_user *)(void *)r->to_tell.next;
     tws__redis_unlink(&u->work);
     u->flags &= (uint8_t)~TWS__REDIS_DUE;
-    tws__redis_tell(ev, TWS_REDIS_LOADED, u, tws__event_id(0, 0));
+    tws__redis_tell(ev, TWS_REDIS_LOADED, u, tws__event_id(0, 0), NULL);
 }
 
 /* -- other answers -- */
