@@ -10151,7 +10151,6 @@ typedef struct tws__history {
     uint64_t turn;              /* of the last publish, among all of the hub's */
     uint64_t published_ms;      /* when that was */
     uint64_t first;             /* index of the ring's oldest event */
-    uint64_t next;              /* one behind its newest */
     tws_event **ring;           /* index & (ring_size - 1) */
     tws_event **bucket;         /* of tasks, by hash */
     tws_event *oldest;          /* last statuses, by index */
@@ -10170,7 +10169,7 @@ typedef struct tws__topic {
     struct tws__shard *shard;
     tws__history *history; /* NULL: no events */
     tws_hub_group *groups;
-    uint64_t next;        /* without history: index of the event to come */
+    uint64_t next;        /* index of the event to come */
     uint64_t hole;        /* events missing below this index were lost on their way here */
     uint64_t gone;        /* below this index nothing is held, not even a last status */
     tws_event_id last_id; /* before the first id: what that one must exceed */
@@ -10302,7 +10301,7 @@ static void tws__chores_wake(tws__chores *c, tws_hub_inbox *in)
 
 static uint32_t tws__history_count(const tws__history *h)
 {
-    return (uint32_t)(h->next - h->first);
+    return (uint32_t)(h->topic->next - h->first);
 }
 
 static tws_event **tws__history_slot(const tws__history *h, uint64_t index)
@@ -10335,7 +10334,7 @@ static bool tws__history_resize_ring(tws__history *h, const tws_allocator *a, ui
     if (ring == NULL) {
         return false;
     }
-    for (uint64_t i = h->first; i < h->next; i++) {
+    for (uint64_t i = h->first; i < h->topic->next; i++) {
         ring[i & (size - 1)] = *tws__history_slot(h, i);
     }
     tws_release(a, h->ring, h->ring_size * sizeof *ring);
@@ -10447,7 +10446,7 @@ static void tws__history_make_room(tws__history *h, const tws_hub_desc *limit, u
         bool long_ring = tws__history_count(h) + 1 > limit->max_events / 2 ||
                          (uint64_t)h->ring_bytes + bytes > limit->max_bytes / 2;
         bool behind = h->oldest != NULL && h->oldest->index < h->first;
-        if (h->first < h->next && (long_ring || !behind)) {
+        if (h->first < h->topic->next && (long_ring || !behind)) {
             tws__history_pop(h, c);
         } else {
             tws__history_drop_task(h, h->oldest, c);
@@ -10464,7 +10463,7 @@ static void tws__history_append(tws__history *h, const tws_hub_desc *limit, tws_
     }
     tws__history_make_room(h, limit, 1, e->bytes, c);
     e->held = true;
-    e->index = h->next++;
+    e->index = h->topic->next++;
     *tws__history_slot(h, e->index) = e;
     if (e->task_len > 0) {
         tws__history_add_task(h, e);
@@ -10480,7 +10479,7 @@ static void tws__history_append(tws__history *h, const tws_hub_desc *limit, tws_
 static tws_event *tws__history_status_from(const tws__history *h, uint64_t index)
 {
     tws_event *e = h->oldest;
-    for (uint64_t i = index; i >= h->first && i < h->next; i++) {
+    for (uint64_t i = index; i >= h->first && i < h->topic->next; i++) {
         e = *tws__history_slot(h, i);
         if (e->latest) {
             return e;
@@ -10507,7 +10506,7 @@ static bool tws__event_follows(const tws_event *e, tws_event_id since)
 static uint64_t tws__history_after(const tws__history *h, tws_event_id since)
 {
     uint64_t low = h->first;
-    uint64_t high = h->next;
+    uint64_t high = h->topic->next;
     while (low < high) {
         uint64_t middle = low + (high - low) / 2;
         if (tws__event_follows(*tws__history_slot(h, middle), since)) {
@@ -10524,11 +10523,6 @@ static uint64_t tws__history_after(const tws__history *h, tws_event_id since)
 static uint64_t tws__topic_first(const tws__topic *t)
 {
     return t->history == NULL ? t->next : t->history->first;
-}
-
-static uint64_t tws__topic_next(const tws__topic *t)
-{
-    return t->history == NULL ? t->next : t->history->next;
 }
 
 /* For a reader: 0-0 before the first. */
@@ -10628,7 +10622,6 @@ static bool tws__topic_open_history(tws__topic *t)
     }
     h->topic = t;
     h->first = t->next;
-    h->next = t->next;
     t->history = h;
     tws__shard_link_newest(s, h);
     return true;
@@ -10639,7 +10632,7 @@ static void tws__topic_close_history(tws__topic *t, tws__chores *c)
     tws__shard *s = t->shard;
     tws__history *h = t->history;
     const tws_allocator *a = s->hub->desc.allocator;
-    while (h->first < h->next) {
+    while (h->first < t->next) {
         tws__history_pop(h, c);
     }
     while (h->oldest != NULL) {
@@ -10647,8 +10640,7 @@ static void tws__topic_close_history(tws__topic *t, tws__chores *c)
     }
     tws__shard_unlink(s, h);
     tws__shard_note_oldest(s);
-    t->next = h->next;
-    t->gone = h->next;
+    t->gone = t->next;
     t->history = NULL;
     tws_release(a, h->ring, h->ring_size * sizeof *h->ring);
     tws_release(a, h->bucket, h->bucket_count * sizeof *h->bucket);
@@ -10960,14 +10952,14 @@ static void tws__shard_yield(tws__shard *s, uint64_t turn)
     tws__history *h = s->oldest;
     if (h != NULL && h->turn <= turn) {
         tws__topic *t = h->topic;
-        const bool all = h->first == h->next;
+        const bool all = h->first == t->next;
         if (s->hub->desc.upstream != NULL && t->thin != TWS__THIN_ALL) {
             t->thin = all ? TWS__THIN_ALL : TWS__THIN_STEPS;
         }
         if (all) {
             tws__topic_close_history(t, &c);
         }
-        while (!all && c.bytes == 0 && h->first < h->next) { /* a last status makes no room */
+        while (!all && c.bytes == 0 && h->first < t->next) { /* a last status makes no room */
             tws__history_pop(h, &c);
             tws__history_shrink_ring(h, s->hub->desc.allocator);
         }
@@ -11185,15 +11177,14 @@ TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str u
 static void tws__topic_break(tws__topic *t, tws__chores *c)
 {
     tws__history *h = t->history;
-    while (h != NULL && h->first < h->next) {
+    while (h != NULL && h->first < t->next) {
         tws__history_pop(h, c);
     }
+    t->next++;
     if (h != NULL) {
-        h->first = ++h->next;
-    } else {
-        t->next++;
+        h->first = t->next;
     }
-    t->hole = tws__topic_next(t);
+    t->hole = t->next;
 }
 
 /* Drop all that is held, and void what its ids have promised. */
@@ -11203,7 +11194,7 @@ static void tws__topic_forget(tws__topic *t, tws_event_id complete_from, tws__ch
     while (t->history != NULL && t->history->oldest != NULL) {
         tws__history_drop_task(t->history, t->history->oldest, c);
     }
-    t->gone = tws__topic_next(t);
+    t->gone = t->next;
     t->floor = complete_from;
     t->last_id = complete_from;
     t->has_ids = !tws__event_id_none(complete_from);
@@ -11246,7 +11237,7 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
 static void tws__reader_to_snapshot(tws_hub_reader *r, const tws__topic *t)
 {
     r->position = t->gone; /* nothing is below */
-    r->u.snapshot_until = tws__topic_next(t);
+    r->u.snapshot_until = t->next;
     r->state = TWS__READER_SNAPSHOT;
 }
 
@@ -11319,7 +11310,7 @@ static void tws__reader_catch_up(tws_hub_reader *r, const tws__topic *t, tws_hub
         return;
     }
     if (in_snapshot && r->state == TWS__READER_SNAPSHOT && live >= t->hole) {
-        r->u.snapshot_until = tws__topic_next(t);
+        r->u.snapshot_until = t->next;
         return;
     }
     tws__reader_reset(r, t, b, live < t->hole ? "position_gone" : "slow_consumer");
@@ -11335,7 +11326,7 @@ static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws
 {
     const tws__history *h = t->history;
     const uint64_t until = r->u.snapshot_until;
-    const uint64_t end = tws__topic_next(t);
+    const uint64_t end = t->next;
     tws_event *e = NULL;
     if (h != NULL && r->position < until) {
         e = tws__history_status_from(h, r->position);

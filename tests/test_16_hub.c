@@ -136,7 +136,7 @@ static void check_history(const tws_hub *hub, const tws__history *h)
     uint32_t held = 0, tasks = 0;
     uint64_t bytes = 0, ring_bytes = 0, packed_bytes = 0, last_index = 0;
     tws_event_id last = id_of(0, 0);
-    for (uint64_t i = h->first; i < h->next; i++) {
+    for (uint64_t i = h->first; i < h->topic->next; i++) {
         const tws_event *e = *tws__history_slot(h, i);
         CHECK(e->index == i);
         CHECK(tws_event_id_compare(last, e->id) <= 0);
@@ -1160,7 +1160,8 @@ TEST("bytes are capped as events are")
         for (size_t s = 0; s < hub->desc.shards; s++) {
             h = hub->shard[s].oldest != NULL ? hub->shard[s].oldest : h;
         }
-        CHECK_EQ(n_of(*tws__history_slot(h, h->next - 1)), (int)n); /* the newest is in the ring */
+        /* The newest is in the ring. */
+        CHECK_EQ(n_of(*tws__history_slot(h, h->topic->next - 1)), (int)n);
     }
     tws_hub_free(hub);
 }
@@ -1240,7 +1241,7 @@ TEST("the total budget takes a quiet user's events one by one, the last statuses
             break;
         }
         const uint64_t before = left;
-        left = h->next - h->first;
+        left = h->topic->next - h->first;
         test_row("left", (size_t)left);
         CHECK(left + 2 >= before); /* the first is a last status: it makes no room */
         CHECK(h->ring_size <= 4 * (left + 1));
@@ -1273,14 +1274,14 @@ TEST("where memory runs out while the total budget is held, the ring stays as lo
     }
     const tws__history *h = hub->shard[0].oldest;
     step(hub, "2", "x", 0, NOW);
-    while (h->next - h->first > 16) {
+    while (h->topic->next - h->first > 16) {
         step(hub, "2", "x", 0, NOW);
     }
     CHECK_EQ(h->ring_size, 64);
     test_fail_at(2); /* behind the event itself */
     CHECK_EQ(post(hub, "2", "{\"task_id\":\"x\",\"n\":0}", 21), TWS_OK);
     test_fail_at(0);
-    CHECK_EQ(h->next - h->first, 15);
+    CHECK_EQ(h->topic->next - h->first, 15);
     CHECK_EQ(h->ring_size, 64);
     step(hub, "2", "x", 0, NOW);
     CHECK_EQ(h->ring_size, 32);
@@ -2145,7 +2146,7 @@ static uint64_t pressed; /* id of press's last event */
 /* User 2's events take room until the ring of t has at most so many left; 0: until all is gone. */
 static void press(tws_hub *hub, const tws__topic *t, uint64_t left)
 {
-    while (t->history != NULL && (left == 0 || t->history->next - t->history->first > left)) {
+    while (t->history != NULL && (left == 0 || t->next - t->history->first > left)) {
         CHECK_EQ(put_id(hub, "2", "{\"task_id\":\"x\"}", ++pressed, 0), TWS_OK);
     }
 }
