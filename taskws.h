@@ -13414,7 +13414,6 @@ static void tws__redis_on_time(tws_redis *r, const tws_resp_event *in)
     if (in->done) {
         r->time_out = false;
         r->stats.round_trip_ms = r->now_ms - r->beaten_ms;
-        (void)tws__redis_pop_call(r);
     }
 }
 
@@ -13424,7 +13423,6 @@ static void tws__redis_on_probe(tws_redis *r, const tws_resp_event *in)
         r->probe_sent = true;
         r->probe_back = r->probe_back || !r->probe_out;
         r->probe_ms = r->now_ms;
-        (void)tws__redis_pop_call(r);
     }
 }
 
@@ -13434,13 +13432,6 @@ static void tws__redis_note_storing(tws_redis *r, const tws__redis_error *e, tws
     bool refused = e != NULL && e->scope == TWS__REDIS_STORING;
     r->storing = refused ? e->state : TWS_REDIS_IS_READY;
     tws__redis_keep_reason(r->storing_why, refused ? text : tws_str_of(NULL, 0));
-}
-
-/* An error of another kind says that SET is forbidden, not that storing is. */
-static void tws__redis_on_try(tws_redis *r, const tws__redis_error *e, tws_str text)
-{
-    tws__redis_note_storing(r, e, text);
-    (void)tws__redis_pop_call(r);
 }
 
 static void tws__redis_drop_publish(tws_redis *r, tws__redis_publish *p)
@@ -13530,9 +13521,10 @@ static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
         tws__redis_on_load_error(r, text, ev);
     } else if (kind == TWS__REDIS_STORE) {
         tws__redis_on_store_error(r, e, text, ev);
-    } else if (kind == TWS__REDIS_TRY) {
-        tws__redis_on_try(r, e, text);
     } else {
+        if (kind == TWS__REDIS_TRY) { /* another error: SET is forbidden, storing is not */
+            tws__redis_note_storing(r, e, text);
+        }
         (void)tws__redis_pop_call(r);
     }
 }
@@ -13618,14 +13610,6 @@ static void tws__redis_on_hello(tws_redis *r, tws__redis_end *end, const tws_res
     end->is_role = in->depth == 1 && !end->is_role && tws_str_eq_c(in->text, "role");
 }
 
-static void tws__redis_on_role(tws_redis *r, const tws_resp_event *in)
-{
-    tws__redis_on_hello(r, &r->end[TWS_REDIS_COMMANDS], in);
-    if (in->done) {
-        (void)tws__redis_pop_call(r);
-    }
-}
-
 static void tws__redis_on_opening(tws_redis *r, tws_redis_link link, const tws_resp_event *in)
 {
     tws__redis_end *end = &r->end[link];
@@ -13648,12 +13632,13 @@ static void tws__redis_on_opening(tws_redis *r, tws_redis_link link, const tws_r
 static void tws__redis_on_answer(tws_redis *r, const tws_resp_event *in, tws_redis_event *ev)
 {
     const tws__redis_call *c = tws__redis_front(r);
+    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     if (c == NULL) {
         tws__redis_fail_c(r, TWS_REDIS_COMMANDS, TWS_REDIS_IS_NO_REDIS, "an answer to nothing");
         return;
     }
     if (in->done) {
-        tws__redis_answered(r, &r->end[TWS_REDIS_COMMANDS]);
+        tws__redis_answered(r, end);
     }
     if (in->depth == 0 && in->type == TWS_RESP_SERVER_ERROR) {
         if (in->done) {
@@ -13663,17 +13648,16 @@ static void tws__redis_on_answer(tws_redis *r, const tws_resp_event *in, tws_red
     }
     switch (c->kind) {
     case TWS__REDIS_TIME: tws__redis_on_time(r, in); break;
-    case TWS__REDIS_ROLE: tws__redis_on_role(r, in); break;
+    case TWS__REDIS_ROLE: tws__redis_on_hello(r, end, in); break;
     case TWS__REDIS_PROBE: tws__redis_on_probe(r, in); break;
-    case TWS__REDIS_TRY:
-        if (in->done) {
-            tws__redis_on_try(r, NULL, tws_str_of(NULL, 0));
-        }
-        break;
-    case TWS__REDIS_STORE: tws__redis_on_stored(r, in, ev); break;
+    case TWS__REDIS_TRY: tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0)); break;
+    case TWS__REDIS_STORE: tws__redis_on_stored(r, in, ev); return;
     case TWS__REDIS_FIRST:
     case TWS__REDIS_MORE:
-    case TWS__REDIS_AGAIN: tws__redis_on_load(r, in, ev); break;
+    case TWS__REDIS_AGAIN: tws__redis_on_load(r, in, ev); return;
+    }
+    if (in->done) {
+        (void)tws__redis_pop_call(r);
     }
 }
 
