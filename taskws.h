@@ -12016,6 +12016,7 @@ static const tws__redis_error *tws__redis_classify(tws_str text)
 #define TWS__REDIS_READ 65536u    /* bytes that one read of a socket may bring, at least */
 #define TWS__REDIS_MOST (64u << 20) /* bytes of an event, or a past: room for it is taken at once */
 #define TWS__REDIS_REASON 160
+#define TWS__REDIS_UNKNOWN ": stored or not is not known" /* behind one */
 
 typedef struct tws__redis_node {
     struct tws__redis_node *prev;
@@ -12205,7 +12206,7 @@ struct tws_redis {
     char storing_why[TWS__REDIS_REASON];
     char told_why[TWS__REDIS_REASON];
     char told_user[TWS_MAX_USER_ID]; /* of the last FAILED */
-    char said[TWS__REDIS_REASON];
+    char said[TWS__REDIS_REASON + sizeof TWS__REDIS_UNKNOWN];
     char sha[41];
     char probe_channel[sizeof TWS__REDIS_PREFIX + sizeof "probe:" + 16];
     tws_redis_url url;
@@ -13885,13 +13886,10 @@ static bool tws__redis_advance(tws_redis *r, tws_redis_event *ev)
     if (r->failed.first != NULL) {
         tws__redis_publish *p = tws__redis_get(&r->failed);
         tws_buf why;
-        tws_buf_fixed(&why, r->said, sizeof r->said - 1);
-        tws_str said = tws_str_c(commands->why);
-        const char *more = p->lost ? ": stored or not is not known" : "";
-        said.len = tws__min(said.len, sizeof r->said - 1 - strlen(more));
-        tws_buf_str(&why, said);
-        tws_buf_c(&why, more);
-        r->said[why.len] = '\0';
+        tws_buf_fixed(&why, r->said, sizeof r->said);
+        tws_buf_c(&why, commands->why);
+        tws_buf_c(&why, p->lost ? TWS__REDIS_UNKNOWN : "");
+        tws_buf_char(&why, '\0');
         ev->unknown = p->lost;
         tws__redis_tell_failed(r, p, commands->state, r->said, ev);
         return true;
