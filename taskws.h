@@ -15513,7 +15513,7 @@ TWS_API bool tws_conn_send(tws_conn *c, tws_turn *t, tws_ws_opcode opcode, const
     if (c->state != TWS__OPEN || !tws__conn_takes(c)) {
         return false;
     }
-    if (c->u.ws.window_bits != 0 && len >= c->desc->compress_bytes) {
+    if (TWS__PACKS && c->u.ws.window_bits != 0 && len >= c->desc->compress_bytes) {
         tws_str packed = tws__conn_pack(c, t, tws_str_of((const char *)payload, len));
         if (packed.len != 0) {
             return tws__conn_frame(c, t, TWS_WS_RSV1, opcode, packed.ptr, packed.len, false);
@@ -15619,7 +15619,7 @@ static void tws__conn_message(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_
     }
     ev->type = TWS_CONN_MESSAGE;
     ev->opcode = frame->opcode;
-    if (frame->compressed && !tws__conn_unpack(c, t, ev, frame)) {
+    if (TWS__PACKS && frame->compressed && !tws__conn_unpack(c, t, ev, frame)) {
         tws__conn_finish(c, t, ev, frame);
     }
 }
@@ -15843,7 +15843,7 @@ TWS_API bool tws_conn_done(const tws_conn *c)
 
 TWS_API unsigned tws_conn_window_bits(const tws_conn *c)
 {
-    return c->state == TWS__OPEN ? c->u.ws.window_bits : 0;
+    return TWS__PACKS && c->state == TWS__OPEN ? c->u.ws.window_bits : 0;
 }
 
 TWS_API bool tws_conn_idle(const tws_conn *c)
