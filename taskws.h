@@ -2499,6 +2499,14 @@ typedef pthread_mutex_t tws__mutex;
 #define TWS__UNLOCK(m) ((void)pthread_mutex_unlock(m))
 #endif
 
+/* A function off the hot paths, of which each caller would otherwise hold a copy: compilers take
+ * some for smaller than they are, even where asked for small code. */
+#if defined(__GNUC__) || defined(__clang__)
+#define TWS__APART __attribute__((noinline))
+#else
+#define TWS__APART
+#endif
+
 /* x86's SHA instructions: compiled in where the compiler can, used where the processor can. */
 #if !defined(TASKWS_NO_SIMD) && defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
 #include <cpuid.h>
@@ -11241,8 +11249,8 @@ static void tws__reader_to_snapshot(tws_hub_reader *r, const tws__topic *t)
     r->state = TWS__READER_SNAPSHOT;
 }
 
-static void tws__reader_reset(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b,
-                              const char *reason)
+static TWS__APART void tws__reader_reset(tws_hub_reader *r, const tws__topic *t,
+                                         tws_hub_batch *b, const char *reason)
 {
     b->reset = reason;
     t->shard->stats.resets++;
@@ -12245,7 +12253,7 @@ static void tws__redis_unlink(tws__redis_node *n)
     tws__redis_list(n);
 }
 
-static void tws__redis_append(tws__redis_node *list, tws__redis_node *n)
+static TWS__APART void tws__redis_append(tws__redis_node *list, tws__redis_node *n)
 {
     n->prev = list->prev;
     n->next = list;
@@ -12253,7 +12261,7 @@ static void tws__redis_append(tws__redis_node *list, tws__redis_node *n)
     list->prev = n;
 }
 
-static void tws__redis_put(tws__redis_queue *q, tws__redis_publish *p)
+static TWS__APART void tws__redis_put(tws__redis_queue *q, tws__redis_publish *p)
 {
     p->next = NULL;
     *(q->first == NULL ? &q->first : &q->last->next) = p;
@@ -12734,7 +12742,8 @@ static void tws__redis_fail_c(tws_redis *r, tws_redis_link link, tws_redis_state
 
 /* A command stands in the output, from a mark on, and so many answers are due; or for want of
  * memory it does not. */
-static bool tws__redis_made(const tws_redis *r, tws__redis_end *end, size_t mark, uint32_t answers)
+static TWS__APART bool tws__redis_made(const tws_redis *r, tws__redis_end *end, size_t mark,
+                                       uint32_t answers)
 {
     if (end->out.status != TWS_OK) {
         end->starved = true;
@@ -14010,7 +14019,7 @@ TWS_API tws_status tws_redis_publish(tws_redis *r, tws_str user_id, tws_str json
 
 /* When a probe that Redis has taken must have come back, UINT64_MAX without one. What comes before
  * it is not held against the subscription. */
-static uint64_t tws__redis_deaf_at(const tws_redis *r)
+static TWS__APART uint64_t tws__redis_deaf_at(const tws_redis *r)
 {
     const tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
     uint64_t from = r->probe_ms > end->heard_ms ? r->probe_ms : end->heard_ms;
@@ -14019,7 +14028,7 @@ static uint64_t tws__redis_deaf_at(const tws_redis *r)
 }
 
 /* A replica may be promoted, or its address lead to another server: look again. */
-static uint64_t tws__redis_recheck_at(const tws_redis *r)
+static TWS__APART uint64_t tws__redis_recheck_at(const tws_redis *r)
 {
     const tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     bool due = end->step == TWS__REDIS_UP && r->replica;
@@ -14090,7 +14099,8 @@ TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out)
 
 /* -- life -- */
 
-static void tws__redis_configure(tws_redis_desc *d)
+/* Apart, so that the desc stays in one piece: else each member is copied by itself. */
+static TWS__APART void tws__redis_configure(tws_redis_desc *d)
 {
     d->task_key = d->task_key == NULL ? "task_id" : d->task_key;
     d->max_users = tws__default(d->max_users, 131072);
