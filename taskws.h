@@ -12141,6 +12141,7 @@ typedef struct tws__redis_end {
     size_t in_len;
     size_t out_pos;
     tws_buf out;
+    size_t command; /* where the last one in it begins */
     uint64_t at_ms;
     uint64_t heard_ms; /* bytes came */
     uint64_t up_ms;
@@ -12740,15 +12741,14 @@ static void tws__redis_fail_c(tws_redis *r, tws_redis_link link, tws_redis_state
 
 /* -- commands out -- */
 
-/* A command stands in the output, from a mark on, and so many answers are due; or for want of
- * memory it does not. */
-static TWS__APART bool tws__redis_made(const tws_redis *r, tws__redis_end *end, size_t mark,
-                                       uint32_t answers)
+/* The command stands in the output, and so many answers are due; or for want of memory it does
+ * not. */
+static TWS__APART bool tws__redis_made(const tws_redis *r, tws__redis_end *end, uint32_t answers)
 {
     if (end->out.status != TWS_OK) {
         end->starved = true;
         end->out.status = TWS_OK;
-        end->out.len = mark;
+        end->out.len = end->command;
         return false;
     }
     if (end->waiting == 0) {
@@ -12769,10 +12769,12 @@ static void tws__redis_words(tws_buf *out, const char *words)
 }
 
 /* Begin a command of so many words with the first ones. */
-static void tws__redis_command(tws_buf *out, size_t count, const char *words)
+static tws_buf *tws__redis_command(tws__redis_end *end, size_t count, const char *words)
 {
-    tws_resp_command(out, count);
-    tws__redis_words(out, words);
+    end->command = end->out.len;
+    tws_resp_command(&end->out, count);
+    tws__redis_words(&end->out, words);
+    return &end->out;
 }
 
 /* A user's channel and stream. */
@@ -12792,10 +12794,10 @@ static void tws__redis_word_id(tws_buf *out, tws_event_id id)
 }
 
 /* HELLO 3 [AUTH user password] SETNAME taskws */
-static void tws__redis_write_hello(const tws_redis *r, tws_buf *out)
+static void tws__redis_write_hello(const tws_redis *r, tws__redis_end *end)
 {
     bool login = r->url.password[0] != '\0';
-    tws__redis_command(out, login ? 7 : 4, "HELLO 3");
+    tws_buf *out = tws__redis_command(end, login ? 7 : 4, "HELLO 3");
     if (login) {
         tws_resp_word_c(out, "AUTH");
         tws_resp_word_c(out, r->url.user[0] != '\0' ? r->url.user : "default");
@@ -12805,10 +12807,10 @@ static void tws__redis_write_hello(const tws_redis *r, tws_buf *out)
 }
 
 /* Before Redis 6 there are no users. */
-static void tws__redis_write_auth(const tws_redis *r, tws_buf *out)
+static void tws__redis_write_auth(const tws_redis *r, tws__redis_end *end)
 {
     bool user = r->url.user[0] != '\0';
-    tws__redis_command(out, user ? 3 : 2, "AUTH");
+    tws_buf *out = tws__redis_command(end, user ? 3 : 2, "AUTH");
     if (user) {
         tws_resp_word_c(out, r->url.user);
     }
@@ -12819,28 +12821,23 @@ static void tws__redis_write_auth(const tws_redis *r, tws_buf *out)
 static void tws__redis_step(tws_redis *r, tws_redis_link link, uint8_t step)
 {
     tws__redis_end *end = &r->end[link];
-    tws_buf *out = &end->out;
-    size_t mark = out->len;
     end->step = step;
     switch (step) {
-    case TWS__REDIS_HELLO: tws__redis_write_hello(r, out); break;
-    case TWS__REDIS_AUTH: tws__redis_write_auth(r, out); break;
+    case TWS__REDIS_HELLO: tws__redis_write_hello(r, end); break;
+    case TWS__REDIS_AUTH: tws__redis_write_auth(r, end); break;
     case TWS__REDIS_SELECT:
-        tws__redis_command(out, 2, "SELECT");
-        tws_resp_word_u64(out, r->url.db);
+        tws_resp_word_u64(tws__redis_command(end, 2, "SELECT"), r->url.db);
         break;
     case TWS__REDIS_LOOK: /* a key that there is not; PING is refused by who cannot save */
-        tws__redis_command(out, 6, "XREVRANGE");
-        tws_resp_word_c(out, r->probe_channel);
-        tws__redis_words(out, "+ - COUNT 1");
+        tws_resp_word_c(tws__redis_command(end, 6, "XREVRANGE"), r->probe_channel);
+        tws__redis_words(&end->out, "+ - COUNT 1");
         break;
     case TWS__REDIS_LISTEN:
-        tws__redis_command(out, 2, "SUBSCRIBE");
-        tws_resp_word_c(out, r->probe_channel);
+        tws_resp_word_c(tws__redis_command(end, 2, "SUBSCRIBE"), r->probe_channel);
         break;
     default: break;
     }
-    if (!tws__redis_made(r, end, mark, 1)) {
+    if (!tws__redis_made(r, end, 1)) {
         tws__redis_fail_c(r, link, TWS_REDIS_IS_UNREACHABLE, "out of memory");
     }
 }
@@ -12850,7 +12847,6 @@ static bool tws__redis_batch(tws_redis *r, uint8_t state, const char *command)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_SUBSCRIBER];
     const tws__redis_node *list = &r->in_state[state];
-    size_t mark = end->out.len;
     uint32_t count = 0;
     const tws__redis_node *n = list->next;
     for (; n != list && count < TWS__REDIS_BATCH; n = n->next) {
@@ -12859,12 +12855,12 @@ static bool tws__redis_batch(tws_redis *r, uint8_t state, const char *command)
     if (count == 0) {
         return false;
     }
-    tws__redis_command(&end->out, count + 1, command);
+    tws__redis_command(end, count + 1, command);
     for (const tws__redis_node *to = list->next; to != n; to = to->next) {
         const tws__redis_user *u = (const tws__redis_user *)(const void *)to;
         tws__redis_word_user(&end->out, tws__redis_user_id(u));
     }
-    if (!tws__redis_made(r, end, mark, count)) {
+    if (!tws__redis_made(r, end, count)) {
         return false;
     }
     while (list->next != n) {
@@ -12883,12 +12879,10 @@ static void tws__redis_make_subscriptions(tws_redis *r)
     }
 }
 
-/* A command was made on the commands' connection, from a mark on. False: for want of memory it was
- * not. */
-static bool tws__redis_asked(tws_redis *r, size_t mark, tws__redis_kind kind, uint32_t turn,
-                             void *what)
+/* A command was made on the commands' connection. False: for want of memory it was not. */
+static bool tws__redis_asked(tws_redis *r, tws__redis_kind kind, uint32_t turn, void *what)
 {
-    const bool made = tws__redis_made(r, &r->end[TWS_REDIS_COMMANDS], mark, 1);
+    const bool made = tws__redis_made(r, &r->end[TWS_REDIS_COMMANDS], 1);
     if (made) {
         tws__redis_push_call(r, kind, turn, what);
     }
@@ -12898,13 +12892,11 @@ static bool tws__redis_asked(tws_redis *r, size_t mark, tws__redis_kind kind, ui
 /* What does Redis's clock say? False: an answer is still out, or there is no memory. */
 static bool tws__redis_make_time(tws_redis *r)
 {
-    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
-    size_t mark = end->out.len;
     if (r->time_out) {
         return false;
     }
-    tws__redis_command(&end->out, 1, "TIME");
-    if (!tws__redis_asked(r, mark, TWS__REDIS_TIME, 0, NULL)) {
+    tws__redis_command(&r->end[TWS_REDIS_COMMANDS], 1, "TIME");
+    if (!tws__redis_asked(r, TWS__REDIS_TIME, 0, NULL)) {
         return false;
     }
     r->time_out = true;
@@ -12913,11 +12905,11 @@ static bool tws__redis_make_time(tws_redis *r)
 }
 
 /* XREVRANGE stream + - COUNT n, or XRANGE stream from + COUNT n */
-static void tws__redis_write_load(const tws_redis *r, tws_buf *out, const tws__redis_user *u,
-                                  tws__redis_kind kind)
+static void tws__redis_write_load(tws_redis *r, const tws__redis_user *u, tws__redis_kind kind)
 {
     bool first = kind == TWS__REDIS_FIRST;
-    tws__redis_command(out, 6, first ? "XREVRANGE" : "XRANGE");
+    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
+    tws_buf *out = tws__redis_command(end, 6, first ? "XREVRANGE" : "XRANGE");
     tws__redis_word_user(out, tws__redis_user_id(u));
     if (kind == TWS__REDIS_MORE && !tws__event_id_none(u->last)) {
         tws__redis_word_id(out, u->last);
@@ -12931,7 +12923,6 @@ static void tws__redis_write_load(const tws_redis *r, tws_buf *out, const tws__r
 /* What a read answers to is struck off when it is sent: what comes up later is another read's. */
 static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
 {
-    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     unsigned done = TWS__REDIS_MISSED | TWS__REDIS_FELL | TWS__REDIS_ASKED;
     tws__redis_kind kind = TWS__REDIS_MORE;
     if ((u->flags & TWS__REDIS_FRESH) != 0) {
@@ -12944,9 +12935,8 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
     if (r->beaten_ms != r->now_ms) { /* where nothing is found, what there was ended before that */
         (void)tws__redis_make_time(r);
     }
-    size_t mark = end->out.len;
-    tws__redis_write_load(r, &end->out, u, kind);
-    if (!tws__redis_asked(r, mark, kind, u->turn + 1, u)) {
+    tws__redis_write_load(r, u, kind);
+    if (!tws__redis_asked(r, kind, u->turn + 1, u)) {
         return false;
     }
     u->flags |= (u->flags & TWS__REDIS_ASKED) != 0 ? TWS__REDIS_DUE : 0u;
@@ -12981,7 +12971,6 @@ static void tws__redis_make_loads(tws_redis *r)
 static void tws__redis_make_beat(tws_redis *r)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
-    tws_buf *out = &end->out;
     bool probe = r->end[TWS_REDIS_SUBSCRIBER].step == TWS__REDIS_UP && !r->probe_out;
     bool attempt = r->storing != TWS_REDIS_IS_READY;
     bool role = r->tells_role && r->now_ms > end->up_ms;
@@ -12989,11 +12978,9 @@ static void tws__redis_make_beat(tws_redis *r)
         return;
     }
     if (probe) {
-        size_t mark = out->len;
-        tws__redis_command(out, 3, "PUBLISH");
-        tws_resp_word_c(out, r->probe_channel);
-        tws_resp_word_u64(out, r->probe + 1);
-        if (!tws__redis_asked(r, mark, TWS__REDIS_PROBE, 0, NULL)) {
+        tws_resp_word_c(tws__redis_command(end, 3, "PUBLISH"), r->probe_channel);
+        tws_resp_word_u64(&end->out, r->probe + 1);
+        if (!tws__redis_asked(r, TWS__REDIS_PROBE, 0, NULL)) {
             return;
         }
         r->probe++;
@@ -13001,19 +12988,16 @@ static void tws__redis_make_beat(tws_redis *r)
         r->probe_sent = false;
     }
     if (attempt) {
-        size_t mark = out->len;
-        tws__redis_command(out, 5, "SET");
-        tws_resp_word_c(out, r->probe_channel);
-        tws_resp_word_c(out, "");
-        tws__redis_words(out, "PX 1");
-        if (!tws__redis_asked(r, mark, TWS__REDIS_TRY, 0, NULL)) {
+        tws_resp_word_c(tws__redis_command(end, 5, "SET"), r->probe_channel);
+        tws_resp_word_c(&end->out, "");
+        tws__redis_words(&end->out, "PX 1");
+        if (!tws__redis_asked(r, TWS__REDIS_TRY, 0, NULL)) {
             return;
         }
     }
     if (role) {
-        size_t mark = out->len;
-        tws__redis_command(out, 1, "HELLO");
-        if (!tws__redis_asked(r, mark, TWS__REDIS_ROLE, 0, NULL)) {
+        tws__redis_command(end, 1, "HELLO");
+        if (!tws__redis_asked(r, TWS__REDIS_ROLE, 0, NULL)) {
             return;
         }
     }
@@ -13036,9 +13020,10 @@ static tws_str tws__redis_publish_key(const tws__redis_publish *p)
 }
 
 /* EVALSHA sha 1 stream JSON max_events ttl_ms [key], or EVAL script ... */
-static void tws__redis_write_publish(const tws_redis *r, tws_buf *out, const tws__redis_publish *p)
+static void tws__redis_write_publish(tws_redis *r, const tws__redis_publish *p)
 {
-    tws__redis_command(out, p->key_len > 0 ? 8 : 7, r->no_script ? "EVAL" : "EVALSHA");
+    tws_buf *out = tws__redis_command(&r->end[TWS_REDIS_COMMANDS], p->key_len > 0 ? 8 : 7,
+                                      r->no_script ? "EVAL" : "EVALSHA");
     tws_resp_word_c(out, r->no_script ? tws_redis_script() : r->sha);
     tws_resp_word_c(out, "1");
     tws__redis_word_user(out, tws__redis_publish_user(p));
@@ -13055,16 +13040,14 @@ static void tws__redis_write_publish(const tws_redis *r, tws_buf *out, const tws
  * the script since, those under way are waited for; then one brings it again. */
 static void tws__redis_make_publishes(tws_redis *r)
 {
-    tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     if (r->no_script && r->storing_calls > 0) {
         return;
     }
     tws__redis_move(&r->again, &r->accepted);
     tws__redis_move(&r->accepted, &r->again);
     while (r->accepted.first != NULL) {
-        size_t mark = end->out.len;
-        tws__redis_write_publish(r, &end->out, r->accepted.first);
-        if (!tws__redis_asked(r, mark, TWS__REDIS_STORE, 0, r->accepted.first)) {
+        tws__redis_write_publish(r, r->accepted.first);
+        if (!tws__redis_asked(r, TWS__REDIS_STORE, 0, r->accepted.first)) {
             return;
         }
         (void)tws__redis_get(&r->accepted);
