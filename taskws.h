@@ -13543,23 +13543,17 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
     }
 }
 
-/* Behind HELLO and AUTH, whichever was the last: this connection's own steps. */
-static void tws__redis_logged_in(tws_redis *r, tws_redis_link link)
-{
-    if (link == TWS_REDIS_SUBSCRIBER) {
-        tws__redis_step(r, link, TWS__REDIS_LISTEN);
-    } else {
-        tws__redis_step(r, link, r->url.db > 0 ? TWS__REDIS_SELECT : TWS__REDIS_LOOK);
-    }
-}
-
+/* A step is done. Behind HELLO and AUTH, whichever was the last, come the connection's own. */
 static void tws__redis_opened(tws_redis *r, tws_redis_link link)
 {
-    switch (r->end[link].step) {
-    case TWS__REDIS_HELLO:
-    case TWS__REDIS_AUTH: tws__redis_logged_in(r, link); break;
-    case TWS__REDIS_SELECT: tws__redis_step(r, link, TWS__REDIS_LOOK); break;
-    default: tws__redis_up(r, link); break;
+    const uint8_t step = r->end[link].step;
+    if (step > TWS__REDIS_SELECT) {
+        tws__redis_up(r, link);
+    } else if (link == TWS_REDIS_SUBSCRIBER) {
+        tws__redis_step(r, link, TWS__REDIS_LISTEN);
+    } else {
+        bool select = step < TWS__REDIS_SELECT && r->url.db > 0;
+        tws__redis_step(r, link, select ? TWS__REDIS_SELECT : TWS__REDIS_LOOK);
     }
 }
 
@@ -13576,7 +13570,7 @@ static void tws__redis_not_opened(tws_redis *r, tws_redis_link link, tws_str tex
     } else if (r->url.password[0] != '\0') {
         tws__redis_step(r, link, TWS__REDIS_AUTH);
     } else {
-        tws__redis_logged_in(r, link);
+        tws__redis_opened(r, link);
     }
 }
 
@@ -13798,7 +13792,7 @@ static void tws__redis_end_push(tws_redis *r)
         tws__redis_answered(r, end);
     }
     if (p->kind == 's' && p->probe && end->step == TWS__REDIS_LISTEN) {
-        tws__redis_up(r, TWS_REDIS_SUBSCRIBER);
+        tws__redis_opened(r, TWS_REDIS_SUBSCRIBER);
     }
     if (p->user != NULL) {
         tws__redis_on_confirmed(r, p->user, p->kind);
