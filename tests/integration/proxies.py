@@ -484,11 +484,15 @@ async def main():
             results += await run_all(4)
             if Kind.secure:
                 @test(f'{Kind.name}: its log has the paths, and no log has a token')
-                async def _(_user):
-                    await until(lambda: front.access().count(TASKS) > 20)
+                async def _(user):
+                    for path in '2%3F' + query_token(user), 'a%20200%0A1.2.3.4%20':
+                        assert (await front.request('GET', TASKS + path)).status in (400, 401)
+                    await until(lambda: front.access().count(TASKS) > 20 and
+                                re.search(r'GET \S*%0A1\.2', front.access()))
                     logs = front.access() + front.errors() + front.server.output()
                     found = [s for s in secrets if s in logs or s.split('.')[2] in logs]
                     assert len(secrets) > 10 and not found, found
+                    assert not re.search('^1.2.3.4', front.access(), re.MULTILINE)
                 results += await run_all(1)
     for Kind in Vite, HAProxy, NginxTelling:
         test_of_a_drain(Kind)

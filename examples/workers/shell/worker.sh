@@ -4,6 +4,9 @@
 #     apt install redis-tools
 #     export TASKWS_REDIS=redis://127.0.0.1:6379/0      redis-cli takes no unix:// here
 #     sh worker.sh USER_ID
+#
+# Every user of the machine can read a program's arguments, and a password in that URL is one of
+# redis-cli's: where there are others, leave it out and export REDISCLI_AUTH with it instead.
 set -e
 user=${1:?USER_ID}
 # A password without a user is the default user's, which redis-cli wants to be told.
