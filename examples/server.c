@@ -23,6 +23,8 @@ static const char usage[] =
     "                         at SIGHUP\n"
     "  --origin LIST          Origins allowed, separated by commas; * any (any)\n"
     "  --cookie NAME          also take the token from that cookie (off; then --origin counts)\n"
+    "  --audience NAME        tokens must have been made out to NAME, their aud (not looked at)\n"
+    "  --issuer NAME          tokens must come from NAME, their iss (not looked at)\n"
     "store\n"
     "  --redis URL            redis://user:password@host:port/db or unix://path?db=N, where workers\n"
     "                         and other servers publish too (a store in this process's memory);\n"
@@ -53,6 +55,7 @@ typedef struct options {
     tws_task_server_desc desc;
     const char *secret_file;
     bool demo, routes;
+    bool key_made_up; /* by the demo */
     bool unix_is_variable, file_is_variable; /* and not on the command line */
 } options;
 
@@ -74,8 +77,9 @@ static const char *variable_of(const char *option)
 
 static void fail(const char *what, const char *about)
 {
-    fprintf(stderr, "server: %s%s: %s (see --help)\n", in_environment ? "$" : "",
-            in_environment ? variable_of(about) : about, what);
+    const char *name = in_environment ? variable_of(about) : about;
+    fprintf(stderr, "server: %s%.*s: %s (see --help)\n", in_environment ? "$" : "",
+            (int)strcspn(name, "="), name, what); /* what is behind = may be a secret */
     exit(2);
 }
 
@@ -159,9 +163,10 @@ static void set_origin(options *o, const char *name, const char *v)
     tws_str rest = tws_str_c(v), origin;
     while (tws_str_split(&rest, ',', &origin)) {
         const tws_str behind_scheme = tws_str_from(origin, tws_str_find(origin, ':'));
-        if (!tws_str_eq_c(origin, "*") && !tws_str_eq_c(origin, "null") && origin.len > 0 &&
-            !tws_str_starts(behind_scheme, "://")) {
-            fail("an origin is https://HOST or http://HOST:PORT, or * for any", name);
+        const bool url = tws_str_starts(behind_scheme, "://") &&
+                         tws_str_find(origin, '*') == origin.len;
+        if (!url && !tws_str_eq_c(origin, "*") && !tws_str_eq_c(origin, "null") && origin.len > 0) {
+            fail("an origin is https://HOST or http://HOST:PORT, or * alone for any", name);
         }
     }
     o->desc.origins = v;
@@ -173,6 +178,8 @@ static void set_secret(options *o, const char *name, const char *v) { (void)name
 static void set_file(options *o, const char *name, const char *v) { (void)name; o->secret_file = v; o->file_is_variable = in_environment; }
 static void set_redis(options *o, const char *name, const char *v) { (void)name; o->desc.redis_url = v; }
 static void set_cookie(options *o, const char *name, const char *v) { (void)name; o->desc.token_cookie = v; }
+static void set_audience(options *o, const char *name, const char *v) { (void)name; o->desc.token.audience = v; }
+static void set_issuer(options *o, const char *name, const char *v) { (void)name; o->desc.token.issuer = v; }
 static void set_threads(options *o, const char *name, const char *v) { o->desc.threads = number(name, v, 64); }
 static void set_most(options *o, const char *name, const char *v) { o->desc.max_connections = number(name, v, 10000000); }
 static void set_user(options *o, const char *name, const char *v) { o->desc.max_per_user = number_or_off(name, v, 1); }
@@ -202,6 +209,7 @@ static const struct option {
     {"--threads", false, set_threads},     {"--trust-proxy", true, set_proxy},
     {"--secret", false, set_secret},       {"--secret-file", false, set_file},
     {"--origin", false, set_origin},       {"--cookie", false, set_cookie},
+    {"--audience", false, set_audience},   {"--issuer", false, set_issuer},
     {"--redis", false, set_redis},         {"--max-connections", false, set_most},
     {"--max-per-user", false, set_user},   {"--max-per-ip", false, set_ip},
     {"--heartbeat", false, set_beat},      {"--drain", false, set_drain},
@@ -444,12 +452,16 @@ static const char *demo_secret(void)
     return text;
 }
 
-static void print_demo_url(const char *base, const char *prefix, const char *secret)
+/* With a key that others use, too, its token only reads the demo's own tasks. */
+static void print_demo_url(const options *o, const char *base)
 {
     char token[512], claims[128];
+    const char *prefix = o->desc.prefix;
+    const char *secret = o->desc.jwt_secret;
     tws_buf b;
     tws_hmac_key key;
-    int n = snprintf(claims, sizeof claims, "{\"sub\":\"demo\",\"scope\":\"publish\",\"exp\":%llu}",
+    int n = snprintf(claims, sizeof claims, "{\"sub\":\"demo\"%s,\"exp\":%llu}",
+                     o->key_made_up ? ",\"scope\":\"publish\"" : "",
                      (unsigned long long)(tws_sys_wall_ms() / 1000 + 86400));
     tws_hmac_key_init(&key, secret, strlen(secret));
     tws_buf_fixed(&b, token, sizeof token);
@@ -533,7 +545,7 @@ static int serve(options *o, tws_task_server *ts)
     bool demo = o->demo && pthread_create(&demo_thread, NULL, demo_main, ts) == 0;
     printf("listening on %s\n", base);
     if (o->demo && o->desc.jwt_secret != NULL && o->desc.unix_path == NULL) {
-        print_demo_url(base, o->desc.prefix, o->desc.jwt_secret);
+        print_demo_url(o, base);
     }
     fflush(stdout);
     tws_status status = tws_server_run(server);
@@ -583,6 +595,7 @@ int main(int argc, char **argv)
         o.desc.jwt_secret = NULL;
     } else if (o.desc.jwt_secret == NULL && (o.demo || o.routes)) {
         o.desc.jwt_secret = demo_secret();
+        o.key_made_up = true;
     }
     tws_buf_fixed(&error, memory, sizeof memory);
     tws_status status = tws_task_server_create(&ts, &o.desc, &error);

@@ -46,6 +46,34 @@ async def _(_user):
             assert done.returncode == 2 and done.stderr and not done.stdout, (name, args, done)
 
 
+@test('a misspelt option that takes a secret is told without it')
+async def _(_user):
+    for name in 'server', 'token', 'watch', 'publish', 'doctor':
+        done = await ends(name, '--jwt-secret=' + SECRET)
+        assert done.returncode == 2 and '--jwt-secret' in done.stderr, (name, done)
+        assert SECRET not in done.stderr, (name, done)
+
+
+@test('--origin takes origins, and * alone')
+async def _(_user):
+    for value in 'https://*.example.com', 'example.com', 'https://a.example,*.b.example':
+        done = await ends('server', '--origin', value)
+        assert done.returncode == 2 and '--origin' in done.stderr, (value, done)
+
+
+@test('--audience and --issuer: tokens for others, and of others, are refused')
+async def _(user):
+    with Server('--audience', 'tasks', '--issuer', 'https://login') as own:
+        for claims, status in (({'aud': ['tasks', 'more'], 'iss': 'https://login'}, 200),
+                               ({'aud': 'billing', 'iss': 'https://login'}, 401),
+                               ({'iss': 'https://login'}, 401),
+                               ({'aud': 'tasks', 'iss': 'https://other'}, 401),
+                               ({'aud': 'tasks'}, 401)):
+            headers = {'Authorization': 'Bearer ' + token(user, **claims)}
+            answer = await own.request('GET', f'{PREFIX}/tasks/{user}', headers=headers)
+            assert answer.status == status, (claims, answer)
+
+
 @test('--compress-from is a number of bytes or off, and nothing else')
 async def _(_user):
     for name in 'server', 'echo':
@@ -291,9 +319,14 @@ async def _(user):
 @test('the demo shows tasks that move')
 async def _(_user):
     with Program('server', '--port', '0', '--demo') as own:
-        url = own.wait_for(r'(http://\S+)').group(1)
+        url = own.wait_for(r'(http://\S+#\S+)').group(1)
         curl = await asyncio.to_thread(subprocess.run, ['curl', '-sf', url], capture_output=True)
         assert b'<html' in curl.stdout.lower(), (url, curl)
+        made_up = jwt.decode(url.split('token=')[1], options={'verify_signature': False})
+        assert made_up['scope'] == 'publish'
+    with Program('server', '--port', '0', '--demo', env={'TASKWS_SECRET': SECRET}) as own:
+        url = own.wait_for(r'(http://\S+#\S+)').group(1)
+        assert 'scope' not in claims(url.split('token=')[1])  # others believe this key, too
 
 
 # -- token --------------------------------------------------------------------------------
