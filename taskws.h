@@ -19201,13 +19201,12 @@ static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8
     return s;
 }
 
-static void tws__session_drop_pending(tws_task_server *ts, tws__session *s)
+static void tws__pending_free(const tws_task_server *ts, tws__pending *w)
 {
-    if (s->pending != NULL) {
-        size_t bytes = sizeof *s->pending + s->pending->token_len + s->pending->body_len;
-        tws_wipe(s->pending, bytes);
-        tws_release(ts->desc.allocator, s->pending, bytes);
-        s->pending = NULL;
+    if (w != NULL) {
+        size_t bytes = sizeof *w + w->token_len + w->body_len;
+        tws_wipe(w, bytes);
+        tws_release(ts->desc.allocator, w, bytes);
     }
 }
 
@@ -19221,7 +19220,7 @@ static void tws__session_free(tws__session *s)
     if (s->reader.group != NULL) {
         tws_hub_detach(&s->reader);
     }
-    tws__session_drop_pending(ts, s);
+    tws__pending_free(ts, s->pending);
     tws_release(ts->desc.allocator, s, tws__session_bytes(s));
 }
 
@@ -21196,6 +21195,7 @@ static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_s
     if (s->kind != TWS__WEBSOCKET) {
         tws_peer_set(s->peer, &tws__waiting_ops, s);
     }
+    tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__VERDICT_MS);
     return true;
 }
 
@@ -21213,10 +21213,19 @@ static void tws__session_verdict(tws__session *s, const tws_identity *who, bool 
  * twice, or late, is not taken for one to the same connection's next request. */
 #define TWS__QUESTION 24u
 
-static tws_authorize tws__session_question(tws__session *s, const tws_identity *who)
+/* What the host says, or has said. An answer that comes later is posted: not before this turn ends
+ * it finds out whether the session waits for it. */
+static tws_verdict tws__session_ask_host(tws__session *s, const tws_identity *who, tws_str token)
 {
+    char memory[TWS_MAX_USER_ID + 1];
     tws_authorize question;
-    tws__seat *seat = tws__seat_of(tws__session_server(s), s->peer);
+    tws_task_server *ts = tws__session_server(s);
+    tws__seat *seat = tws__seat_of(ts, s->peer);
+    tws_str key = tws__verdict_key(s, memory);
+    int known = tws_auth_recall(seat->cache, token, key);
+    if (known != 0) {
+        return known > 0 ? TWS_ALLOW : TWS_DENY;
+    }
     if (s->question == 0) { /* one for all its tokens: a no to any of them ends it */
         seat->questions = seat->questions == UINT8_MAX ? 1 : (uint8_t)(seat->questions + 1);
         s->question = seat->questions;
@@ -21225,34 +21234,11 @@ static tws_authorize tws__session_question(tws__session *s, const tws_identity *
     question.action = tws__session_action(s);
     question.user_id = tws__session_user(s);
     question.ticket = tws_peer_id_of(s->peer) | (uint64_t)s->question << TWS__QUESTION;
-    return question;
-}
-
-static void tws__session_ask_host(tws__session *s, const tws_identity *who, tws_str token,
-                                  tws_str body)
-{
-    char memory[TWS_MAX_USER_ID + 1];
-    tws_task_server *ts = tws__session_server(s);
-    tws_auth_cache *cache = tws__seat_of(ts, s->peer)->cache;
-    int known = tws_auth_recall(cache, token, tws__verdict_key(s, memory));
-    if (known != 0) {
-        tws__session_verdict(s, who, known > 0, body);
-        return;
-    }
-    tws_authorize question = tws__session_question(s, who);
-    /* Suspended before asking: the answer may come from another thread before the call returns. */
-    if (!tws__session_suspend(s, who, token, body)) {
-        tws__session_refuse(s, "internal");
-        return;
-    }
     tws_verdict verdict = ts->desc.authorize(ts->desc.context, &question);
-    if (verdict == TWS_LATER) {
-        tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__VERDICT_MS);
-        return;
+    if (verdict != TWS_LATER) {
+        tws_auth_remember(seat->cache, token, key, verdict == TWS_ALLOW);
     }
-    tws_auth_remember(cache, token, tws__verdict_key(s, memory), verdict == TWS_ALLOW);
-    tws__session_drop_pending(ts, s);
-    tws__session_verdict(s, who, verdict == TWS_ALLOW, body);
+    return verdict;
 }
 
 /* A token has come: verify it, judge it, act. */
@@ -21267,7 +21253,12 @@ static void tws__session_authenticate(tws__session *s, tws_str token, tws_str bo
     }
     bool about_user = s->kind != TWS__STATUS && s->kind != TWS__METRICS;
     if (ts->desc.authorize != NULL && about_user) {
-        tws__session_ask_host(s, &who, token, body);
+        tws_verdict verdict = tws__session_ask_host(s, &who, token);
+        if (verdict != TWS_LATER) {
+            tws__session_verdict(s, &who, verdict == TWS_ALLOW, body);
+        } else if (!tws__session_suspend(s, &who, token, body)) {
+            tws__session_refuse(s, "internal");
+        }
         return;
     }
     tws_auth_action action = tws__session_action(s);
@@ -21300,9 +21291,7 @@ static void tws__answer_posted(tws_peer *p, void *arg)
     tws_auth_remember(tws__seat_of(ts, p)->cache, tws_str_of(w->token, w->token_len),
                       tws__verdict_key(s, memory), allowed);
     tws__session_verdict(s, &w->who, allowed, tws_str_of(w->body, w->body_len));
-    size_t bytes = sizeof *w + w->token_len + w->body_len;
-    tws_wipe(w, bytes);
-    tws_release(ts->desc.allocator, w, bytes);
+    tws__pending_free(ts, w);
 }
 
 TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed)
@@ -21319,22 +21308,9 @@ TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, 
  * answers later, a no ends the session then. */
 static bool tws__session_still_may(tws__session *s, const tws_identity *who, tws_str token)
 {
-    char memory[TWS_MAX_USER_ID + 1];
-    tws_task_server *ts = tws__session_server(s);
-    tws_auth_cache *cache = tws__seat_of(ts, s->peer)->cache;
-    if (ts->desc.authorize == NULL) {
-        return tws_auth_judge(who, TWS_AUTH_READ, tws__session_user(s)) == NULL;
-    }
-    int known = tws_auth_recall(cache, token, tws__verdict_key(s, memory));
-    if (known != 0) {
-        return known > 0;
-    }
-    tws_authorize question = tws__session_question(s, who);
-    tws_verdict verdict = ts->desc.authorize(ts->desc.context, &question);
-    if (verdict != TWS_LATER) {
-        tws_auth_remember(cache, token, tws__verdict_key(s, memory), verdict == TWS_ALLOW);
-    }
-    return verdict != TWS_DENY;
+    return tws__session_server(s)->desc.authorize == NULL
+               ? tws_auth_judge(who, TWS_AUTH_READ, tws__session_user(s)) == NULL
+               : tws__session_ask_host(s, who, token) != TWS_DENY;
 }
 
 static void tws__session_new_token(tws__session *s, tws_str token)
