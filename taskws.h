@@ -16149,24 +16149,20 @@ static int tws__sys_listen_unix(const char *path, const char **why)
     return fd;
 }
 
+typedef union tws__address {
+    struct sockaddr any;
+    struct sockaddr_in in;
+    struct sockaddr_in6 in6;
+} tws__address; /* of a Unix socket its beginning */
+
 static int tws__sys_port(int fd)
 {
-    struct sockaddr_storage a;
+    tws__address a;
     socklen_t len = (socklen_t)sizeof a;
-    if (getsockname(fd, (struct sockaddr *)&a, &len) != 0) {
+    if (getsockname(fd, &a.any, &len) != 0 || a.any.sa_family == AF_UNIX) {
         return 0;
     }
-    if (a.ss_family == AF_INET) {
-        struct sockaddr_in in;
-        memcpy(&in, &a, sizeof in);
-        return ntohs(in.sin_port);
-    }
-    if (a.ss_family == AF_INET6) {
-        struct sockaddr_in6 in6;
-        memcpy(&in6, &a, sizeof in6);
-        return ntohs(in6.sin6_port);
-    }
-    return 0;
+    return ntohs(a.any.sa_family == AF_INET6 ? a.in6.sin6_port : a.in.sin_port);
 }
 
 static int tws__sys_accept(int listener)
@@ -16185,22 +16181,18 @@ static int tws__sys_accept(int listener)
 /* The peer's address as 16 bytes, IPv4 mapped into IPv6; zeros for anything else. */
 static void tws__sys_address(int fd, uint8_t out[16])
 {
-    struct sockaddr_storage a;
+    tws__address a;
     socklen_t len = (socklen_t)sizeof a;
     memset(out, 0, 16);
-    if (getpeername(fd, (struct sockaddr *)&a, &len) != 0) {
+    if (getpeername(fd, &a.any, &len) != 0) {
         return;
     }
-    if (a.ss_family == AF_INET) {
-        struct sockaddr_in in;
-        memcpy(&in, &a, sizeof in);
+    if (a.any.sa_family == AF_INET) {
         out[10] = 0xff;
         out[11] = 0xff;
-        memcpy(out + 12, &in.sin_addr, 4);
-    } else if (a.ss_family == AF_INET6) {
-        struct sockaddr_in6 in6;
-        memcpy(&in6, &a, sizeof in6);
-        memcpy(out, &in6.sin6_addr, 16);
+        memcpy(out + 12, &a.in.sin_addr, 4);
+    } else if (a.any.sa_family == AF_INET6) {
+        memcpy(out, &a.in6.sin6_addr, 16);
     }
 }
 
@@ -16982,7 +16974,7 @@ struct tws_server {
     int port;
     uint32_t connections; /* over all threads */
     uint32_t stopping;    /* 1: drain, 2: end */
-    uint64_t address_key;
+    uint64_t address_key[2];
     size_t context_use; /* over all threads */
     tws__mutex tally_lock;
     tws__tally *tally;
@@ -16991,15 +16983,6 @@ struct tws_server {
     tws_server_desc desc;
     tws_router router;
 };
-
-static uint64_t tws__mix(uint64_t a, uint64_t b)
-{
-    a ^= b;
-    a *= 0x9e3779b97f4a7c15u;
-    a ^= a >> 29;
-    a *= 0xbf58476d1ce4e5b9u;
-    return a ^ a >> 32;
-}
 
 /* -- address counts -- */
 
@@ -17101,17 +17084,11 @@ static uint64_t tws__peer_address_key(const tws_peer *p, const tws_http_request 
 {
     uint8_t raw[16];
     tws_str text;
-    uint64_t key = p->thread->server->address_key;
-    if (tws__peer_forwarded(p, r, &text)) {
-        for (size_t i = 0; i < text.len; i++) {
-            key = tws__mix(key, (uint8_t)text.ptr[i]);
-        }
-    } else {
+    if (!tws__peer_forwarded(p, r, &text)) {
         tws__sys_address(p->watch.fd, raw);
-        for (size_t i = 0; i < sizeof raw; i++) {
-            key = tws__mix(key, raw[i]);
-        }
+        text = tws_str_of((const char *)raw, sizeof raw);
     }
+    uint64_t key = tws__hash(p->thread->server->address_key, text);
     return key == 0 ? 1 : key;
 }
 
@@ -18176,7 +18153,7 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
     tws_router_init(&s->router, desc->allocator);
     TWS__MUTEX_INIT(&s->tally_lock);
     *server = s;
-    if (!tws_sys_random(&s->address_key, sizeof s->address_key)) {
+    if (!tws_sys_random(s->address_key, sizeof s->address_key)) {
         tws_server_free(s);
         *server = NULL;
         return TWS_ERR_SYSTEM;
@@ -18916,7 +18893,6 @@ struct tws_task_server {
     tws_auth_ring *ring;
     uint64_t started_ms;   /* monotonic */
     uint64_t hub_begin_ms; /* see tws__hub_now */
-    uint64_t hash_key;
     tws__upstream *up; /* NULL: the hub is the store */
     tws__mutex memo_lock;
     tws__memo *memo;
@@ -19033,14 +19009,6 @@ static const char *tws__session_head(const tws__session *s, char memory[TWS__HEA
                                      const char *more)
 {
     return tws__cors_head(tws__session_server(s), memory, tws__session_origin(s), more);
-}
-
-static uint64_t tws__hash_text(uint64_t h, tws_str text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        h = tws__mix(h, (uint8_t)text.ptr[i]);
-    }
-    return tws__mix(h, text.len);
 }
 
 /* A log is no place for as many lines as others bring about: so many a second. */
@@ -19313,7 +19281,7 @@ static void tws__session_take_identity(tws__session *s, const tws_identity *who)
     bool late = who->expires_s <= now_s && leeway != TWS_OFF;
     s->expires_s = late ? who->expires_s + (int64_t)leeway : who->expires_s;
     s->warn_ms = TWS__WARN_MS;
-    s->who = tws__hash_text(ts->hash_key, tws_identity_user(who));
+    s->who = tws__hash(ts->hub->hash_key, tws_identity_user(who));
 }
 
 /* -- acting, once allowed -- */
@@ -19624,9 +19592,9 @@ static tws_str tws__event_key(const tws__session *s, uint64_t number,
 
 static tws__memo *tws__memo_of(tws_task_server *ts, tws_str user, tws_str key, uint64_t *name)
 {
-    uint64_t h = tws__hash_text(tws__hash_text(ts->hash_key, user), key);
-    *name = tws__mix(h, ts->hash_key) | 1;
-    tws__memo *place = &ts->memo[h % (TWS__MEMOS / TWS__MEMO_WAYS) * TWS__MEMO_WAYS];
+    const uint64_t of_user[2] = {tws__hash(ts->hub->hash_key, user), ts->hub->hash_key[1]};
+    *name = tws__hash(of_user, key) | 1;
+    tws__memo *place = &ts->memo[*name / 2 % (TWS__MEMOS / TWS__MEMO_WAYS) * TWS__MEMO_WAYS];
     tws__memo *m = place;
     for (unsigned i = 0; i < TWS__MEMO_WAYS; i++) {
         if (place[i].name == *name) {
@@ -21328,7 +21296,7 @@ static void tws__session_new_token(tws__session *s, tws_str token)
     if (error != TWS_JWT_OK) {
         const tws__refusal *r = tws__refusal_of(tws_jwt_word(error));
         tws__session_error(s, r->word, r->message, r->retry, 0); /* the old token still holds */
-    } else if (tws__hash_text(ts->hash_key, tws_identity_user(&who)) != s->who ||
+    } else if (tws__hash(ts->hub->hash_key, tws_identity_user(&who)) != s->who ||
                !tws__session_still_may(s, &who, token)) {
         tws__session_refuse(s, "forbidden_user");
     } else {
@@ -22032,8 +22000,7 @@ static tws_status tws__make_hub(tws_task_server *ts)
     hd.task_key = d->task_key;
     hd.now_ms = tws__hub_now(ts);
     hd.upstream = tws__upstream_seam(ts->up, &seam);
-    if (!tws_sys_random(hd.hash_key, sizeof hd.hash_key) ||
-        !tws_sys_random(&ts->hash_key, sizeof ts->hash_key)) {
+    if (!tws_sys_random(hd.hash_key, sizeof hd.hash_key)) {
         return TWS_ERR_SYSTEM;
     }
     return tws_hub_create(&ts->hub, &hd);
