@@ -2192,17 +2192,17 @@ typedef struct tws_server_desc {
 
 /* What the server has counted, summed over its threads. */
 typedef struct tws_server_stats {
-    uint64_t accepted, closed;          /* connections */
-    uint64_t refused;                   /* requests malformed, too big or late; bad handshakes */
-    uint64_t requests;                  /* well-formed ones, also with a bad handshake */
-    uint64_t upgrades, streams;         /* of these, became WebSockets, or streams */
-    uint64_t messages_in;               /* of WebSockets */
-    uint64_t messages_out;              /* likewise, and units offered, to streams too */
-    uint64_t bytes_in, bytes_out;       /* of clients' sockets */
-    uint64_t timeouts;                  /* long silent after a ping, or took nothing */
-    uint64_t protocol_errors;           /* WebSockets closed for a rule they broke */
-    uint64_t connections;               /* now */
-    uint64_t websockets_open;           /* now, streams included */
+    tws_counter accepted, closed;       /* connections */
+    tws_counter refused;                /* requests malformed, too big or late; bad handshakes */
+    tws_counter requests;               /* well-formed ones, also with a bad handshake */
+    tws_counter upgrades, streams;      /* of these, became WebSockets, or streams */
+    tws_counter messages_in;            /* of WebSockets */
+    tws_counter messages_out;           /* likewise, and units offered, to streams too */
+    tws_counter bytes_in, bytes_out;    /* of clients' sockets */
+    tws_counter timeouts;               /* long silent after a ping, or took nothing */
+    tws_counter protocol_errors;        /* WebSockets closed for a rule they broke */
+    tws_counter connections;            /* now */
+    tws_counter websockets_open;        /* now, streams included */
 } tws_server_stats;
 
 /* desc's strings are not copied: they must live as long as the server.
@@ -16918,12 +16918,6 @@ typedef struct tws__post {
     void *arg;
 } tws__post;
 
-typedef struct tws__traffic {
-    tws_counter accepted, closed, refused, requests, upgrades, streams;
-    tws_counter messages_in, messages_out, bytes_in, bytes_out, timeouts, protocol_errors;
-    tws_counter long_opened, long_closed;
-} tws__traffic;
-
 struct tws__thread {
     tws_server *server;
     tws_loop *loop;
@@ -16937,7 +16931,6 @@ struct tws__thread {
     int accepted;        /* a connection that could not be watched yet; -1: none */
     tws__slot *slot;
     uint32_t slot_count, slot_cap, free_slot;
-    uint32_t peers;
     tws_peer *later, **later_end;
     uint64_t first_ms;  /* somebody went first for whom others wait */
     uint64_t accept_us; /* while somebody does: none is accepted before a share that ends then */
@@ -16955,7 +16948,7 @@ struct tws__thread {
     uint32_t drain_total, drain_done, drain_cursor;
     char date[48];
     uint64_t date_s;
-    tws__traffic traffic;
+    tws_server_stats traffic; /* its own part */
     tws_turn turn;
     tws_ready ready[TWS_LOOP_READY];
 };
@@ -17213,15 +17206,15 @@ static void tws__peer_bury(tws_peer *p)
     }
     p->ops = NULL;
     if ((p->flags & TWS__PEER_LONG) != 0) {
-        tws_count(&t->traffic.long_closed, 1);
+        tws_count(&t->traffic.websockets_open, (uint64_t)-1);
     }
     tws__peer_uncount_address(p);
     tws_loop_remove(t->loop, &p->watch);
     close(fd);
     tws_timer_set(t->loop, &p->timer, UINT64_MAX);
     tws__thread_give_slot(t, p);
-    t->peers--;
     TWS__COUNT(&t->server->connections, (uint32_t)-1);
+    tws_count(&t->traffic.connections, (uint64_t)-1);
     tws_count(&t->traffic.closed, 1);
     tws__thread_listen_again(t);
     if ((p->flags & TWS__PEER_QUEUED) == 0) { /* else its list buries it */
@@ -17683,8 +17676,8 @@ static bool tws__peer_create(tws__thread *t, int fd)
         tws_release(s->desc.allocator, p, sizeof *p);
         return false;
     }
-    t->peers++;
     TWS__COUNT(&s->connections, 1u);
+    tws_count(&t->traffic.connections, 1);
     if (TWS__LOAD(&s->connections) > s->desc.max_connections) {
         p->flags |= TWS__PEER_EXCESS;
     }
@@ -17812,7 +17805,7 @@ static void tws__thread_begin_drain(tws__thread *t)
 {
     t->draining = true;
     t->drain_from_ms = t->now_ms;
-    t->drain_total = t->peers;
+    t->drain_total = (uint32_t)t->traffic.connections;
     tws__thread_drain_some(t);
 }
 
@@ -18453,25 +18446,14 @@ TWS_API void tws_server_wake(tws_server *s, unsigned thread)
 
 TWS_API void tws_server_stat(const tws_server *s, tws_server_stats *out)
 {
+    tws_counter *sum = (tws_counter *)(void *)out; /* it is nothing but counters */
     memset(out, 0, sizeof *out);
     for (unsigned i = 0; i < s->threads; i++) {
-        const tws__traffic *n = &s->thread[i]->traffic;
-        out->accepted += tws_counted(&n->accepted);
-        out->closed += tws_counted(&n->closed);
-        out->refused += tws_counted(&n->refused);
-        out->requests += tws_counted(&n->requests);
-        out->upgrades += tws_counted(&n->upgrades);
-        out->streams += tws_counted(&n->streams);
-        out->messages_in += tws_counted(&n->messages_in);
-        out->messages_out += tws_counted(&n->messages_out);
-        out->bytes_in += tws_counted(&n->bytes_in);
-        out->bytes_out += tws_counted(&n->bytes_out);
-        out->timeouts += tws_counted(&n->timeouts);
-        out->protocol_errors += tws_counted(&n->protocol_errors);
-        uint64_t gone = tws_counted(&n->long_closed); /* first: never more than have come */
-        out->websockets_open += tws_counted(&n->long_opened) - gone;
+        const tws_counter *n = (const tws_counter *)(const void *)&s->thread[i]->traffic;
+        for (size_t k = 0; k < sizeof *out / sizeof *sum; k++) {
+            sum[k] += tws_counted(&n[k]);
+        }
     }
-    out->connections = TWS__LOAD(&s->connections);
 }
 
 TWS_API tws_status tws_server_post(tws_server *s, tws_peer_id id,
@@ -18654,7 +18636,7 @@ static void tws__peer_long(tws_peer *p, const tws_peer_ops *ops, void *data)
     p->data = data;
     if ((p->flags & TWS__PEER_LONG) == 0) {
         p->flags |= TWS__PEER_LONG;
-        tws_count(&p->thread->traffic.long_opened, 1);
+        tws_count(&p->thread->traffic.websockets_open, 1);
     }
 }
 
