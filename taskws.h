@@ -18602,6 +18602,11 @@ TWS_API void tws_peer_respond(tws_peer *p, int status, const char *head, const c
                      content_type, body, last);
 }
 
+static void tws__json_text(tws_buf *b, const char *name, const char *value)
+{
+    tws_json_write_member(b, name, tws_str_c(value));
+}
+
 TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, const char *word,
                                     const char *message)
 {
@@ -18609,8 +18614,8 @@ TWS_API void tws_peer_respond_error(tws_peer *p, int status, const char *head, c
     tws_buf b, h;
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_buf_c(&b, "{\"error\":{");
-    tws_json_write_member(&b, "code", tws_str_c(word));
-    tws_json_write_member(&b, "message", tws_str_c(message));
+    tws__json_text(&b, "code", word);
+    tws__json_text(&b, "message", message);
     tws_buf_c(&b, "}}");
     if (b.status != TWS_OK) { /* longer than any of ours: a host's */
         tws_peer_respond_error(p, status, head, "internal", "the reason is too long to tell");
@@ -19055,23 +19060,43 @@ static void tws__metrics_of(tws_buf *b, const tws__metric *row, size_t count, co
 
 /* -- the server's own messages -- */
 
-/* A text message, or the same JSON as a named SSE event, with an id unless that is empty. */
-static void tws__session_say(tws__session *s, const char *event, tws_str json, tws_str id)
+typedef struct tws__saying {
+    const char *type;
+    tws_str id; /* of the SSE event; empty: none */
+    tws_buf json;
+    char memory[TWS__SAY_MAX];
+} tws__saying;
+
+/* Its members behind the type are the caller's to write. */
+static tws_buf *tws__saying_begin(tws__saying *m, const char *type)
 {
+    m->type = type;
+    m->id = tws_str_of(NULL, 0);
+    tws_buf_fixed(&m->json, m->memory, sizeof m->memory);
+    tws_buf_c(&m->json, "{");
+    tws__json_text(&m->json, "type", type);
+    return &m->json;
+}
+
+/* A text message, or the same JSON as a named SSE event. */
+static void tws__session_say(tws__session *s, tws__saying *m)
+{
+    tws_buf_c(&m->json, "}");
+    TWS_ASSERT(m->json.status == TWS_OK);
     if (s->kind == TWS__WEBSOCKET) {
-        tws_peer_send(s->peer, TWS_WS_TEXT, json.ptr, json.len);
+        tws_peer_send(s->peer, TWS_WS_TEXT, m->json.ptr, m->json.len);
         return;
     }
     char memory[TWS__SAY_MAX + 96];
     tws_buf b;
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_buf_c(&b, "event: ");
-    tws_buf_c(&b, event);
+    tws_buf_c(&b, m->type);
     tws_buf_c(&b, "\ndata: ");
-    tws_buf_str(&b, json);
-    if (id.len != 0) {
+    tws_buf_str(&b, tws_buf_view(&m->json));
+    if (m->id.len != 0) {
         tws_buf_c(&b, "\nid: ");
-        tws_buf_str(&b, id);
+        tws_buf_str(&b, m->id);
     }
     tws_buf_c(&b, "\n\n");
     TWS_ASSERT(b.status == TWS_OK);
@@ -19081,50 +19106,41 @@ static void tws__session_say(tws__session *s, const char *event, tws_str json, t
 static void tws__session_error(tws__session *s, const char *word, const char *message, bool retry,
                                uint16_t close)
 {
-    char memory[512];
-    tws_buf b;
-    tws_buf_fixed(&b, memory, sizeof memory);
-    tws_buf_c(&b, "{\"type\":\"error\"");
-    tws_json_write_member(&b, "code", tws_str_c(word));
-    tws_json_write_member(&b, "message", tws_str_c(message));
-    tws_json_write_member_bool(&b, "retry", retry);
+    tws__saying m;
+    tws_buf *b = tws__saying_begin(&m, "error");
+    tws__json_text(b, "code", word);
+    tws__json_text(b, "message", message);
+    tws_json_write_member_bool(b, "retry", retry);
     if (close != 0) {
-        tws_json_write_member_u64(&b, "close", close);
+        tws_json_write_member_u64(b, "close", close);
     }
-    tws_buf_c(&b, "}");
-    tws__session_say(s, "error", tws_buf_view(&b), tws_str_c(""));
+    tws__session_say(s, &m);
 }
 
 /* Where no past follows, and no reset, an EventSource that loses its connection before the first
  * event goes on from the newest id; else it would pass over the rest of that. */
 static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
 {
-    char memory[TWS__SAY_MAX], text[TWS_EVENT_ID_MAX];
+    tws__saying m;
+    char text[TWS_EVENT_ID_MAX];
     const tws_str id = tws_str_of(text, tws_event_id_format(batch->last_id, text));
-    const bool past = batch->count != 0 || batch->reset != NULL;
-    tws_buf b;
-    const tws_task_server *ts = tws__session_server(s);
-    uint32_t beat = ts->desc.limits.heartbeat_ms;
-    tws_buf_fixed(&b, memory, sizeof memory);
-    tws_buf_c(&b, "{\"type\":\"connected\"");
-    tws_json_write_member(&b, "user_id", tws__session_user(s));
-    tws_json_write_member_u64(&b, "heartbeat_s", beat == TWS_OFF ? 0 : (beat + 999) / 1000);
-    tws_json_write_member(&b, "last_id", id);
-    tws_json_write_member_bool(&b, "resumed", batch->resumed);
-    tws_buf_c(&b, "}");
-    TWS_ASSERT(b.status == TWS_OK);
-    tws__session_say(s, "connected", tws_buf_view(&b), past ? tws_str_c("") : id);
+    const uint32_t beat = tws__session_server(s)->desc.limits.heartbeat_ms;
+    tws_buf *b = tws__saying_begin(&m, "connected");
+    tws_json_write_member(b, "user_id", tws__session_user(s));
+    tws_json_write_member_u64(b, "heartbeat_s", beat == TWS_OFF ? 0 : (beat + 999) / 1000);
+    tws_json_write_member(b, "last_id", id);
+    tws_json_write_member_bool(b, "resumed", batch->resumed);
+    if (batch->count == 0 && batch->reset == NULL) {
+        m.id = id;
+    }
+    tws__session_say(s, &m);
 }
 
 static void tws__session_reset(tws__session *s, const char *reason)
 {
-    char memory[128];
-    tws_buf b;
-    tws_buf_fixed(&b, memory, sizeof memory);
-    tws_buf_c(&b, "{\"type\":\"reset\"");
-    tws_json_write_member(&b, "reason", tws_str_c(reason));
-    tws_buf_c(&b, "}");
-    tws__session_say(s, "reset", tws_buf_view(&b), tws_str_c(""));
+    tws__saying m;
+    tws__json_text(tws__saying_begin(&m, "reset"), "reason", reason);
+    tws__session_say(s, &m);
 }
 
 /* -- life of a session -- */
@@ -19241,17 +19257,14 @@ static void tws__session_watch(tws__session *s)
 
 static void tws__session_warn(tws__session *s)
 {
-    char memory[64];
-    tws_buf b;
+    tws__saying m;
     s->warn_ms = 0;
     if (s->format == TWS_FORMAT_RAW) {
         return;
     }
-    tws_buf_fixed(&b, memory, sizeof memory);
-    tws_buf_c(&b, "{\"type\":\"expiring\"");
-    tws_json_write_member_u64(&b, "expires_in", (tws__session_left_ms(s) + 999) / 1000);
-    tws_buf_c(&b, "}");
-    tws__session_say(s, "expiring", tws_buf_view(&b), tws_str_c(""));
+    tws_buf *b = tws__saying_begin(&m, "expiring");
+    tws_json_write_member_u64(b, "expires_in", (tws__session_left_ms(s) + 999) / 1000);
+    tws__session_say(s, &m);
 }
 
 /* A token taken within the leeway ends with the leeway. */
@@ -19537,8 +19550,8 @@ static void tws__respond_stored(tws__session *s, const tws_buf *ids, const char 
     tws_buf_c(&b, "{");
     if (fault != NULL) {
         tws_buf_c(&b, "\"error\":{");
-        tws_json_write_member(&b, "code", tws_str_c("unavailable"));
-        tws_json_write_member(&b, "message", tws_str_c(fault));
+        tws__json_text(&b, "code", "unavailable");
+        tws__json_text(&b, "message", fault);
         tws_buf_c(&b, "},");
     }
     tws_buf_c(&b, many ? "\"ids\":[" : "\"id\":");
@@ -20789,8 +20802,8 @@ static void tws__upstream_write_status(tws__upstream *up, tws_buf *b)
     tws_redis_stats n = up->stats;
     tws_json_write_key(b, "redis");
     tws_buf_c(b, "{");
-    tws_json_write_member(b, "state", tws_str_c(tws__upstream_word(up)));
-    tws_json_write_member(b, "reason", tws_str_c(up->reason));
+    tws__json_text(b, "state", tws__upstream_word(up));
+    tws__json_text(b, "reason", up->reason);
     TWS__UNLOCK(&up->lock);
     tws_json_write_member_u64(b, "round_trip_ms", n.round_trip_ms);
     tws_json_write_member_u64(b, "users", n.users);
@@ -20945,7 +20958,7 @@ static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf 
     tws_server_stat(ts->server, &n);
     tws_hub_stat(ts->hub, &h);
     tws_buf_c(b, "{");
-    tws_json_write_member(b, "version", tws_str_c(TWS_VERSION));
+    tws__json_text(b, "version", TWS_VERSION);
     tws_json_write_member_u64(b, "uptime_s", (tws_sys_now_ms() - ts->started_ms) / 1000);
     tws_json_write_key(b, "connections");
     tws_buf_c(b, "{");
@@ -20953,7 +20966,7 @@ static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf 
     tws_json_write_member_u64(b, "streams", n.websockets_open);
     tws_json_write_member_u64(b, "yours", tws_hub_readers(ts->hub, tws_identity_user(who)));
     tws_buf_c(b, "}");
-    tws_json_write_member(b, "store", tws_str_c(ts->up == NULL ? "memory" : "redis"));
+    tws__json_text(b, "store", ts->up == NULL ? "memory" : "redis");
     if (ts->up == NULL) {
         tws_json_write_key(b, "redis");
         tws_buf_c(b, "null");
@@ -20977,7 +20990,7 @@ static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf 
         tws_json_write_member_u64(b, "published", h.published);
         tws_buf_c(b, "}");
         tws_json_write_member_u64(b, "threads", ts->seats);
-        tws_json_write_member(b, "backend", tws_str_c(tws_loop_backend()));
+        tws__json_text(b, "backend", tws_loop_backend());
     }
     tws_buf_c(b, "}");
 }
@@ -21837,9 +21850,9 @@ static void tws__on_ready(tws_peer *p, const tws_http_request *r, void *context)
     (void)r;
     tws_buf_fixed(&b, memory, sizeof memory);
     tws_buf_c(&b, "{");
-    tws_json_write_member(&b, "status", tws_str_c(fault == NULL ? "ready" : "unavailable"));
+    tws__json_text(&b, "status", fault == NULL ? "ready" : "unavailable");
     if (fault != NULL) {
-        tws_json_write_member(&b, "reason", tws_str_c(fault));
+        tws__json_text(&b, "reason", fault);
     }
     tws_buf_c(&b, "}");
     tws_peer_respond(p, fault == NULL ? 200 : 503, TWS__NO_STORE,
