@@ -19198,6 +19198,14 @@ static void tws__session_done(tws__session *s)
     tws__session_free(s);
 }
 
+static void tws__session_respond_error(tws__session *s, int status, const char *word,
+                                       const char *message)
+{
+    char head[TWS__HEAD_BYTES];
+    tws_peer_respond_error(s->peer, status, tws__session_head(s, head, NULL), word, message);
+    tws__session_done(s);
+}
+
 /* Refuse, in the way that the session's kind can hear: an error message and a close code, an SSE
  * event, or an HTTP status. An HTTP session is gone behind this. */
 static void tws__session_refuse(tws__session *s, const char *word)
@@ -19212,8 +19220,20 @@ static void tws__session_refuse(tws__session *s, const char *word)
         tws_peer_close(s->peer, r->close, r->word);
         return;
     }
+    tws__session_respond_error(s, r->http, r->word, r->message);
+}
+
+/* Answer with JSON, if there was memory for it. The session is gone behind this. */
+static void tws__session_respond(tws__session *s, int status, const char *lines,
+                                 const tws_buf *json)
+{
     char head[TWS__HEAD_BYTES];
-    tws_peer_respond_error(s->peer, r->http, tws__session_head(s, head, NULL), r->word, r->message);
+    if (json->status != TWS_OK) {
+        tws__session_refuse(s, "internal");
+        return;
+    }
+    tws_peer_respond(s->peer, status, tws__session_head(s, head, lines), "application/json",
+                     tws_buf_view(json));
     tws__session_done(s);
 }
 
@@ -19374,14 +19394,7 @@ static void tws__session_respond_snapshot(tws__session *s)
     tws_json_write_member(&b, "last_id", tws_str_of(id, tws_event_id_format(last, id)));
     tws_buf_c(&b, "}");
     tws_hub_snapshot_free(ts->hub, events, count);
-    if (b.status == TWS_OK) {
-        char head[TWS__HEAD_BYTES];
-        tws_peer_respond(s->peer, 200, tws__session_head(s, head, TWS__NO_STORE),
-                         "application/json", tws_buf_view(&b));
-        tws__session_done(s);
-    } else {
-        tws__session_refuse(s, "internal");
-    }
+    tws__session_respond(s, 200, TWS__NO_STORE, &b);
     tws_buf_free(&b);
 }
 
@@ -19518,10 +19531,8 @@ static void tws__respond_fault(tws__session *s, tws_status status, uint64_t line
         tws__write_json_fault(&b, json);
     }
     memory[b.len] = '\0';
-    char head[TWS__HEAD_BYTES];
-    tws_peer_respond_error(s->peer, size ? 413 : 400, tws__session_head(s, head, NULL),
-                           size ? "message_too_big" : "bad_request", memory);
-    tws__session_done(s);
+    tws__session_respond_error(s, size ? 413 : 400, size ? "message_too_big" : "bad_request",
+                               memory);
 }
 
 #define TWS__ID_MAX (TWS_EVENT_ID_MAX + 3) /* as written here */
@@ -19547,6 +19558,7 @@ static void tws__respond_stored(tws__session *s, const tws_buf *ids, const char 
     } else {
         tws_buf_init(&b, ts->desc.allocator, most);
     }
+    b.status = ids->status; /* what they lack it lacks */
     tws_buf_c(&b, "{");
     if (fault != NULL) {
         tws_buf_c(&b, "\"error\":{");
@@ -19557,14 +19569,10 @@ static void tws__respond_stored(tws__session *s, const tws_buf *ids, const char 
     tws_buf_c(&b, many ? "\"ids\":[" : "\"id\":");
     tws_buf_str(&b, tws_buf_view(ids));
     tws_buf_c(&b, many ? "]}" : "}");
-    if (b.status == TWS_OK && ids->status == TWS_OK) {
-        char head[TWS__HEAD_BYTES];
-        const char *lines = fault == NULL ? NULL : "Retry-After: 1\r\n";
-        tws_peer_respond(s->peer, fault == NULL ? 202 : 503, tws__session_head(s, head, lines),
-                         "application/json", tws_buf_view(&b));
-        tws__session_done(s);
+    if (fault == NULL) {
+        tws__session_respond(s, 202, NULL, &b);
     } else {
-        tws__session_refuse(s, "internal");
+        tws__session_respond(s, 503, "Retry-After: 1\r\n", &b);
     }
     tws_buf_free(&b);
 }
@@ -21086,10 +21094,7 @@ static void tws__session_status(tws__session *s, const tws_identity *who)
     tws_buf_fixed(&b, memory, sizeof memory);
     tws__write_status(s, who, &b);
     TWS_ASSERT(b.status == TWS_OK);
-    char head[TWS__HEAD_BYTES];
-    tws_peer_respond(s->peer, 200, tws__session_head(s, head, TWS__NO_STORE), "application/json",
-                     tws_buf_view(&b));
-    tws__session_done(s);
+    tws__session_respond(s, 200, TWS__NO_STORE, &b);
 }
 
 /* Allowed: do what the session is for. An HTTP session is gone behind this. */
