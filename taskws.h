@@ -19043,6 +19043,12 @@ static void tws__log_refusal(tws_task_server *ts, const tws_peer *p, const char 
     tws_log_end(&line);
 }
 
+static void tws__json_object(tws_buf *b, const char *name)
+{
+    tws_json_write_key(b, name);
+    tws_buf_char(b, '{');
+}
+
 /* One figure for Prometheus: a uint64_t that stands so far into a struct. */
 typedef struct tws__metric {
     const char *name, *type, *help;
@@ -20808,8 +20814,7 @@ static void tws__upstream_write_status(tws__upstream *up, tws_buf *b)
 {
     TWS__LOCK(&up->lock);
     tws_redis_stats n = up->stats;
-    tws_json_write_key(b, "redis");
-    tws_buf_c(b, "{");
+    tws__json_object(b, "redis");
     tws__json_text(b, "state", tws__upstream_word(up));
     tws__json_text(b, "reason", up->reason);
     TWS__UNLOCK(&up->lock);
@@ -20937,8 +20942,7 @@ static const char *tws__unready(const tws_task_server *ts)
 static void tws__write_limits(const tws_task_server *ts, tws_buf *b)
 {
     const tws_task_server_desc *d = &ts->desc;
-    tws_json_write_key(b, "limits");
-    tws_buf_c(b, "{");
+    tws__json_object(b, "limits");
     tws_json_write_member_u64(b, "max_connections", d->max_connections);
     tws_json_write_member_u64(b, "max_per_user", d->max_per_user == TWS_OFF ? 0 : d->max_per_user);
     tws_json_write_member_u64(b, "max_per_ip", d->max_per_ip == TWS_OFF ? 0 : d->max_per_ip);
@@ -20950,57 +20954,12 @@ static void tws__write_limits(const tws_task_server *ts, tws_buf *b)
 }
 
 /* The lowest free descriptor is far below their number once an early one was closed. */
-static uint64_t tws__open_files(const tws_task_server *ts, const tws_server_stats *n)
+static uint64_t tws__open_files(const tws_task_server *ts, uint64_t connections)
 {
     const uint64_t other = ts->up == NULL ? 3 : 5; /* the standard ones, and Redis's two */
-    const uint64_t own = other + n->connections + TWS__THREAD_FILES * (uint64_t)ts->seats;
+    const uint64_t own = other + connections + TWS__THREAD_FILES * (uint64_t)ts->seats;
     const uint64_t lowest = tws_sys_open_files();
     return own > lowest ? own : lowest;
-}
-
-static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf *b)
-{
-    tws_task_server *ts = tws__session_server(s);
-    tws_server_stats n;
-    tws_hub_stats h;
-    tws_server_stat(ts->server, &n);
-    tws_hub_stat(ts->hub, &h);
-    tws_buf_c(b, "{");
-    tws__json_text(b, "version", TWS_VERSION);
-    tws_json_write_member_u64(b, "uptime_s", (tws_sys_now_ms() - ts->started_ms) / 1000);
-    tws_json_write_key(b, "connections");
-    tws_buf_c(b, "{");
-    tws_json_write_member_u64(b, "total", n.connections);
-    tws_json_write_member_u64(b, "streams", n.websockets_open);
-    tws_json_write_member_u64(b, "yours", tws_hub_readers(ts->hub, tws_identity_user(who)));
-    tws_buf_c(b, "}");
-    tws__json_text(b, "store", ts->up == NULL ? "memory" : "redis");
-    if (ts->up == NULL) {
-        tws_json_write_key(b, "redis");
-        tws_buf_c(b, "null");
-    } else {
-        tws__upstream_write_status(ts->up, b);
-    }
-    tws_json_write_key(b, "resources");
-    tws_buf_c(b, "{");
-    tws_json_write_member_u64(b, "open_files", tws__open_files(ts, &n));
-    tws_json_write_member_u64(b, "max_open_files", tws_sys_max_files());
-    tws_json_write_member_u64(b, "resident_bytes", tws_sys_resident_bytes());
-    tws_buf_c(b, "}");
-    tws__write_limits(ts, b);
-    if ((who->scopes & TWS_SCOPE_ADMIN) != 0) {
-        tws_json_write_key(b, "hub");
-        tws_buf_c(b, "{");
-        tws_json_write_member_u64(b, "topics", h.topics);
-        tws_json_write_member_u64(b, "readers", h.readers);
-        tws_json_write_member_u64(b, "events", h.events);
-        tws_json_write_member_u64(b, "bytes", h.bytes);
-        tws_json_write_member_u64(b, "published", h.published);
-        tws_buf_c(b, "}");
-        tws_json_write_member_u64(b, "threads", ts->seats);
-        tws__json_text(b, "backend", tws_loop_backend());
-    }
-    tws_buf_c(b, "}");
 }
 
 typedef struct tws__figures {
@@ -21017,10 +20976,50 @@ static void tws__take_figures(tws_task_server *ts, tws__figures *f)
     for (unsigned i = 0; i < ts->seats; i++) {
         f->refused += tws_counted(&ts->seat[i].refused);
     }
-    f->open_files = tws__open_files(ts, &f->server);
+    f->open_files = tws__open_files(ts, f->server.connections);
     f->resident_bytes = tws_sys_resident_bytes();
     f->log_dropped = tws_counted(&ts->log_dropped);
     f->ready = tws__unready(ts) == NULL;
+}
+
+static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf *b)
+{
+    tws_task_server *ts = tws__session_server(s);
+    tws__figures f;
+    tws__take_figures(ts, &f);
+    tws_buf_c(b, "{");
+    tws__json_text(b, "version", TWS_VERSION);
+    tws_json_write_member_u64(b, "uptime_s", (tws_sys_now_ms() - ts->started_ms) / 1000);
+    tws__json_object(b, "connections");
+    tws_json_write_member_u64(b, "total", f.server.connections);
+    tws_json_write_member_u64(b, "streams", f.server.websockets_open);
+    tws_json_write_member_u64(b, "yours", tws_hub_readers(ts->hub, tws_identity_user(who)));
+    tws_buf_c(b, "}");
+    tws__json_text(b, "store", ts->up == NULL ? "memory" : "redis");
+    if (ts->up == NULL) {
+        tws_json_write_key(b, "redis");
+        tws_buf_c(b, "null");
+    } else {
+        tws__upstream_write_status(ts->up, b);
+    }
+    tws__json_object(b, "resources");
+    tws_json_write_member_u64(b, "open_files", f.open_files);
+    tws_json_write_member_u64(b, "max_open_files", tws_sys_max_files());
+    tws_json_write_member_u64(b, "resident_bytes", f.resident_bytes);
+    tws_buf_c(b, "}");
+    tws__write_limits(ts, b);
+    if ((who->scopes & TWS_SCOPE_ADMIN) != 0) {
+        tws__json_object(b, "hub");
+        tws_json_write_member_u64(b, "topics", f.hub.topics);
+        tws_json_write_member_u64(b, "readers", f.hub.readers);
+        tws_json_write_member_u64(b, "events", f.hub.events);
+        tws_json_write_member_u64(b, "bytes", f.hub.bytes);
+        tws_json_write_member_u64(b, "published", f.hub.published);
+        tws_buf_c(b, "}");
+        tws_json_write_member_u64(b, "threads", ts->seats);
+        tws__json_text(b, "backend", tws_loop_backend());
+    }
+    tws_buf_c(b, "}");
 }
 
 static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
