@@ -17062,10 +17062,8 @@ static bool tws__peer_forwarded(const tws_peer *p, const tws_http_request *r, tw
 {
     tws_str rest = tws_str_of(NULL, 0);
     *address = rest;
-    for (uint32_t i = 0; p->thread->server->desc.trust_proxy && i < r->field_count; i++) {
-        if (tws_str_eq_nocase(r->field[i].name, tws_str_c("X-Forwarded-For"))) {
-            rest = r->field[i].value;
-        }
+    if (p->thread->server->desc.trust_proxy) {
+        tws__http_count(r->field, r->field_count, "X-Forwarded-For", &rest);
     }
     while (tws_str_split(&rest, ',', address)) {
     }
@@ -18645,6 +18643,12 @@ static void tws__peer_long(tws_peer *p, const tws_peer_ops *ops, void *data)
     }
 }
 
+/* Is it that media type, whatever its parameters? */
+static bool tws__media_is(tws_str value, const char *type)
+{
+    return tws__str_is(tws_str_trim(tws_str_of(value.ptr, tws_str_find(value, ';'))), type);
+}
+
 TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_type,
                              const tws_peer_ops *ops, void *data)
 {
@@ -18652,8 +18656,7 @@ TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_
     tws_conn_stream(&p->conn, tws__peer_turn(p), 200, tws__peer_lines(p, head, lines),
                     content_type);
     tws_count(&p->thread->traffic.streams, 1);
-    tws_str rest = tws_str_c(content_type), media = rest;
-    if (tws_str_split(&rest, ';', &media) && tws__str_is(media, "text/event-stream")) {
+    if (tws__media_is(tws_str_c(content_type), "text/event-stream")) {
         p->flags |= TWS__PEER_SSE;
     }
     tws__peer_long(p, ops, data);
@@ -18666,10 +18669,8 @@ static bool tws__peer_offered(const tws_http_request *r, const char *protocol)
     for (uint32_t i = 0; i < r->field_count; i++) {
         tws_str offers = r->field[i].value;
         tws_str offer;
-        if (!tws_str_eq_nocase(r->field[i].name, tws_str_c("Sec-WebSocket-Protocol"))) {
-            continue;
-        }
-        while (tws_str_split(&offers, ',', &offer)) {
+        bool named = tws__http_is_named(&r->field[i], "Sec-WebSocket-Protocol");
+        while (named && tws_str_split(&offers, ',', &offer)) {
             if (tws_str_eq_c(offer, protocol)) {
                 return true;
             }
@@ -21123,6 +21124,12 @@ static void tws__session_act(tws__session *s, const tws_identity *who, tws_str b
 
 /* -- may it? -- */
 
+/* Is it about one user's tasks? */
+static bool tws__session_has_user(const tws__session *s)
+{
+    return s->kind != TWS__STATUS && s->kind != TWS__METRICS;
+}
+
 static tws_auth_action tws__session_action(const tws__session *s)
 {
     return s->kind == TWS__PUBLISH ? TWS_AUTH_PUBLISH
@@ -21218,8 +21225,7 @@ static void tws__session_authenticate(tws__session *s, tws_str token, tws_str bo
         tws__session_refuse(s, tws_jwt_word(error));
         return;
     }
-    bool about_user = s->kind != TWS__STATUS && s->kind != TWS__METRICS;
-    if (ts->desc.authorize != NULL && about_user) {
+    if (ts->desc.authorize != NULL && tws__session_has_user(s)) {
         tws_verdict verdict = tws__session_ask_host(s, &who, token);
         if (verdict != TWS_LATER) {
             tws__session_verdict(s, &who, verdict == TWS_ALLOW, body);
@@ -21656,25 +21662,32 @@ static bool tws__session_parameters(tws__session *s, const tws_http_request *r, 
     return times == 0 || is_raw || (times == 1 && tws_str_eq_c(value, "json"));
 }
 
+/* Why it is refused whatever its token; NULL: it is not. */
+static const char *tws__session_fault(tws__session *s, const tws_http_request *r)
+{
+    const tws_task_server *ts = tws__session_server(s);
+    if (tws__session_has_user(s) && s->user_len == 0) {
+        return "bad_request";
+    }
+    if (tws_peer_overload(s->peer) != NULL) {
+        return tws_peer_overload(s->peer);
+    }
+    if (tws_server_draining(ts->server)) {
+        return "draining";
+    }
+    if (!tws_auth_origin(r, tws__allowed_origins(ts))) {
+        return "forbidden_origin";
+    }
+    return tws__session_parameters(s, r, ts->desc.raw_format) ? NULL : "bad_request";
+}
+
 static void tws__session_begin(tws__session *s, const tws_http_request *r)
 {
     tws_task_server *ts = tws__session_server(s);
     tws_str token;
-    const char *overload = tws_peer_overload(s->peer);
-    if (overload != NULL) {
-        tws__session_refuse(s, overload);
-        return;
-    }
-    if (tws_server_draining(ts->server)) {
-        tws__session_refuse(s, "draining");
-        return;
-    }
-    if (!tws_auth_origin(r, tws__allowed_origins(ts))) {
-        tws__session_refuse(s, "forbidden_origin");
-        return;
-    }
-    if (!tws__session_parameters(s, r, ts->desc.raw_format)) {
-        tws__session_refuse(s, "bad_request");
+    const char *word = tws__session_fault(s, r);
+    if (word != NULL) {
+        tws__session_refuse(s, word);
         return;
     }
     if (tws_auth_find(r, ts->desc.token_cookie, &token) == TWS_AUTH_NONE) {
@@ -21704,6 +21717,14 @@ static tws__session *tws__session_for(tws_task_server *ts, tws_peer *p, const tw
     return s;
 }
 
+static void tws__refuse_post(const tws_task_server *ts, tws_peer *p, const tws_http_request *r,
+                             int status, const char *message)
+{
+    char head[TWS__HEAD_BYTES];
+    tws_peer_respond_error(p, status, tws__cors_head(ts, head, tws__allowed_origin(ts, r), NULL),
+                           "bad_request", message);
+}
+
 static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
                               uint8_t kind, tws_str user)
 {
@@ -21712,11 +21733,9 @@ static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_r
     if (kind != TWS__PUBLISH) {
         key = tws_str_of(NULL, 0);
     } else if (keys > 1 || key.len > TWS__MAX_KEY) {
-        char head[TWS__HEAD_BYTES];
-        tws_peer_respond_error(p, 400, tws__cors_head(ts, head, tws__allowed_origin(ts, r), NULL),
-                               "bad_request",
-                               keys > 1 ? "there is more than one Idempotency-Key"
-                                        : "Idempotency-Key is longer than 200 bytes");
+        tws__refuse_post(ts, p, r, 400,
+                         keys > 1 ? "there is more than one Idempotency-Key"
+                                  : "Idempotency-Key is longer than 200 bytes");
         return;
     }
     tws__session *s = tws__session_for(ts, p, r, kind, user, key);
@@ -21725,54 +21744,32 @@ static void tws__open_session(tws_task_server *ts, tws_peer *p, const tws_http_r
     }
     if (kind == TWS__PUBLISH) {
         const tws_str *type = tws_http_find(r, "Content-Type");
-        tws_str media =
-            type == NULL ? tws_str_of(NULL, 0) : tws_str_of(type->ptr, tws_str_find(*type, ';'));
-        s->ndjson = tws_str_eq_nocase(tws_str_trim(media), tws_str_c("application/x-ndjson"));
+        s->ndjson = type != NULL && tws__media_is(*type, "application/x-ndjson");
     }
     tws__session_begin(s, r);
 }
 
-static bool tws__user_of(const tws_peer *p, char memory[TWS_MAX_USER_ID], tws_str *user)
-{
-    size_t len = 0;
-    tws_status status = tws_http_decode(tws_peer_param(p, 0), false, memory, TWS_MAX_USER_ID, &len);
-    *user = tws_str_of(memory, status == TWS_OK ? len : 0);
-    return user->len != 0 && tws_utf8_valid(*user);
-}
-
-/* A user id that cannot be: a WebSocket is told so by a message, as for every other refusal. */
-static void tws__refuse_user(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
-                             uint8_t kind)
-{
-    tws_str none = tws_str_of(NULL, 0);
-    tws__session *s = tws__session_for(ts, p, r, kind, none, none);
-    if (s != NULL) {
-        tws__session_refuse(s, "bad_request");
-    }
-}
-
+/* Of a user id that cannot be an empty one is made, which the session refuses. */
 static void tws__open_user_session(tws_task_server *ts, tws_peer *p, const tws_http_request *r,
                                    uint8_t kind)
 {
     char memory[TWS_MAX_USER_ID];
-    tws_str user;
-    if (tws__user_of(p, memory, &user)) {
-        tws__open_session(ts, p, r, kind, user);
-    } else {
-        tws__refuse_user(ts, p, r, kind);
-    }
+    size_t len = 0;
+    tws_status status = tws_http_decode(tws_peer_param(p, 0), false, memory, sizeof memory, &len);
+    tws_str user = tws_str_of(memory, len);
+    bool good = status == TWS_OK && tws_utf8_valid(user);
+    tws__open_session(ts, p, r, kind, good ? user : tws_str_of(NULL, 0));
 }
 
 /* Whatever weight it is given: nobody names it who does not want it. */
 static bool tws__accepts_stream(const tws_http_request *r)
 {
-    tws_str item, type;
+    tws_str item;
     for (uint32_t i = 0; i < r->field_count; i++) {
         tws_str list = r->field[i].value;
-        bool accept = tws_str_eq_nocase(r->field[i].name, tws_str_c("Accept"));
+        bool accept = tws__http_is_named(&r->field[i], "Accept");
         while (accept && tws_str_split(&list, ',', &item)) {
-            if (tws_str_split(&item, ';', &type) &&
-                tws_str_eq_nocase(type, tws_str_c("text/event-stream"))) {
+            if (tws__media_is(item, "text/event-stream")) {
                 return true;
             }
         }
@@ -21794,9 +21791,7 @@ static void tws__on_tasks_post(tws_peer *p, const tws_http_request *r, void *con
 {
     tws_task_server *ts = (tws_task_server *)context;
     if (!r->chunked && tws_http_find(r, "Content-Length") == NULL) {
-        char head[TWS__HEAD_BYTES];
-        tws_peer_respond_error(p, 411, tws__cors_head(ts, head, tws__allowed_origin(ts, r), NULL),
-                               "bad_request", "a body with its Content-Length is needed");
+        tws__refuse_post(ts, p, r, 411, "a body with its Content-Length is needed");
         return;
     }
     tws__open_user_session(ts, p, r, TWS__PUBLISH);
