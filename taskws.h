@@ -16963,7 +16963,7 @@ struct tws_server {
     tws_route *route;
     size_t route_count, route_cap;
     tws__thread **thread;
-    unsigned threads;
+    unsigned threads; /* that stand */
     int port;
     uint32_t connections; /* over all threads */
     uint32_t stopping;    /* 1: drain, 2: end */
@@ -18121,6 +18121,24 @@ static unsigned tws__thread_count(uint32_t threads)
     return threads == 0 ? 1 : threads < TWS__MAX_THREADS ? threads : TWS__MAX_THREADS;
 }
 
+static tws_status tws__server_create_threads(tws_server *s)
+{
+    if (!tws_sys_random(s->address_key, sizeof s->address_key)) {
+        return TWS_ERR_SYSTEM;
+    }
+    s->thread = (tws__thread **)tws_alloc(s->desc.allocator, s->desc.threads * sizeof *s->thread);
+    while (s->thread != NULL && s->threads < s->desc.threads) {
+        errno = 0; /* a hook for memory need not set it, and it may be from long ago */
+        tws__thread *t = tws__thread_create(s, s->threads);
+        if (t == NULL) { /* errno is the loop's: no descriptors, or no epoll */
+            return errno != 0 && errno != ENOMEM ? TWS_ERR_SYSTEM : TWS_ERR_MEMORY;
+        }
+        s->thread[s->threads] = t;
+        s->threads++;
+    }
+    return s->thread == NULL ? TWS_ERR_MEMORY : TWS_OK;
+}
+
 TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc *desc)
 {
     tws_server *s = (tws_server *)tws_alloc(desc->allocator, sizeof *s);
@@ -18129,44 +18147,29 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
         return TWS_ERR_MEMORY;
     }
     s->desc = *desc;
-    s->threads = tws__thread_count(desc->threads);
+    s->desc.threads = tws__thread_count(desc->threads);
     s->desc.receive_bytes = tws__default(desc->receive_bytes, 64 * 1024);
     s->desc.drain_ms = desc->drain_ms == TWS_OFF ? 0 : tws__default(desc->drain_ms, 10 * 1000);
     s->desc.limits.allocator = desc->allocator;
     s->desc.limits.context_use = &s->context_use;
     tws_conn_defaults(&s->desc.limits);
     uint64_t files = tws__min64(tws_sys_max_files(), 0xffffffu);
-    uint32_t other = TWS__FILES + TWS__THREAD_FILES * s->threads;
+    uint32_t other = TWS__FILES + TWS__THREAD_FILES * s->desc.threads;
     uint32_t most = files > 2 * other ? (uint32_t)files - other : other;
     if (s->desc.max_connections == 0 || s->desc.max_connections > most) {
         s->desc.max_connections = most;
     }
     tws_router_init(&s->router, desc->allocator);
     TWS__MUTEX_INIT(&s->tally_lock);
-    *server = s;
-    if (!tws_sys_random(s->address_key, sizeof s->address_key)) {
+    tws_status status = tws__server_create_threads(s);
+    if (status == TWS_OK) {
+        *server = s;
+    } else {
+        const int why = errno;
         tws_server_free(s);
-        *server = NULL;
-        return TWS_ERR_SYSTEM;
+        errno = why;
     }
-    s->thread = (tws__thread **)tws_alloc(desc->allocator, s->threads * sizeof *s->thread);
-    for (unsigned i = 0; s->thread != NULL && i < s->threads; i++) {
-        errno = 0; /* a hook for memory need not set it, and it may be from long ago */
-        s->thread[i] = tws__thread_create(s, i);
-        if (s->thread[i] == NULL) {
-            const int why = errno; /* the loop's: no descriptors, or no epoll */
-            tws_server_free(s);
-            *server = NULL;
-            errno = why;
-            return why != 0 && why != ENOMEM ? TWS_ERR_SYSTEM : TWS_ERR_MEMORY;
-        }
-    }
-    if (s->thread == NULL) {
-        tws_server_free(s);
-        *server = NULL;
-        return TWS_ERR_MEMORY;
-    }
-    return TWS_OK;
+    return status;
 }
 
 TWS_API void tws_server_free(tws_server *s)
@@ -18176,20 +18179,20 @@ TWS_API void tws_server_free(tws_server *s)
     }
     const tws_allocator *a = s->desc.allocator;
     /* All connections first: one that ends may wake any thread. */
-    for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
+    for (unsigned i = 0; i < s->threads; i++) {
         tws__thread_end_all(s->thread[i]);
     }
     /* Nobody is there any more: each hears NULL, and may post or wake once more itself. */
     for (bool some = true; some;) {
         some = false;
-        for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
+        for (unsigned i = 0; i < s->threads; i++) {
             some = tws__thread_run_posts(s->thread[i]) || some;
         }
     }
-    for (unsigned i = 0; s->thread != NULL && i < s->threads && s->thread[i] != NULL; i++) {
+    for (unsigned i = 0; i < s->threads; i++) {
         tws__thread_free(s->thread[i]);
     }
-    tws_release(a, s->thread, s->threads * sizeof *s->thread);
+    tws_release(a, s->thread, s->desc.threads * sizeof *s->thread);
     tws_release(a, s->route, s->route_cap * sizeof *s->route);
     tws_release(a, s->tally, s->tally_cap * sizeof *s->tally);
     tws_router_free(&s->router);
