@@ -18938,11 +18938,6 @@ static const tws__refusal *tws__refusal_of(const char *word)
 
 /* -- small things -- */
 
-static tws__seat *tws__seat_of(tws_task_server *ts, const tws_peer *p)
-{
-    return &ts->seat[tws_peer_thread(p)];
-}
-
 static tws_str tws__session_user(const tws__session *s)
 {
     return tws_str_of((const char *)(s + 1), s->user_len);
@@ -18951,6 +18946,11 @@ static tws_str tws__session_user(const tws__session *s)
 static tws_task_server *tws__session_server(const tws__session *s)
 {
     return (tws_task_server *)tws_server_context(tws_peer_server(s->peer));
+}
+
+static tws__seat *tws__session_seat(const tws__session *s)
+{
+    return &tws__session_server(s)->seat[tws_peer_thread(s->peer)];
 }
 
 static tws_str tws__session_key(const tws__session *s)
@@ -19030,20 +19030,20 @@ static void tws__tell_rest(tws__telling *t, tws_task_server *ts, const char *mes
     t->untold = 0;
 }
 
-static void tws__log_refusal(tws_task_server *ts, const tws_peer *p, const char *word,
-                             tws_str user)
+static void tws__log_refusal(const tws__session *s, const char *word)
 {
     tws_log_line line;
     char address[64];
-    tws__telling *telling = &tws__seat_of(ts, p)->telling;
-    tws__tell_rest(telling, ts, "refused");
-    if (!tws_log_begin(&line, &ts->desc.log, TWS_LOG_INFO, tws_sys_wall_ms(), "refused") ||
-        !tws__tells(telling, 100)) {
+    tws__seat *seat = tws__session_seat(s);
+    const tws_log *log = &seat->ts->desc.log;
+    tws__tell_rest(&seat->telling, seat->ts, "refused");
+    if (!tws_log_begin(&line, log, TWS_LOG_INFO, tws_sys_wall_ms(), "refused") ||
+        !tws__tells(&seat->telling, 100)) {
         return;
     }
     tws_log_str(&line, "code", tws_str_c(word));
-    tws_log_str(&line, "user_id", user);
-    tws_log_str(&line, "address", tws_str_c(tws_peer_address(p, address)));
+    tws_log_str(&line, "user_id", tws__session_user(s));
+    tws_log_str(&line, "address", tws_str_c(tws_peer_address(s->peer, address)));
     tws_log_end(&line);
 }
 
@@ -19188,16 +19188,15 @@ static void tws__pending_free(const tws_task_server *ts, tws__pending *w)
 
 static void tws__session_free(tws__session *s)
 {
-    tws_task_server *ts = tws__session_server(s);
-    tws__seat *seat = tws__seat_of(ts, s->peer);
+    tws__seat *seat = tws__session_seat(s);
     if (seat->offered_by == s) {
         seat->offered_by = NULL;
     }
     if (s->reader.group != NULL) {
         tws_hub_detach(&s->reader);
     }
-    tws__pending_free(ts, s->pending);
-    tws_release(ts->desc.allocator, s, tws__session_bytes(s));
+    tws__pending_free(seat->ts, s->pending);
+    tws_release(seat->ts->desc.allocator, s, tws__session_bytes(s));
 }
 
 /* The HTTP answer of this session has been given. */
@@ -19221,9 +19220,8 @@ static void tws__session_respond_error(tws__session *s, int status, const char *
 static void tws__session_refuse(tws__session *s, const char *word)
 {
     const tws__refusal *r = tws__refusal_of(word);
-    tws_task_server *ts = tws__session_server(s);
-    tws_count(&tws__seat_of(ts, s->peer)->refused, 1);
-    tws__log_refusal(ts, s->peer, word, tws__session_user(s));
+    tws_count(&tws__session_seat(s)->refused, 1);
+    tws__log_refusal(s, word);
     if (s->kind == TWS__WEBSOCKET || s->phase == TWS__LIVE) {
         s->phase = TWS__OVER;
         tws__session_error(s, r->word, r->message, r->retry, r->close);
@@ -19249,9 +19247,10 @@ static void tws__session_respond(tws__session *s, int status, const char *lines,
 
 /* -- tokens -- */
 
-static tws_jwt_error tws__verify(tws_task_server *ts, tws__seat *seat, tws_str token,
-                                 tws_identity *who)
+static tws_jwt_error tws__session_verify(const tws__session *s, tws_str token, tws_identity *who)
 {
+    tws__seat *seat = tws__session_seat(s);
+    tws_task_server *ts = seat->ts;
     TWS__LOCK(&ts->ring_lock);
     tws_auth_ring *ring = tws_auth_ring_ref(ts->ring);
     TWS__UNLOCK(&ts->ring_lock);
@@ -19339,10 +19338,9 @@ static tws__session *tws__session_of(const tws_peer *p)
 
 static void tws__session_read(tws__session *s)
 {
-    tws_task_server *ts = tws__session_server(s);
     const tws_event_id *since = s->has_since ? &s->reader.u.since : NULL;
     tws_status status =
-        tws_hub_attach(tws__seat_of(ts, s->peer)->inbox, &s->reader, tws__session_user(s), since);
+        tws_hub_attach(tws__session_seat(s)->inbox, &s->reader, tws__session_user(s), since);
     if (status != TWS_OK) {
         tws__session_refuse(s, status == TWS_ERR_LIMIT ? "too_many_connections" : "internal");
         return;
@@ -19428,7 +19426,7 @@ static void tws__session_snapshot(tws__session *s)
         return;
     }
     tws_status status =
-        tws_hub_visit(tws__seat_of(ts, s->peer)->inbox, &s->reader, tws__session_user(s));
+        tws_hub_visit(tws__session_seat(s)->inbox, &s->reader, tws__session_user(s));
     if (status != TWS_OK) {
         tws__session_refuse(s, "internal");
     } else if (tws__session_is_loaded(s)) {
@@ -19770,7 +19768,7 @@ static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
     tws__parts g;
     memset(&g, 0, sizeof g);
     tws_task_server *ts = tws__session_server(s);
-    g.seat = tws__seat_of(ts, s->peer);
+    g.seat = tws__session_seat(s);
     g.place = (size_t)tws__hash(ts->hub->hash_key, tws__session_user(s)) % TWS__STORED;
     g.rest = body;
     g.at_ms = tws_sys_now_ms();
@@ -21196,8 +21194,8 @@ static tws_verdict tws__session_ask_host(tws__session *s, const tws_identity *wh
 {
     char memory[TWS_MAX_USER_ID + 1];
     tws_authorize question;
-    tws_task_server *ts = tws__session_server(s);
-    tws__seat *seat = tws__seat_of(ts, s->peer);
+    tws__seat *seat = tws__session_seat(s);
+    const tws_task_server_desc *d = &seat->ts->desc;
     tws_str key = tws__verdict_key(s, memory);
     int known = tws_auth_recall(seat->cache, token, key);
     if (known != 0) {
@@ -21211,7 +21209,7 @@ static tws_verdict tws__session_ask_host(tws__session *s, const tws_identity *wh
     question.action = tws__session_action(s);
     question.user_id = tws__session_user(s);
     question.ticket = tws_peer_id_of(s->peer) | (uint64_t)s->question << TWS__QUESTION;
-    tws_verdict verdict = ts->desc.authorize(ts->desc.context, &question);
+    tws_verdict verdict = d->authorize(d->context, &question);
     if (verdict != TWS_LATER) {
         tws_auth_remember(seat->cache, token, key, verdict == TWS_ALLOW);
     }
@@ -21223,7 +21221,7 @@ static void tws__session_authenticate(tws__session *s, tws_str token, tws_str bo
 {
     tws_task_server *ts = tws__session_server(s);
     tws_identity who;
-    tws_jwt_error error = tws__verify(ts, tws__seat_of(ts, s->peer), token, &who);
+    tws_jwt_error error = tws__session_verify(s, token, &who);
     if (error != TWS_JWT_OK) {
         tws__session_refuse(s, tws_jwt_word(error));
         return;
@@ -21261,13 +21259,13 @@ static void tws__answer_posted(tws_peer *p, void *arg)
         return; /* the client has gone meanwhile */
     }
     char memory[TWS_MAX_USER_ID + 1];
-    tws_task_server *ts = tws__session_server(s);
+    tws__seat *seat = tws__session_seat(s);
     tws__pending *w = s->pending;
     s->pending = NULL;
-    tws_auth_remember(tws__seat_of(ts, p)->cache, tws_str_of(w->token, w->token_len),
+    tws_auth_remember(seat->cache, tws_str_of(w->token, w->token_len),
                       tws__verdict_key(s, memory), allowed);
     tws__session_verdict(s, &w->who, allowed, tws_str_of(w->body, w->body_len));
-    tws__pending_free(ts, w);
+    tws__pending_free(seat->ts, w);
 }
 
 TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, bool allowed)
@@ -21297,7 +21295,7 @@ static void tws__session_new_token(tws__session *s, tws_str token)
         tws__session_authenticate(s, token, tws_str_of(NULL, 0));
         return;
     }
-    tws_jwt_error error = tws__verify(ts, tws__seat_of(ts, s->peer), token, &who);
+    tws_jwt_error error = tws__session_verify(s, token, &who);
     if (error == TWS_JWT_OK && who.expires_s <= (int64_t)(tws_sys_wall_ms() / 1000)) {
         error = TWS_JWT_EXPIRED; /* the leeway is for clocks that differ, not for more time */
     }
@@ -21442,7 +21440,7 @@ static bool tws__session_offer(tws__session *s, const tws__seat *seat, size_t n)
 static void tws__on_stream_output(tws_peer *p)
 {
     tws__session *s = (tws__session *)tws_peer_data(p);
-    tws__seat *seat = tws__seat_of(tws__session_server(s), p);
+    tws__seat *seat = tws__session_seat(s);
     tws_hub_batch *b = &seat->batch;
     if (s->phase != TWS__LIVE) {
         return;
@@ -21478,7 +21476,7 @@ static void tws__on_stream_output(tws_peer *p)
 static void tws__on_stream_taken(tws_peer *p, size_t n)
 {
     tws__session *s = (tws__session *)tws_peer_data(p);
-    tws__seat *seat = tws__seat_of(tws__session_server(s), p);
+    tws__seat *seat = tws__session_seat(s);
     if (seat->offered_by != s) {
         return;
     }
