@@ -18920,6 +18920,7 @@ static const tws__refusal tws__refusals[] = {
     {"overloaded", 503, 1013, true, "the server has as many connections as it can serve"},
     {"draining", 503, 1001, true, "the server is shutting down; reconnect after a delay"},
     {"bad_request", 400, 4400, false, "the user id, since or format is malformed"},
+    {"bad_message", 400, 1003, false, "messages are JSON text"},
     {"slow_consumer", 503, 4409, true, "the client takes no data; resume with since"},
     {"unavailable", 503, 1013, true, "Redis does not answer now; try again"},
     {"internal", 500, 1011, true, "the server could not do that now"},
@@ -21313,6 +21314,12 @@ static void tws__session_new_token(tws__session *s, tws_str token)
     }
 }
 
+static bool tws__string_member(tws_str text, const char *name, tws_json_token *value)
+{
+    return tws_json_member(text, tws_str_c(name), value) == TWS_OK &&
+           value->type == TWS_JSON_STRING;
+}
+
 static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len)
 {
     static const char pong[] = "{\"type\":\"pong\"}";
@@ -21323,12 +21330,10 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
         return;
     }
     if (opcode == TWS_WS_BINARY) {
-        s->phase = TWS__OVER;
-        tws__session_error(s, "bad_message", "messages are JSON text", false, 1003);
-        tws_peer_close(p, 1003, "bad_message");
+        tws__session_refuse(s, "bad_message");
         return;
     }
-    if (tws_json_member(text, tws_str_c("type"), &type) != TWS_OK || type.type != TWS_JSON_STRING) {
+    if (!tws__string_member(text, "type", &type)) {
         tws__session_error(s, "bad_message", "a message is a JSON object with a string \"type\"",
                            false, 0);
         return;
@@ -21338,8 +21343,7 @@ static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *p
         return;
     }
     bool auth = tws__json_is(&type, tws_str_c("auth")) && s->phase != TWS__AWAIT_VERDICT;
-    if (auth && tws_json_member(text, tws_str_c("token"), &token) == TWS_OK &&
-        token.type == TWS_JSON_STRING) {
+    if (auth && tws__string_member(text, "token", &token)) {
         char memory[TWS_JWT_MAX + 1]; /* one too long stays too long */
         tws_buf plain;
         tws_buf_fixed(&plain, memory, sizeof memory);
