@@ -19481,13 +19481,18 @@ static const char *tws__event_fault(tws_status status)
     }
 }
 
-/* Without the white space around it, RFC 8259 2. */
+/* RFC 8259 2. */
+static bool tws__is_json_space(char c)
+{
+    return tws__is_blank(c) || c == '\r' || c == '\n';
+}
+
 static tws_str tws__trim_json(tws_str s)
 {
-    while (s.len != 0 && strchr(" \t\r\n", s.ptr[0]) != NULL && s.ptr[0] != '\0') {
+    while (s.len != 0 && tws__is_json_space(s.ptr[0])) {
         s = tws_str_from(s, 1);
     }
-    while (s.len != 0 && strchr(" \t\r\n", s.ptr[s.len - 1]) != NULL && s.ptr[s.len - 1] != '\0') {
+    while (s.len != 0 && tws__is_json_space(s.ptr[s.len - 1])) {
         s.len--;
     }
     return s;
