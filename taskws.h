@@ -16946,7 +16946,7 @@ struct tws__thread {
     bool draining;
     uint64_t drain_from_ms;
     uint32_t drain_total, drain_done, drain_cursor;
-    char date[48];
+    char date[96];
     uint64_t date_s;
     tws_server_stats traffic; /* its own part */
     tws_turn turn;
@@ -17033,13 +17033,11 @@ static uint32_t tws__tally_add(tws_server *s, uint64_t key)
     return count;
 }
 
+/* Only what was added. */
 static void tws__tally_remove(tws_server *s, uint64_t key)
 {
     TWS__LOCK(&s->tally_lock);
-    if (s->tally_cap != 0) {
-        tws__tally *t = tws__tally_find(s, key);
-        t->count -= t->count != 0;
-    }
+    tws__tally_find(s, key)->count--;
     TWS__UNLOCK(&s->tally_lock);
 }
 
@@ -17254,8 +17252,8 @@ static void tws__thread_date(tws__thread *t)
     }
     t->date_s = (uint64_t)now;
     snprintf(t->date, sizeof t->date, "Date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
-             day + (tm.tm_wday % 7) * 3, tm.tm_mday % 32, month + (tm.tm_mon % 12) * 3,
-             (tm.tm_year + 1900) % 10000, tm.tm_hour % 24, tm.tm_min % 60, tm.tm_sec % 61);
+             day + tm.tm_wday * 3, tm.tm_mday, month + tm.tm_mon * 3, tm.tm_year + 1900,
+             tm.tm_hour, tm.tm_min, tm.tm_sec);
 }
 
 static void tws__peer_leave(tws_peer *p, uint16_t code, const char *word, const char *message)
