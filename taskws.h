@@ -17666,12 +17666,11 @@ static bool tws__peer_create(tws__thread *t, int fd)
     p->watch.kind = TWS__WATCH_PEER;
     p->watch.behind = tws__thread_shares(t);
     tws_conn_init(&p->conn, &s->desc.limits, t->now_ms);
-    tws__thread_take_slot(t, p);
     if (tws_loop_add(t->loop, &p->watch, fd, TWS_READ) != TWS_OK) {
-        tws__thread_give_slot(t, p);
         tws_release(s->desc.allocator, p, sizeof *p);
         return false;
     }
+    tws__thread_take_slot(t, p);
     TWS__COUNT(&s->connections, 1u);
     tws_count(&t->traffic.connections, 1);
     if (TWS__LOAD(&s->connections) > s->desc.max_connections) {
@@ -20531,7 +20530,9 @@ static void tws__upstream_connect(tws__upstream *up)
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
         if (up->link[i].wanted) {
             up->link[i].wanted = false;
-            up->link[i].tried %= up->addresses.count + (up->addresses.count == 0);
+            if (up->link[i].tried >= up->addresses.count) {
+                up->link[i].tried = 0; /* round again */
+            }
             tws__link_connect(&up->link[i], "no address is known by that name");
         }
     }
@@ -20696,7 +20697,7 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
     tws_status status = tws_redis_url_parse(tws_str_c(d->redis_url), &up->url, &why);
     if (status != TWS_OK) {
         tws_buf_c(error, "the Redis URL cannot be used: ");
-        tws_buf_c(error, why == NULL ? tws_status_text(status) : why);
+        tws_buf_c(error, why);
         tws_buf_c(error, " (redis://user:password@host:port/db or unix://path)");
         return status;
     }
@@ -21949,9 +21950,9 @@ static tws_status tws__make_ring(tws_task_server *ts, tws_buf *error)
     bool many = d->key_count != 0;
     tws_status status = tws_auth_ring_create(&ts->ring, d->allocator, many ? d->keys : &one,
                                              many ? d->key_count : 1, d->allow_short_secret, &why);
-    if (status != TWS_OK) {
+    if (status == TWS_ERR_ARGUMENT) {
         tws_buf_c(error, "the token key cannot be used: ");
-        tws_buf_c(error, status == TWS_ERR_MEMORY ? "no memory" : why);
+        tws_buf_c(error, why);
         tws_buf_c(error, " (set jwt_secret, --secret or TASKWS_SECRET to 32 random bytes or more)");
     }
     return status;
