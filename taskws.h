@@ -17279,41 +17279,39 @@ static void tws__peer_websocket(tws_peer *p, const tws_http_request *r, const tw
     }
 }
 
-/* Field lines of the host's for an error that the server tells. b: room for them, and a NUL. */
-static const char *tws__peer_error_head(const tws_peer *p, const tws_http_request *r, tws_buf *b)
+/* An error that the server itself tells; of a request that is known with the host's field lines. */
+static void tws__peer_error(tws_peer *p, const tws_http_request *r, int status, const char *word,
+                            const char *message)
 {
-    const tws_server_desc *d = &p->thread->server->desc;
-    if (d->error_head != NULL) {
-        d->error_head(d->context, r, b);
-    }
-    TWS_ASSERT(b->status == TWS_OK && b->len <= TWS_MAX_HEAD_LINES - 300);
-    b->ptr[b->len] = '\0';
-    return b->ptr;
-}
-
-static void tws__peer_no_route(tws_peer *p, const tws_http_request *r, bool path_known)
-{
+    const tws_server *s = p->thread->server;
     char memory[TWS_MAX_HEAD_LINES - 100];
+    const char *end = "";
     tws_buf b;
     tws_buf_fixed(&b, memory, sizeof memory - sizeof "\r\n");
-    const char *head = tws__peer_error_head(p, r, &b);
-    if (!path_known) {
-        tws_peer_respond_error(p, 404, head, "not_found", "there is nothing at this path");
-        return;
+    if (r != NULL && s->desc.error_head != NULL) {
+        s->desc.error_head(s->desc.context, r, &b);
+        TWS_ASSERT(b.status == TWS_OK && b.len <= TWS_MAX_HEAD_LINES - 300);
     }
-    tws_buf_c(&b, "Allow: ");
-    tws_router_allow(&p->thread->server->router, r->path, &b); /* as many as there is room for */
-    memcpy(memory + b.len, "\r\n", sizeof "\r\n");
-    tws_peer_respond_error(p, 405, head, "method_not_allowed",
-                           "this path does not take that method; see the Allow field");
+    if (status == 405) {
+        tws_buf_c(&b, "Allow: ");
+        tws_router_allow(&s->router, r->path, &b); /* as many as there is room for */
+        end = "\r\n";
+    }
+    memcpy(memory + b.len, end, strlen(end) + 1);
+    tws_peer_respond_error(p, status, memory, word, message);
 }
 
 static void tws__peer_route(tws_peer *p, const tws_http_request *r)
 {
     tws__thread *t = p->thread;
     tws_router_find(&t->server->router, r->method, r->path, &t->match);
+    if (t->match.entry == NULL && t->match.path_known) {
+        tws__peer_error(p, r, 405, "method_not_allowed",
+                        "this path does not take that method; see the Allow field");
+        return;
+    }
     if (t->match.entry == NULL) {
-        tws__peer_no_route(p, r, t->match.path_known);
+        tws__peer_error(p, r, 404, "not_found", "there is nothing at this path");
         return;
     }
     const tws_route *route = &t->server->route[(size_t)(uintptr_t)t->match.entry->value];
@@ -17337,16 +17335,10 @@ static void tws__peer_request(tws_peer *p)
 static void tws__peer_bad_request(tws_peer *p, const tws_conn_event *ev)
 {
     bool size = ev->status == 413 || ev->status == 414 || ev->status == 431;
-    char memory[TWS_MAX_HEAD_LINES - 100];
-    const char *head = NULL;
-    if (ev->status == 413) {
-        tws_buf b;
-        tws_buf_fixed(&b, memory, sizeof memory - 1);
-        head = tws__peer_error_head(p, &p->thread->turn.request, &b);
-    }
+    const tws_http_request *known = ev->status == 413 ? &p->thread->turn.request : NULL;
     tws_count(&p->thread->traffic.refused, 1);
-    tws_peer_respond_error(p, ev->status, head, size ? "message_too_big" : "bad_request",
-                           ev->reason == NULL ? "malformed request" : ev->reason);
+    tws__peer_error(p, known, ev->status, size ? "message_too_big" : "bad_request",
+                    ev->reason == NULL ? "malformed request" : ev->reason);
 }
 
 /* -- events of a connection -- */
