@@ -21171,13 +21171,14 @@ static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_s
     return true;
 }
 
-static void tws__session_verdict(tws__session *s, const tws_identity *who, bool allowed,
+/* word: why not; NULL: it may. */
+static void tws__session_verdict(tws__session *s, const tws_identity *who, const char *word,
                                  tws_str body)
 {
-    if (allowed) {
+    if (word == NULL) {
         tws__session_act(s, who, body);
     } else {
-        tws__session_refuse(s, "forbidden_user");
+        tws__session_refuse(s, word);
     }
 }
 
@@ -21216,30 +21217,21 @@ static tws_verdict tws__session_ask_host(tws__session *s, const tws_identity *wh
 /* A token has come: verify it, judge it, act. */
 static void tws__session_authenticate(tws__session *s, tws_str token, tws_str body)
 {
-    tws_task_server *ts = tws__session_server(s);
+    const char *word = NULL;
     tws_identity who;
     tws_jwt_error error = tws__session_verify(s, token, &who);
     if (error != TWS_JWT_OK) {
-        tws__session_refuse(s, tws_jwt_word(error));
-        return;
-    }
-    if (ts->desc.authorize != NULL && tws__session_has_user(s)) {
+        word = tws_jwt_word(error);
+    } else if (tws__session_server(s)->desc.authorize != NULL && tws__session_has_user(s)) {
         tws_verdict verdict = tws__session_ask_host(s, &who, token);
-        if (verdict != TWS_LATER) {
-            tws__session_verdict(s, &who, verdict == TWS_ALLOW, body);
-        } else if (!tws__session_suspend(s, &who, token, body)) {
-            tws__session_refuse(s, "internal");
+        if (verdict == TWS_LATER && tws__session_suspend(s, &who, token, body)) {
+            return;
         }
-        return;
+        word = verdict == TWS_ALLOW ? NULL : verdict == TWS_LATER ? "internal" : "forbidden_user";
+    } else if (s->kind != TWS__STATUS) {
+        word = tws_auth_judge(&who, tws__session_action(s), tws__session_user(s));
     }
-    tws_auth_action action = tws__session_action(s);
-    const char *word =
-        s->kind == TWS__STATUS ? NULL : tws_auth_judge(&who, action, tws__session_user(s));
-    if (word != NULL) {
-        tws__session_refuse(s, word);
-        return;
-    }
-    tws__session_act(s, &who, body);
+    tws__session_verdict(s, &who, word, body);
 }
 
 static void tws__answer_posted(tws_peer *p, void *arg)
@@ -21261,7 +21253,8 @@ static void tws__answer_posted(tws_peer *p, void *arg)
     s->pending = NULL;
     tws_auth_remember(seat->cache, tws_str_of(w->token, w->token_len),
                       tws__verdict_key(s, memory), allowed);
-    tws__session_verdict(s, &w->who, allowed, tws_str_of(w->body, w->body_len));
+    tws__session_verdict(s, &w->who, allowed ? NULL : "forbidden_user",
+                         tws_str_of(w->body, w->body_len));
     tws__pending_free(seat->ts, w);
 }
 
