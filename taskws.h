@@ -15866,6 +15866,7 @@ TWS_API bool tws_conn_steady(const tws_conn *c)
 /* == 19. sys: sockets, clock, entropy ====================================================
  * The system, behind functions that answer in the house's terms. */
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
@@ -18510,18 +18511,6 @@ TWS_API tws_str tws_peer_param(const tws_peer *p, size_t n)
     return n < m->param_count ? m->param[n] : tws_str_of(NULL, 0);
 }
 
-static void tws__address_text(const uint8_t a[16], char out[64])
-{
-    if (tws__sys_is_ipv4(a)) {
-        snprintf(out, 64, "%u.%u.%u.%u", a[12], a[13], a[14], a[15]);
-        return;
-    }
-    char *at = out;
-    for (size_t i = 0; i < 16; i += 2) {
-        at += snprintf(at, 6, "%s%x", i == 0 ? "" : ":", (unsigned)a[i] << 8 | a[i + 1]);
-    }
-}
-
 TWS_API const char *tws_peer_address(const tws_peer *p, char out[64])
 {
     uint8_t raw[16];
@@ -18537,7 +18526,8 @@ TWS_API const char *tws_peer_address(const tws_peer *p, char out[64])
         return out;
     }
     tws__sys_address(p->watch.fd, raw);
-    tws__address_text(raw, out);
+    const bool v4 = tws__sys_is_ipv4(raw);
+    inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? raw + 12 : raw, out, 64);
     return out;
 }
 
