@@ -18137,6 +18137,7 @@ TWS_API tws_status tws_server_create(tws_server **server, const tws_server_desc 
         return TWS_ERR_MEMORY;
     }
     s->desc = *desc;
+    s->desc.host = desc->host == NULL ? "127.0.0.1" : desc->host;
     s->desc.threads = tws__thread_count(desc->threads);
     s->desc.receive_bytes = tws__default(desc->receive_bytes, 64 * 1024);
     s->desc.drain_ms = desc->drain_ms == TWS_OFF ? 0 : tws__default(desc->drain_ms, 10 * 1000);
@@ -18220,23 +18221,18 @@ TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_b
     return status;
 }
 
-static const char *tws__server_host(const tws_server *s)
-{
-    return s->desc.host == NULL ? "127.0.0.1" : s->desc.host;
-}
-
 /* Sockets that share a port would share it with another server's: the first asks for it alone. */
 static int tws__server_listen_tcp(tws_server *s, const char **why, bool first)
 {
     bool shared = s->threads > 1;
     if (shared && first && s->port != 0) {
-        int alone = tws__sys_listen_tcp(tws__server_host(s), s->port, false, why);
+        int alone = tws__sys_listen_tcp(s->desc.host, s->port, false, why);
         if (alone < 0) {
             return -1;
         }
         close(alone);
     }
-    int fd = tws__sys_listen_tcp(tws__server_host(s), s->port, shared, why);
+    int fd = tws__sys_listen_tcp(s->desc.host, s->port, shared, why);
     if (fd < 0) {
         return -1;
     }
@@ -18276,7 +18272,7 @@ static void tws__server_cannot_listen(const tws_server *s, const char *why, tws_
     const bool tcp = s->desc.unix_path == NULL;
     const bool taken = strcmp(why, strerror(EADDRINUSE)) == 0;
     tws_buf_c(error, "cannot listen on ");
-    tws_buf_c(error, tcp ? tws__server_host(s) : s->desc.unix_path);
+    tws_buf_c(error, tcp ? s->desc.host : s->desc.unix_path);
     if (tcp) {
         tws_buf_c(error, " port ");
         tws_buf_i64(error, s->port);
@@ -20719,11 +20715,6 @@ static const char *tws__upstream_fault(const tws__upstream *up)
     return tws_redis_state_delivers(state) ? NULL : tws_redis_state_word(state);
 }
 
-static const char *tws__upstream_word(const tws__upstream *up)
-{
-    return tws_redis_state_word(tws__upstream_state(up));
-}
-
 /* How the hub tells it who has readers. */
 static const tws_hub_upstream *tws__upstream_seam(tws__upstream *up, tws_hub_upstream *seam)
 {
@@ -20804,7 +20795,7 @@ static void tws__upstream_write_status(tws__upstream *up, tws_buf *b)
     TWS__LOCK(&up->lock);
     tws_redis_stats n = up->stats;
     tws__json_object(b, "redis");
-    tws__json_text(b, "state", tws__upstream_word(up));
+    tws__json_text(b, "state", tws_redis_state_word(tws__upstream_state(up)));
     tws__json_text(b, "reason", up->reason);
     TWS__UNLOCK(&up->lock);
     tws_json_write_member_u64(b, "round_trip_ms", n.round_trip_ms);
