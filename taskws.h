@@ -21546,9 +21546,10 @@ static void tws__on_turn(void *context, unsigned thread)
 {
     tws_task_server *ts = (tws_task_server *)context;
     tws__seat *seat = &ts->seat[thread];
+    tws__upstream *up = thread == 0 ? ts->up : NULL; /* if it is this thread that runs it */
     uint32_t served = 0;
-    if (ts->up != NULL && thread == 0) {
-        tws__upstream_run(ts->up);
+    if (up != NULL) {
+        tws__upstream_run(up);
     }
     for (tws_hub_reader *r = tws_hub_news(seat->inbox); r != NULL; r = tws_hub_news(seat->inbox)) {
         tws__session *s = (tws__session *)(void *)r;
@@ -21558,8 +21559,8 @@ static void tws__on_turn(void *context, unsigned thread)
             tws_peer_pull(s->peer);
         }
         served++;
-        if (ts->up != NULL && thread == 0 && served % TWS__LOOK == 0) {
-            tws__upstream_look(ts->up);
+        if (up != NULL && served % TWS__LOOK == 0) {
+            tws__upstream_look(up);
         }
     }
     if (seat->stores) {
@@ -21568,7 +21569,7 @@ static void tws__on_turn(void *context, unsigned thread)
     }
     tws_hub_batch_free(&seat->batch);
     tws__tell_rest(&seat->telling, ts, "refused");
-    if (ts->up != NULL && thread != 0) {
+    if (ts->up != up) { /* thread 0's */
         tws__upstream_release(ts->up);
     }
 }
