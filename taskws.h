@@ -5140,50 +5140,28 @@ TWS_API tws_http_result tws_http_chunks_feed(tws_http_chunks *c, char *data, siz
 
 /* -- responses -- */
 
+/* What is known, in a row: a NUL behind each. */
+static const char tws__http_phrases[] =
+    "100 Continue\0" "101 Switching Protocols\0" "200 OK\0" "201 Created\0" "202 Accepted\0"
+    "204 No Content\0" "206 Partial Content\0" "301 Moved Permanently\0" "302 Found\0"
+    "303 See Other\0" "304 Not Modified\0" "307 Temporary Redirect\0" "308 Permanent Redirect\0"
+    "400 Bad Request\0" "401 Unauthorized\0" "403 Forbidden\0" "404 Not Found\0"
+    "405 Method Not Allowed\0" "406 Not Acceptable\0" "408 Request Timeout\0" "409 Conflict\0"
+    "410 Gone\0" "411 Length Required\0" "412 Precondition Failed\0" "413 Content Too Large\0"
+    "414 URI Too Long\0" "415 Unsupported Media Type\0" "417 Expectation Failed\0"
+    "421 Misdirected Request\0" "422 Unprocessable Content\0" "426 Upgrade Required\0"
+    "429 Too Many Requests\0" "431 Request Header Fields Too Large\0" "500 Internal Server Error\0"
+    "501 Not Implemented\0" "502 Bad Gateway\0" "503 Service Unavailable\0" "504 Gateway Timeout\0"
+    "505 HTTP Version Not Supported\0";
+
 TWS_API const char *tws_http_phrase(int status)
 {
-    switch (status) {
-    case 100: return "Continue";
-    case 101: return "Switching Protocols";
-    case 200: return "OK";
-    case 201: return "Created";
-    case 202: return "Accepted";
-    case 204: return "No Content";
-    case 206: return "Partial Content";
-    case 301: return "Moved Permanently";
-    case 302: return "Found";
-    case 303: return "See Other";
-    case 304: return "Not Modified";
-    case 307: return "Temporary Redirect";
-    case 308: return "Permanent Redirect";
-    case 400: return "Bad Request";
-    case 401: return "Unauthorized";
-    case 403: return "Forbidden";
-    case 404: return "Not Found";
-    case 405: return "Method Not Allowed";
-    case 406: return "Not Acceptable";
-    case 408: return "Request Timeout";
-    case 409: return "Conflict";
-    case 410: return "Gone";
-    case 411: return "Length Required";
-    case 412: return "Precondition Failed";
-    case 413: return "Content Too Large";
-    case 414: return "URI Too Long";
-    case 415: return "Unsupported Media Type";
-    case 417: return "Expectation Failed";
-    case 421: return "Misdirected Request";
-    case 422: return "Unprocessable Content";
-    case 426: return "Upgrade Required";
-    case 429: return "Too Many Requests";
-    case 431: return "Request Header Fields Too Large";
-    case 500: return "Internal Server Error";
-    case 501: return "Not Implemented";
-    case 502: return "Bad Gateway";
-    case 503: return "Service Unavailable";
-    case 504: return "Gateway Timeout";
-    case 505: return "HTTP Version Not Supported";
-    default: return "Unknown";
+    for (const char *at = tws__http_phrases; *at != '\0'; at += strlen(at) + 1) {
+        if (atoi(at) == status) {
+            return at + 4;
+        }
     }
+    return "Unknown";
 }
 
 TWS_API void tws_http_begin(tws_buf *b, int status)
