@@ -5020,24 +5020,24 @@ enum {
     TWS__CHUNK_ERROR
 };
 
-/* The state behind the byte that follows a size's digits or its blanks. */
-static int tws__chunk_after_size(char byte)
+/* The byte behind a size: CR, unless there are blanks between; what else may stand there. */
+static int tws__chunk_after_size(const tws_http_chunks *c, char byte)
 {
-    switch (byte) {
-    case '\r': return TWS__CHUNK_SIZE_LF;
-    case ';': return TWS__CHUNK_EXTENSION;
-    case ' ':
-    case '\t': return TWS__CHUNK_BLANK;
-    default: return TWS__CHUNK_ERROR;
+    if (byte == '\r' && c->state == TWS__CHUNK_SIZE) {
+        return TWS__CHUNK_SIZE_LF;
     }
+    if (tws__is_blank(byte)) {
+        return TWS__CHUNK_BLANK;
+    }
+    return byte == ';' ? TWS__CHUNK_EXTENSION : TWS__CHUNK_ERROR;
 }
 
 /* Sixteen digits fill 64 bits; a seventeenth is refused even behind zeros. */
 static int tws__chunk_size(tws_http_chunks *c, char byte)
 {
-    uint32_t digit = tws__hex_digit(byte);
+    uint32_t digit = c->state == TWS__CHUNK_SIZE ? tws__hex_digit(byte) : 16;
     if (digit > 15) {
-        return c->digits == 0 ? TWS__CHUNK_ERROR : tws__chunk_after_size(byte);
+        return c->digits == 0 ? TWS__CHUNK_ERROR : tws__chunk_after_size(c, byte);
     }
     if (c->digits == 16) {
         return TWS__CHUNK_ERROR;
@@ -5055,42 +5055,42 @@ static int tws__chunk_begin(tws_http_chunks *c)
     return c->remaining == 0 ? TWS__CHUNK_LINE : TWS__CHUNK_DATA;
 }
 
-/* What may stand on a line goes on, CR ends it, anything else (a bare LF first of all: some would
+/* What a state goes on with, and what ends it. Anything else (a bare LF first of all: some would
  * see a chunk begin there) is an error. */
-static int tws__chunk_text(char byte, int same, int ended)
-{
-    if (byte == '\r') {
-        return ended;
-    }
-    return tws__http_is(byte, TWS__HTTP_TEXT) ? same : TWS__CHUNK_ERROR;
-}
+typedef struct tws__chunk_rule {
+    uint8_t text; /* a class of bytes */
+    uint8_t same; /* the state behind one of them */
+    char end;
+    uint8_t next;
+} tws__chunk_rule;
 
-static int tws__chunk_expect(char byte, char wanted, int next)
-{
-    return byte == wanted ? next : TWS__CHUNK_ERROR;
-}
+static const tws__chunk_rule tws__chunk_rules[] = {
+    {TWS__HTTP_TEXT, TWS__CHUNK_EXTENSION, '\r', TWS__CHUNK_SIZE_LF}, /* EXTENSION */
+    {0, 0, '\n', TWS__CHUNK_DATA},                                    /* SIZE_LF */
+    {0, 0, 0, 0},                                                     /* DATA: no rule's */
+    {0, 0, '\r', TWS__CHUNK_DATA_LF},                                 /* DATA_CR */
+    {0, 0, '\n', TWS__CHUNK_SIZE},                                    /* DATA_LF */
+    {TWS__HTTP_TOKEN, TWS__CHUNK_NAME, '\r', TWS__CHUNK_END_LF},      /* LINE */
+    {TWS__HTTP_TOKEN, TWS__CHUNK_NAME, ':', TWS__CHUNK_VALUE},        /* NAME */
+    {TWS__HTTP_TEXT, TWS__CHUNK_VALUE, '\r', TWS__CHUNK_LINE_LF},     /* VALUE */
+    {0, 0, '\n', TWS__CHUNK_LINE},                                    /* LINE_LF */
+    {0, 0, '\n', TWS__CHUNK_DONE},                                    /* END_LF */
+};
 
 /* The state behind a byte that is no data. */
 static int tws__chunk_byte(tws_http_chunks *c, char byte)
 {
-    bool token = tws__http_is(byte, TWS__HTTP_TOKEN);
-    switch (c->state) {
-    case TWS__CHUNK_SIZE: return tws__chunk_size(c, byte);
-    case TWS__CHUNK_BLANK:
-        return byte == '\r' ? TWS__CHUNK_ERROR : tws__chunk_after_size(byte);
-    case TWS__CHUNK_EXTENSION:
-        return tws__chunk_text(byte, TWS__CHUNK_EXTENSION, TWS__CHUNK_SIZE_LF);
-    case TWS__CHUNK_SIZE_LF: return byte == '\n' ? tws__chunk_begin(c) : TWS__CHUNK_ERROR;
-    case TWS__CHUNK_DATA_CR: return tws__chunk_expect(byte, '\r', TWS__CHUNK_DATA_LF);
-    case TWS__CHUNK_DATA_LF: return tws__chunk_expect(byte, '\n', TWS__CHUNK_SIZE);
-    case TWS__CHUNK_LINE:
-        return token ? TWS__CHUNK_NAME : tws__chunk_expect(byte, '\r', TWS__CHUNK_END_LF);
-    case TWS__CHUNK_NAME:
-        return token ? TWS__CHUNK_NAME : tws__chunk_expect(byte, ':', TWS__CHUNK_VALUE);
-    case TWS__CHUNK_VALUE: return tws__chunk_text(byte, TWS__CHUNK_VALUE, TWS__CHUNK_LINE_LF);
-    case TWS__CHUNK_LINE_LF: return tws__chunk_expect(byte, '\n', TWS__CHUNK_LINE);
-    default: return tws__chunk_expect(byte, '\n', TWS__CHUNK_DONE); /* END_LF */
+    if (c->state < TWS__CHUNK_EXTENSION) {
+        return tws__chunk_size(c, byte);
     }
+    const tws__chunk_rule *rule = &tws__chunk_rules[c->state - TWS__CHUNK_EXTENSION];
+    if (tws__http_is(byte, rule->text)) {
+        return rule->same;
+    }
+    if (byte != rule->end) {
+        return TWS__CHUNK_ERROR;
+    }
+    return c->state == TWS__CHUNK_SIZE_LF ? tws__chunk_begin(c) : rule->next;
 }
 
 /* Without these limits, one-byte chunks with long extensions would cost far more to read than the
