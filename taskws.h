@@ -4382,9 +4382,8 @@ typedef struct tws__http_head {
     bool request;
     uint64_t content_length;
     tws_str host;
-    int status;
+    int status; /* should the head fail; and pos then is where */
     const char *reason;
-    size_t offset;
 } tws__http_head;
 
 static void tws__http_start(tws__http_head *h, const char *data, size_t len, tws_http_field *field)
@@ -4392,22 +4391,20 @@ static void tws__http_start(tws__http_head *h, const char *data, size_t len, tws
     memset(h, 0, sizeof *h);
     h->text = tws_str_of(data, len);
     h->field = field;
+    h->status = 400;
 }
 
-static tws_http_result tws__http_fail(tws__http_head *h, int status, size_t offset,
-                                      const char *reason)
+static tws_http_result tws__http_fail(tws__http_head *h, const char *reason)
 {
-    h->status = status;
     h->reason = reason;
-    h->offset = offset;
     return TWS_HTTP_ERROR;
 }
 
-/* The same, at the offset of a slice of the head. */
-static tws_http_result tws__http_refuse(tws__http_head *h, int status, tws_str what,
-                                        const char *reason)
+/* The same, at a slice of the head. */
+static tws_http_result tws__http_fail_at(tws__http_head *h, tws_str what, const char *reason)
 {
-    return tws__http_fail(h, status, (size_t)(what.ptr - h->text.ptr), reason);
+    h->pos = (size_t)(what.ptr - h->text.ptr);
+    return tws__http_fail(h, reason);
 }
 
 static tws_str tws__http_rest(const tws__http_head *h)
@@ -4421,13 +4418,13 @@ static tws_http_result tws__http_crlf(tws__http_head *h)
     tws_str rest = tws__http_rest(h);
     if (rest.len > 0 && rest.ptr[0] != '\r') {
         const char *other = "a byte that may not stand here";
-        return tws__http_fail(h, 400, h->pos, rest.ptr[0] == '\n' ? "LF without CR" : other);
+        return tws__http_fail(h, rest.ptr[0] == '\n' ? "LF without CR" : other);
     }
     if (rest.len < 2) {
         return TWS_HTTP_MORE;
     }
     if (rest.ptr[1] != '\n') {
-        return tws__http_fail(h, 400, h->pos, "CR without LF");
+        return tws__http_fail(h, "CR without LF");
     }
     h->pos += 2;
     return TWS_HTTP_DONE;
@@ -4441,17 +4438,18 @@ static tws_http_result tws__http_version(tws__http_head *h)
     tws_str rest = tws__http_rest(h);
     tws_str name = tws_str_of(rest.ptr, tws__min(rest.len, 5));
     if (!tws_str_eq(name, tws_str_of("HTTP/", name.len))) {
-        return tws__http_fail(h, 400, h->pos, wrong);
+        return tws__http_fail(h, wrong);
     }
     if (rest.len < 8 && tws__http_all(rest, TWS__HTTP_TARGET)) {
         return TWS_HTTP_MORE;
     }
     if (rest.len < 8 || !tws__is_digit(rest.ptr[5]) || rest.ptr[6] != '.' ||
         !tws__is_digit(rest.ptr[7])) {
-        return tws__http_fail(h, 400, h->pos, wrong);
+        return tws__http_fail(h, wrong);
     }
     if (rest.ptr[5] != '1') {
-        return tws__http_fail(h, rest.ptr[5] == '0' ? 400 : 505, h->pos, "not HTTP/1");
+        h->status = rest.ptr[5] == '0' ? 400 : 505;
+        return tws__http_fail(h, "not HTTP/1");
     }
     h->minor = (uint32_t)(rest.ptr[7] - '0');
     h->pos += 8;
@@ -4482,11 +4480,11 @@ static bool tws__http_authority(tws_str s, tws_str *port)
 static tws_http_result tws__http_note_host(tws__http_head *h, tws_str value)
 {
     if ((h->seen & TWS__HTTP_SEEN_HOST) != 0) {
-        return tws__http_refuse(h, 400, value, "a second Host");
+        return tws__http_fail(h, "a second Host");
     }
     tws_str port;
     if (!tws__http_authority(value, &port)) {
-        return tws__http_refuse(h, 400, value, "Host is a name and perhaps a port");
+        return tws__http_fail(h, "Host is a name and perhaps a port");
     }
     h->host = value;
     h->seen |= TWS__HTTP_SEEN_HOST;
@@ -4498,10 +4496,10 @@ static tws_http_result tws__http_note_length(tws__http_head *h, tws_str value)
 {
     uint64_t length;
     if (!tws_str_u64(value, &length)) {
-        return tws__http_refuse(h, 400, value, "Content-Length is digits, below 2^64");
+        return tws__http_fail(h, "Content-Length is digits, below 2^64");
     }
     if ((h->seen & TWS__HTTP_SEEN_LENGTH) != 0 && length != h->content_length) {
-        return tws__http_refuse(h, 400, value, "two Content-Lengths that differ");
+        return tws__http_fail(h, "two Content-Lengths that differ");
     }
     h->content_length = length;
     h->seen |= TWS__HTTP_SEEN_LENGTH;
@@ -4524,11 +4522,11 @@ static bool tws__http_ends_chunked(tws_str codings)
 static tws_http_result tws__http_note_coding(tws__http_head *h, tws_str value)
 {
     if ((h->seen & TWS__HTTP_SEEN_CHUNKED) != 0) {
-        return tws__http_refuse(h, 400, value, "a second Transfer-Encoding");
+        return tws__http_fail(h, "a second Transfer-Encoding");
     }
     if (!tws__str_is(value, "chunked")) {
-        return tws__http_refuse(h, tws__http_ends_chunked(value) ? 501 : 400, value,
-                                "the only Transfer-Encoding is chunked");
+        h->status = tws__http_ends_chunked(value) ? 501 : 400;
+        return tws__http_fail(h, "the only Transfer-Encoding is chunked");
     }
     h->seen |= TWS__HTTP_SEEN_CHUNKED;
     return TWS_HTTP_DONE;
@@ -4588,21 +4586,25 @@ static tws_http_result tws__http_field_line(tws__http_head *h)
         return TWS_HTTP_MORE;
     }
     if (name == 0 || line.ptr[name] != ':') {
-        return tws__http_fail(h, 400, h->pos + name, "a field is a name, a colon and a value");
+        h->pos += name;
+        return tws__http_fail(h, "a field is a name, a colon and a value");
     }
     if (h->field_count == TWS_MAX_FIELDS) {
-        return tws__http_fail(h, 431, h->pos, "too many fields");
+        h->status = 431;
+        return tws__http_fail(h, "too many fields");
     }
-    size_t value = tws__http_span(tws_str_from(line, name + 1), TWS__HTTP_TEXT);
-    h->pos += name + 1 + value;
+    tws_str value = tws_str_from(line, name + 1);
+    value.len = tws__http_span(value, TWS__HTTP_TEXT);
+    h->pos += name + 1 + value.len;
     tws_http_result end = tws__http_crlf(h);
     if (end != TWS_HTTP_DONE) {
         return end;
     }
     tws_http_field *f = &h->field[h->field_count++];
     f->name = tws_str_of(line.ptr, name);
-    f->value = tws_str_trim(tws_str_of(line.ptr + name + 1, value));
-    return tws__http_note(h, f);
+    f->value = tws_str_trim(value);
+    tws_http_result result = tws__http_note(h, f);
+    return result == TWS_HTTP_ERROR ? tws__http_fail_at(h, f->value, h->reason) : result;
 }
 
 /* Field lines and the blank line behind them. */
@@ -4617,7 +4619,7 @@ static tws_http_result tws__http_fields(tws__http_head *h)
     tws_http_result blank = tws__http_crlf(h);
     const unsigned both = TWS__HTTP_SEEN_CHUNKED | TWS__HTTP_SEEN_LENGTH;
     if (blank == TWS_HTTP_DONE && (h->seen & both) == both) {
-        return tws__http_fail(h, 400, h->pos, "Content-Length next to Transfer-Encoding");
+        return tws__http_fail(h, "Content-Length next to Transfer-Encoding");
     }
     return blank;
 }
@@ -4724,7 +4726,7 @@ static tws_http_result tws__http_target_form(tws__http_head *h, tws_http_request
     if (tws_str_eq_c(r->method, "CONNECT")) {
         r->host = r->target;
         if (!tws__http_authority(r->target, &port) || port.len == 0) {
-            return tws__http_refuse(h, 400, r->target, "CONNECT's target is host:port");
+            return tws__http_fail_at(h, r->target, "CONNECT's target is host:port");
         }
         return TWS_HTTP_DONE;
     }
@@ -4737,7 +4739,7 @@ static tws_http_result tws__http_target_form(tws__http_head *h, tws_http_request
         return TWS_HTTP_DONE;
     }
     if (!tws__http_absolute_form(r)) {
-        return tws__http_refuse(h, 400, r->target, "the target is neither a path nor a URL");
+        return tws__http_fail_at(h, r->target, "the target is neither a path nor a URL");
     }
     return TWS_HTTP_DONE;
 }
@@ -4751,7 +4753,8 @@ static tws_http_result tws__http_word(tws__http_head *h, unsigned wanted, tws_st
         return TWS_HTTP_MORE;
     }
     if (len == 0 || rest.ptr[len] != ' ') {
-        return tws__http_fail(h, 400, h->pos + len, "no method, target or version");
+        h->pos += len;
+        return tws__http_fail(h, "no method, target or version");
     }
     *word = tws_str_of(rest.ptr, len);
     h->pos += len + 1;
@@ -4780,10 +4783,10 @@ static tws_http_result tws__http_request_line(tws__http_head *h, tws_http_reques
 static tws_http_result tws__http_request_rules(tws__http_head *h)
 {
     if (h->minor > 0 && (h->seen & TWS__HTTP_SEEN_HOST) == 0) {
-        return tws__http_fail(h, 400, h->pos, "HTTP/1.1 wants a Host");
+        return tws__http_fail(h, "HTTP/1.1 wants a Host");
     }
     if (h->minor == 0 && (h->seen & TWS__HTTP_SEEN_CHUNKED) != 0) { /* RFC 9112 6.1 */
-        return tws__http_fail(h, 400, h->pos, "HTTP/1.0 has no Transfer-Encoding");
+        return tws__http_fail(h, "HTTP/1.0 has no Transfer-Encoding");
     }
     return TWS_HTTP_DONE;
 }
@@ -4829,16 +4832,19 @@ static tws_http_result tws__http_read(tws_http_request *r, const char *data, siz
     }
     if (result == TWS_HTTP_MORE && len >= max) {
         tws_str line = tws_str_from(h.text, tws__http_lead(h.text));
-        int status = tws_str_find(line, '\n') == line.len ? 414 : 431;
-        result = tws__http_fail(&h, status, max, "the head is too long");
+        h.status = tws_str_find(line, '\n') == line.len ? 414 : 431;
+        h.pos = max;
+        result = tws__http_fail(&h, "the head is too long");
     }
     if (result == TWS_HTTP_DONE) {
         tws__http_request_done(&h, r);
     }
+    if (result == TWS_HTTP_ERROR) {
+        r->status = h.status;
+        r->reason = h.reason;
+        r->offset = h.pos;
+    }
     r->field_count = h.field_count;
-    r->status = h.status;
-    r->reason = h.reason;
-    r->offset = h.offset;
     return result;
 }
 
@@ -5212,7 +5218,7 @@ static tws_http_result tws__http_status_line(tws__http_head *h, tws_http_respons
     }
     tws_str digits = tws_str_of(rest.ptr + 1, 3);
     if (rest.ptr[0] != ' ' || digits.ptr[0] == '0' || !tws_str_u64(digits, &status)) {
-        return tws__http_fail(h, 400, h->pos, "a status is three digits");
+        return tws__http_fail(h, "a status is three digits");
     }
     r->status = (int)status;
     h->pos += 4;
@@ -5234,10 +5240,10 @@ TWS_API tws_http_result tws_http_parse_response(tws_http_response *r, const char
         result = tws__http_fields(&h);
     }
     if (result == TWS_HTTP_MORE && len >= TWS__HTTP_HEAD_BYTES) {
-        result = tws__http_fail(&h, 431, h.pos, "the head is too long");
+        result = tws__http_fail(&h, "the head is too long");
     }
     if (result == TWS_HTTP_DONE && h.content_length > INT64_MAX) {
-        result = tws__http_fail(&h, 400, h.pos, "Content-Length is above 2^63");
+        result = tws__http_fail(&h, "Content-Length is above 2^63");
     }
     bool given = (h.seen & TWS__HTTP_SEEN_LENGTH) != 0;
     r->minor = h.minor;
