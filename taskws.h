@@ -7878,15 +7878,12 @@ static bool tws__jwt_subject(const tws_json_token *claim, tws_buf *room, tws_str
 static bool tws__jwt_date(const tws_json_token *claim, int64_t *s)
 {
     tws_json_token whole = *claim;
-    tws_str text = claim->text;
     if (claim->type == TWS_JSON_END) {
         return true;
     }
-    if (tws_str_find(text, 'e') < text.len || tws_str_find(text, 'E') < text.len) {
-        return false;
-    }
-    whole.text.len = tws_str_find(text, '.');
-    return tws_json_i64(&whole, s);
+    whole.text.len = tws_str_find(claim->text, '.');
+    tws_str fraction = tws_str_from(claim->text, whole.text.len + 1);
+    return tws__str_digits(fraction, 0) == fraction.len && tws_json_i64(&whole, s);
 }
 
 static bool tws__jwt_is(const tws_json_token *claim, tws_str wanted)
