@@ -7690,7 +7690,7 @@ TWS_API const char *tws_jwt_text(tws_jwt_error error)
 /* Pick members of an object by name; value[i].type is TWS_JSON_END where name[i] is absent. The
  * whole text is read first, so nothing is judged in a text that is broken further on. A member
  * given twice is refused: two readers would believe different ones (RFC 7515 4, RFC 7519 4). */
-static tws_jwt_error tws__jwt_members(tws_str json, const tws_str *name, tws_json_token *value,
+static tws_jwt_error tws__jwt_members(tws_str json, const char *const *name, tws_json_token *value,
                                       size_t count)
 {
     tws_json_reader r;
@@ -7704,7 +7704,7 @@ static tws_jwt_error tws__jwt_members(tws_str json, const tws_str *name, tws_jso
         tws_json_token member;
         tws__json_read_value(&r, &member);
         for (size_t i = 0; i < count; i++) {
-            if (!tws__json_is(&token, name[i])) {
+            if (!tws__json_is(&token, tws_str_c(name[i]))) {
                 continue;
             }
             if (value[i].type != TWS_JSON_END) {
@@ -7772,7 +7772,7 @@ static tws_jwt_error tws__jwt_take_kid(tws_jwt *jwt, const tws_json_token *kid, 
 static tws_jwt_error tws__jwt_judge_header(tws_jwt *jwt, tws_str json, char *header)
 {
     enum { ALG, KID, CRIT, COUNT };
-    const tws_str name[COUNT] = {tws_str_c("alg"), tws_str_c("kid"), tws_str_c("crit")};
+    static const char *const name[COUNT] = {"alg", "kid", "crit"};
     tws_json_token value[COUNT];
     tws_jwt_error error = tws__jwt_members(json, name, value, COUNT);
     if (error != TWS_JWT_OK) {
@@ -7956,10 +7956,8 @@ TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *po
     tws_buf room;
     policy = policy != NULL ? policy : &tws__jwt_defaults;
     const char *subject = policy->subject_claim != NULL ? policy->subject_claim : "sub";
-    const tws_str name[TWS__CLAIM_COUNT] = {
-        tws_str_c(subject), tws_str_c("exp"), tws_str_c("nbf"),  tws_str_c("iat"),
-        tws_str_c("iss"),   tws_str_c("aud"), tws_str_c("scope"),
-    };
+    const char *const name[TWS__CLAIM_COUNT] = {subject, "exp", "nbf",  "iat",
+                                                "iss",   "aud", "scope"};
     memset(claims, 0, sizeof *claims);
     tws_buf_fixed(&room, scratch_rest, cap);
     tws_jwt_error error = tws__jwt_members(jwt->payload, name, claim, TWS__CLAIM_COUNT);
