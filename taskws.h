@@ -2610,8 +2610,9 @@ static uint32_t tws__default(uint32_t value, uint32_t otherwise)
 }
 
 /* SipHash-1-3 (Aumasson and Bernstein, 2012): v is its state. */
-static void tws__sip_round(uint64_t v[4])
+static void tws__sip_word(uint64_t v[4], uint64_t word)
 {
+    v[3] ^= word;
     v[0] += v[1];
     v[2] += v[3];
     v[1] = (v[1] << 13 | v[1] >> 51) ^ v[0];
@@ -2622,12 +2623,6 @@ static void tws__sip_round(uint64_t v[4])
     v[1] = (v[1] << 17 | v[1] >> 47) ^ v[2];
     v[3] = (v[3] << 21 | v[3] >> 43) ^ v[0];
     v[2] = v[2] << 32 | v[2] >> 32;
-}
-
-static void tws__sip_word(uint64_t v[4], uint64_t word)
-{
-    v[3] ^= word;
-    tws__sip_round(v);
     v[0] ^= word;
 }
 
@@ -2647,7 +2642,7 @@ static uint64_t tws__hash(const uint64_t key[2], tws_str s)
     tws__sip_word(v, last);
     v[2] ^= 0xff;
     for (int i = 0; i < 3; i++) {
-        tws__sip_round(v);
+        tws__sip_word(v, 0);
     }
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
