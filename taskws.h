@@ -8923,42 +8923,27 @@ static const char *tws__router_check_pattern(tws_str pattern)
 
 /* -- doubled prefixes: /api/v1/api/v1/ws, from mounting a router that had its prefix already -- */
 
-/* The first `count` segments of a path with their slashes; the empty slice when it has fewer. */
-static tws_str tws__router_head(tws_str path, size_t count)
+/* The part, of so many segments at least, that a path begins with twice, or the empty slice. */
+static tws_str tws__router_doubled(tws_str path, size_t least)
 {
     tws_str rest = path;
-    while (count > 0 && rest.len > 0) {
+    for (size_t count = 1; rest.len > 0; count++) {
         (void)tws__router_segment(&rest);
-        count--;
-    }
-    return tws_str_of(path.ptr, count > 0 ? 0 : path.len - rest.len);
-}
-
-static bool tws__router_doubled(tws_str path, size_t count)
-{
-    tws_str head = tws__router_head(path, count);
-    tws_str again = tws__router_head(tws_str_from(path, head.len), count);
-    return head.len > 0 && tws_str_eq(head, again);
-}
-
-/* The part of two or more segments that a path begins with twice, or the empty slice. */
-static tws_str tws__router_doubled_part(tws_str path)
-{
-    size_t count = 2;
-    while (tws__router_head(path, 2 * count).len > 0) {
-        if (tws__router_doubled(path, count)) {
-            return tws__router_head(path, count);
+        tws_str head = tws_str_of(path.ptr, path.len - rest.len);
+        tws_str again = tws_str_of(rest.ptr, tws__min(rest.len, head.len));
+        bool whole = rest.len <= head.len || rest.ptr[head.len] == '/';
+        if (count >= least && whole && tws_str_eq(head, again)) {
+            return head;
         }
-        count++;
     }
-    return tws_str_of("", 0);
+    return rest;
 }
 
 /* /echo/echo is a path like any other, unless a second route shows that /echo is a prefix. */
 static bool tws__router_doubles_prefix_of(tws_str path, tws_str other)
 {
-    return tws__router_doubled(path, 1) && !tws__router_doubled(other, 1) &&
-           tws_str_eq(tws__router_head(path, 1), tws__router_head(other, 1));
+    return tws__router_doubled(path, 1).len > 0 && tws__router_doubled(other, 1).len == 0 &&
+           tws_str_eq(tws__router_segment(&path), tws__router_segment(&other));
 }
 
 /* -- adding -- */
@@ -9028,7 +9013,7 @@ static tws_status tws__router_check(const tws_router *r, const tws_router_entry 
         tws__router_refuse(error, route, reason);
         return TWS_ERR_ARGUMENT;
     }
-    tws_str part = tws__router_doubled_part(path);
+    tws_str part = tws__router_doubled(path, 2);
     if (part.len > 0) {
         tws__router_refuse(error, route, "begins twice with ");
         tws_buf_str(error, part);
@@ -9103,15 +9088,11 @@ TWS_API void tws_router_free(tws_router *r)
 TWS_API tws_status tws_router_add(tws_router *r, const char *method, const char *pattern,
                                   void *value, tws_buf *error)
 {
-    tws_router_entry route;
+    const tws_router_entry route = {method, pattern, value};
     tws_buf nowhere;
-    tws_status status;
     tws_buf_fixed(&nowhere, NULL, 0);
-    route.method = method;
-    route.pattern = pattern;
-    route.value = value;
     error = error != NULL ? error : &nowhere;
-    status = tws__router_check(r, &route, error);
+    tws_status status = tws__router_check(r, &route, error);
     if (status == TWS_OK && !tws__router_append(r, &route)) {
         tws__router_refuse(error, &route, "no memory");
         status = TWS_ERR_MEMORY;
