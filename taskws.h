@@ -4069,35 +4069,24 @@ static void tws__json_read_value(tws_json_reader *r, tws_json_token *value)
     }
 }
 
-/* Returns how often the member occurs; r->reason tells whether the text was good. */
-static size_t tws__json_find(tws_json_reader *r, tws_str name, tws_json_token *value)
-{
-    tws_json_token token;
-    size_t count = 0;
-    while (tws_json_next(r, &token) != TWS_JSON_END && r->reason == NULL) {
-        if (token.type == TWS_JSON_KEY && r->depth == 1 && tws__json_is(&token, name)) {
-            tws__json_read_value(r, value);
-            count++;
-        }
-    }
-    return count;
-}
-
 TWS_API tws_status tws_json_member(tws_str text, tws_str name, tws_json_token *value)
 {
     tws_json_reader r;
+    tws_json_token token;
     tws_json_init(&r, text);
     memset(value, 0, sizeof *value);
-    bool object = tws__json_peek(&r) == '{';
-    size_t count = tws__json_find(&r, name, value);
+    tws_status status = tws__json_peek(&r) == '{' ? TWS_ERR_NOT_FOUND : TWS_ERR_ARGUMENT;
+    while (tws_json_next(&r, &token) != TWS_JSON_END && r.reason == NULL) {
+        if (token.type == TWS_JSON_KEY && r.depth == 1 && tws__json_is(&token, name)) {
+            tws__json_read_value(&r, value);
+            status = TWS_OK;
+        }
+    }
     if (r.reason != NULL) {
         memset(value, 0, sizeof *value);
         return TWS_ERR_SYNTAX;
     }
-    if (!object) {
-        return TWS_ERR_ARGUMENT;
-    }
-    return count > 0 ? TWS_OK : TWS_ERR_NOT_FOUND;
+    return status;
 }
 
 TWS_API bool tws_json_i64(const tws_json_token *token, int64_t *value)
