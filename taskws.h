@@ -8648,34 +8648,20 @@ TWS_API void tws_log_redact(tws_buf *b, tws_str s)
 #define TWS__LOG_VALUE 512 /* bytes of a value that are shown, at most */
 #define TWS__LOG_TAIL 24   /* kept free for the mark of a truncated line, and the line's end */
 
-static uint64_t tws__year_days(uint64_t year)
-{
-    bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    return leap ? 366 : 365;
-}
-
-static uint64_t tws__month_days(uint64_t year, size_t month)
-{
-    static const uint8_t days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    return month == 1 ? tws__year_days(year) - 337 : days[month];
-}
-
 /* RFC 3339 in UTC. libc's calendar is not used: it takes a lock, and its answer depends on TZ. */
 static void tws__log_time(tws_buf *b, uint64_t ms)
 {
     const uint64_t end_of_9999 = (uint64_t)253402300799999;
-    uint64_t year = 1970;
-    size_t month = 0;
-    ms = ms < end_of_9999 ? ms : end_of_9999;
-    uint64_t days = ms / 86400000;
-    for (; days >= tws__year_days(year); year++) {
-        days -= tws__year_days(year);
-    }
-    for (; days >= tws__month_days(year, month); month++) {
-        days -= tws__month_days(year, month);
-    }
-    const uint64_t part[] = {year, month + 1, days + 1, ms / 3600000 % 24, ms / 60000 % 60,
-                             ms / 1000 % 60, ms};
+    ms = tws__min64(ms, end_of_9999);
+    /* In quarters of a day since March of the year 0. Of years that begin in March a leap day is
+     * the last day, so that their months always end alike: 153 days are five of them. */
+    const uint32_t time = 4 * ((uint32_t)(ms / 86400000) + 719468) + 3;
+    const uint32_t in_century = time % 146097 | 3;
+    const uint32_t day = in_century % 1461 / 4;
+    const uint32_t month = (5 * day + 2) / 153;
+    const uint32_t year = time / 146097 * 100 + in_century / 1461 + month / 10;
+    const uint64_t part[] = {year, (month + 2) % 12 + 1, day - (153 * month + 2) / 5 + 1,
+                             ms / 3600000 % 24, ms / 60000 % 60, ms / 1000 % 60, ms};
     const char *shape = "4-2-2T2:2:2.3Z"; /* how many digits of a part, and what stands behind */
     for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
         tws__write_digits(b, part[i], (size_t)(shape[2 * i] - '0'));
