@@ -5313,46 +5313,9 @@ TWS_API bool tws_ws_check_response(const tws_http_response *r, const uint8_t non
 
 #define TWS__WS_DEFLATE "permessage-deflate"
 
-/* The next n bytes; what is left begins behind the blanks that follow them. */
-static tws_str tws__ws_extension_take(tws_str *rest, size_t n)
+static bool tws__ws_is_token(tws_str s)
 {
-    tws_str taken = tws_str_of(rest->ptr, n);
-    *rest = tws_str_trim(tws_str_from(*rest, n));
-    return taken;
-}
-
-/* A token; empty where none stands. */
-static tws_str tws__ws_extension_token(tws_str *rest)
-{
-    return tws__ws_extension_take(rest, tws__http_span(*rest, TWS__HTTP_TOKEN));
-}
-
-/* "..." whose content must be a token, too: RFC 6455 9.1. So a backslash, which no token has, need
- * not be understood. Empty where there is no such token or no closing quote. */
-static tws_str tws__ws_extension_quoted(tws_str *rest)
-{
-    tws_str in = tws_str_from(*rest, 1);
-    size_t n = tws__http_span(in, TWS__HTTP_TOKEN);
-    if (n == in.len || in.ptr[n] != '"') {
-        return tws_str_of(in.ptr, 0);
-    }
-    (void)tws__ws_extension_take(rest, n + 2);
-    return tws_str_of(in.ptr, n);
-}
-
-/* One ";name" or ";name=value". False where the grammar ends. */
-static bool tws__ws_extension_parameter(tws_str *rest, tws_str *name, tws_str *value)
-{
-    (void)tws__ws_extension_take(rest, 1);
-    *name = tws__ws_extension_token(rest);
-    *value = tws_str_of(NULL, 0);
-    if (name->len == 0 || !tws_str_starts(*rest, "=")) {
-        return name->len > 0;
-    }
-    (void)tws__ws_extension_take(rest, 1);
-    bool quoted = tws_str_starts(*rest, "\"");
-    *value = quoted ? tws__ws_extension_quoted(rest) : tws__ws_extension_token(rest);
-    return value->len > 0;
+    return s.len > 0 && tws__http_all(s, TWS__HTTP_TOKEN);
 }
 
 /* 8 to 15, without a leading zero; 0 for anything else. */
@@ -5411,25 +5374,32 @@ static void tws__ws_extension_settle(tws_ws_compression *terms, unsigned seen, u
     }
 }
 
-/* The next extension of the list. False where the list is malformed. */
-static bool tws__ws_extension_read(tws_str *rest, unsigned context_bits, tws_ws_compression *terms)
+/* An extension of the list. False where it is malformed. A quoted value, too, must be a token (RFC
+ * 6455 9.1): no separator stands in one, and no backslash that would have to be understood. */
+static bool tws__ws_extension_read(tws_str extension, unsigned context_bits,
+                                   tws_ws_compression *terms)
 {
     tws_ws_compression offer = {TWS_WS_MAX_WINDOW_BITS, false, 0, 0};
     unsigned seen = 0;
-    tws_str name = tws__ws_extension_token(rest), value;
+    size_t end = tws_str_find(extension, ';');
+    tws_str name = tws_str_trim(tws_str_of(extension.ptr, end));
+    bool sound = tws__ws_is_token(name);
     bool good = tws__str_is(name, TWS__WS_DEFLATE);
-    while (name.len > 0 && tws_str_starts(*rest, ";")) {
-        tws_str parameter;
-        if (!tws__ws_extension_parameter(rest, &parameter, &value)) {
-            return false;
-        }
-        good = good && tws__ws_extension_note(&offer, &seen, parameter, value);
+    while (sound && end < extension.len) {
+        extension = tws_str_from(extension, end + 1);
+        end = tws_str_find(extension, ';');
+        size_t equals = tws__min(tws_str_find(extension, '='), end);
+        name = tws_str_trim(tws_str_of(extension.ptr, equals));
+        tws_str value = tws_str_from(tws_str_of(extension.ptr, end), equals + 1);
+        value = tws__http_unquote(tws_str_trim(value));
+        sound = tws__ws_is_token(name) && (equals == end || tws__ws_is_token(value));
+        good = good && tws__ws_extension_note(&offer, &seen, name, value);
     }
-    if (good && terms->window_bits == 0) {
+    if (sound && good && terms->window_bits == 0) {
         tws__ws_extension_settle(&offer, seen, context_bits);
         *terms = offer;
     }
-    return name.len > 0 && (rest->len == 0 || rest->ptr[0] == ',');
+    return sound;
 }
 
 TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_bits,
@@ -5441,11 +5411,10 @@ TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_
         if (!tws__http_is_named(&r->field[i], "sec-websocket-extensions")) {
             continue;
         }
-        tws_str rest = tws_str_trim(r->field[i].value);
-        while (rest.len > 0) {
-            if (rest.ptr[0] == ',') { /* an empty element is no harm: RFC 9110 5.6.1.2 */
-                (void)tws__ws_extension_take(&rest, 1);
-            } else if (!tws__ws_extension_read(&rest, context_bits, terms)) {
+        tws_str rest = r->field[i].value;
+        tws_str one;
+        while (tws_str_split(&rest, ',', &one)) { /* an empty one is no harm: RFC 9110 5.6.1.2 */
+            if (one.len > 0 && !tws__ws_extension_read(one, context_bits, terms)) {
                 memset(terms, 0, sizeof *terms);
                 *reason = "Sec-WebSocket-Extensions is no list of extensions";
                 return 400;
