@@ -8892,23 +8892,36 @@ static bool tws__router_doubles_prefix_of(tws_str path, tws_str other)
 
 /* -- adding -- */
 
-/* Equal but for the names of their parameters. */
-static bool tws__router_same_shape(tws_str a, tws_str b)
-{
-    while (a.len > 0 && b.len > 0) {
-        tws_str x = tws__router_segment(&a);
-        tws_str y = tws__router_segment(&b);
-        bool both = tws__router_is_param(x) && tws__router_is_param(y);
-        if (!both && !tws_str_eq(x, y)) {
-            return false;
-        }
-    }
-    return a.len == 0 && b.len == 0;
-}
-
 static tws_str tws__router_pattern(const tws_router_entry *e)
 {
     return tws_str_c(e->pattern);
+}
+
+/* How one pattern differs from another first: of two that match one path, the literal wins. */
+typedef enum tws__router_difference {
+    TWS__ROUTER_NONE, /* but for the names of parameters */
+    TWS__ROUTER_LITERAL,
+    TWS__ROUTER_WINS, /* a literal segment where the other has a parameter */
+    TWS__ROUTER_LOSES
+} tws__router_difference;
+
+static tws__router_difference tws__router_differs(const tws_router_entry *a,
+                                                  const tws_router_entry *b)
+{
+    tws_str rest = tws__router_pattern(a);
+    tws_str other = tws__router_pattern(b);
+    while (rest.len > 0 && other.len > 0) {
+        tws_str x = tws__router_segment(&rest);
+        tws_str y = tws__router_segment(&other);
+        bool is_param = tws__router_is_param(x);
+        if (is_param != tws__router_is_param(y)) {
+            return is_param ? TWS__ROUTER_LOSES : TWS__ROUTER_WINS;
+        }
+        if (!is_param && !tws_str_eq(x, y)) {
+            return TWS__ROUTER_LITERAL;
+        }
+    }
+    return rest.len == other.len ? TWS__ROUTER_NONE : TWS__ROUTER_LITERAL;
 }
 
 static void tws__router_name(tws_buf *b, const tws_router_entry *e)
@@ -8934,7 +8947,8 @@ static tws_status tws__router_compare(const tws_router_entry *route, const tws_r
     tws_str other = tws__router_pattern(old);
     const char *why = "begins twice with the prefix of ";
     const tws_router_entry *wrong = route;
-    if (strcmp(route->method, old->method) == 0 && tws__router_same_shape(path, other)) {
+    if (strcmp(route->method, old->method) == 0 &&
+        tws__router_differs(route, old) == TWS__ROUTER_NONE) {
         why = "is registered already as ";
     } else if (tws__router_doubles_prefix_of(other, path)) {
         wrong = old;
@@ -9068,22 +9082,6 @@ static bool tws__router_fits(const tws_router_entry *e, tws_str path, tws_router
     return path.len == 0;
 }
 
-/* Of two patterns that match one path, does a win? The first segment that is literal in one and a
- * parameter in the other decides: the literal wins. */
-static bool tws__router_beats(const tws_router_entry *a, const tws_router_entry *b)
-{
-    tws_str x = tws__router_pattern(a);
-    tws_str y = tws__router_pattern(b);
-    while (x.len > 0) {
-        bool x_is_param = tws__router_is_param(tws__router_segment(&x));
-        bool y_is_param = tws__router_is_param(tws__router_segment(&y));
-        if (x_is_param != y_is_param) {
-            return y_is_param;
-        }
-    }
-    return false;
-}
-
 static void tws__router_find_method(const tws_router *r, tws_str method, tws_str path,
                                     tws_router_match *best)
 {
@@ -9097,7 +9095,8 @@ static void tws__router_find_method(const tws_router *r, tws_str method, tws_str
         m.path_known = true;
         best->path_known = true;
         if (tws_str_eq_c(method, m.entry->method) &&
-            (best->entry == NULL || tws__router_beats(m.entry, best->entry))) {
+            (best->entry == NULL ||
+             tws__router_differs(m.entry, best->entry) == TWS__ROUTER_WINS)) {
             *best = m;
         }
     }
