@@ -5991,6 +5991,40 @@ static void tws__deflate_fixed_widths(uint8_t *literal, uint8_t *distance)
     memset(distance, 5, 32);
 }
 
+/* -- codes -- */
+
+/* The next code of the same width. Codes count upwards and are sent highest bit first; here, as in
+ * the input, the first bit is the lowest, so that the carry runs downwards. 0 behind the last. */
+static uint32_t tws__deflate_next(uint32_t code, unsigned width)
+{
+    uint32_t bit = UINT32_C(1) << (width - 1);
+    while ((code & bit) != 0) {
+        bit >>= 1;
+    }
+    return bit == 0 ? 0 : (code & (bit - 1)) | bit;
+}
+
+/* Symbols by width, then by number: the order of their codes. counts[w] of width w. */
+static void tws__deflate_order(const uint8_t *width, unsigned symbols, uint16_t counts[16],
+                               uint16_t *order)
+{
+    uint16_t at[17];
+    memset(counts, 0, 16 * sizeof counts[0]);
+    for (unsigned i = 0; i < symbols; i++) {
+        counts[width[i]]++;
+    }
+    counts[0] = 0;
+    at[1] = 0;
+    for (unsigned w = 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
+        at[w + 1] = (uint16_t)(at[w] + counts[w]);
+    }
+    for (unsigned i = 0; i < symbols; i++) {
+        if (width[i] > 0) {
+            order[at[width[i]]++] = (uint16_t)i;
+        }
+    }
+}
+
 /* -- inflating: tables -- */
 
 /* An entry of a table, from its lowest bit: 8 bits how many bits of input it is worth, 4 bits how
@@ -6065,38 +6099,6 @@ static uint32_t tws__inflate_entry(tws__inflate_kind kind, unsigned symbol)
            (uint32_t)tws__length_extra[symbol - 257] << 8;
 }
 
-/* The next code of the same width. Codes count upwards and are sent highest bit first; here, as in
- * the input, the first bit is the lowest, so that the carry runs downwards. 0 behind the last. */
-static uint32_t tws__inflate_next(uint32_t code, unsigned width)
-{
-    uint32_t bit = UINT32_C(1) << (width - 1);
-    while ((code & bit) != 0) {
-        bit >>= 1;
-    }
-    return bit == 0 ? 0 : (code & (bit - 1)) | bit;
-}
-
-/* Symbols by width, then by number: the order of their codes. counts[w] of width w. */
-static void tws__inflate_order(const uint8_t *width, unsigned symbols, uint16_t counts[16],
-                               uint16_t *order)
-{
-    uint16_t at[17];
-    memset(counts, 0, 16 * sizeof counts[0]);
-    for (unsigned i = 0; i < symbols; i++) {
-        counts[width[i]]++;
-    }
-    counts[0] = 0;
-    at[1] = 0;
-    for (unsigned w = 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
-        at[w + 1] = (uint16_t)(at[w] + counts[w]);
-    }
-    for (unsigned i = 0; i < symbols; i++) {
-        if (width[i] > 0) {
-            order[at[width[i]]++] = (uint16_t)i;
-        }
-    }
-}
-
 /* An incomplete code, of which some bit patterns mean nothing, is refused. Allowed, as by zlib, are
  * one symbol of one bit and no symbol at all, as a block may hold nothing but its end and have one
  * distance or none: RFC 1951 3.2.7. */
@@ -6155,7 +6157,7 @@ static void tws__inflate_build_further(uint32_t *table, unsigned root, uint16_t 
             for (uint32_t i = code >> root; i < UINT32_C(1) << bits; i += stride) {
                 table[sub + i] = entry;
             }
-            code = tws__inflate_next(code, w);
+            code = tws__deflate_next(code, w);
         }
     }
 }
@@ -6171,7 +6173,7 @@ static tws__inflate_fault tws__inflate_build(uint32_t *table, uint8_t *root, con
     uint16_t counts[16];
     const uint16_t *next = order;
     uint32_t code = 0;
-    tws__inflate_order(width, symbols, counts, order);
+    tws__deflate_order(width, symbols, counts, order);
     const tws__inflate_fault fault = tws__inflate_judge(counts, kind);
     if (fault != TWS__INFLATE_FINE) {
         return fault;
@@ -6187,7 +6189,7 @@ static tws__inflate_fault tws__inflate_build(uint32_t *table, uint8_t *root, con
         memcpy(table + half, table, half * sizeof table[0]);
         for (unsigned left = counts[w]; left > 0; left--) {
             table[code] = tws__inflate_entry(kind, *next++) | w;
-            code = tws__inflate_next(code, w);
+            code = tws__deflate_next(code, w);
         }
     }
     tws__inflate_build_further(table, *root, counts, next, code, kind);
@@ -6813,41 +6815,19 @@ static uint32_t tws__deflate_distance_symbol(uint32_t distance)
     return 2 * top + (x >> (top - 1) & 1u);
 }
 
-/* The lowest n bits of x, in the other order. */
-static uint32_t tws__deflate_reverse(uint32_t x, uint32_t n)
-{
-    x = (x & 0x5555u) << 1 | (x >> 1 & 0x5555u);
-    x = (x & 0x3333u) << 2 | (x >> 2 & 0x3333u);
-    x = (x & 0x0f0fu) << 4 | (x >> 4 & 0x0f0fu);
-    x = (x & 0x00ffu) << 8 | (x >> 8 & 0x00ffu);
-    return x >> (16 - n);
-}
-
-/* The codes of given widths, as RFC 1951 3.2.2 counts them out, for the symbols that occur. */
+/* The codes of given widths, as RFC 1951 3.2.2 counts them out. */
 static void tws__deflate_codes(tws_deflate_scratch *s, uint32_t from, uint32_t symbols)
 {
-    uint32_t next[TWS__DEFLATE_MAX_WIDTH + 2] = {0};
-    uint32_t code = 0;
-    for (uint32_t i = 0; i < symbols; i++) {
-        next[s->width[from + i] + 1u]++;
-    }
-    next[1] = 0;
-    for (uint32_t w = 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
-        const uint32_t first = code;
-        code = (code + next[w + 1]) << 1;
-        next[w] = first;
-    }
-    /* Pointers, no index: with one, gcc 11 and 12 for 32 bits overlook the stores, and drop the
-     * whole call. */
-    const uint8_t *width = s->width + from;
-    const uint16_t *count = s->count + from;
+    uint16_t order[TWS__DEFLATE_FAR];
+    uint16_t counts[16];
+    const uint16_t *next = order;
     uint32_t *to = s->code + from;
-    for (; symbols > 0; symbols--, width++, count++, to++) {
-        if (*width > 0) {
-            const uint32_t mine = next[*width]++;
-            if (*count > 0) {
-                *to = tws__deflate_reverse(mine, *width) | (uint32_t)*width << 16;
-            }
+    uint32_t code = 0;
+    tws__deflate_order(s->width + from, symbols, counts, order);
+    for (uint32_t w = 1; w <= TWS__DEFLATE_MAX_WIDTH; w++) {
+        for (; counts[w] > 0; counts[w]--) {
+            to[*next++] = code | w << 16;
+            code = tws__deflate_next(code, w);
         }
     }
 }
