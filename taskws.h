@@ -4350,18 +4350,15 @@ static tws_http_result tws__http_crlf(tws__http_head *h)
  * version should begin, must not be left waiting. */
 static tws_http_result tws__http_version(tws__http_head *h)
 {
-    static const char wrong[] = "no HTTP version";
+    static const char shape[] = "HTTP/0.0";
     tws_str rest = tws__http_rest(h);
-    tws_str name = tws_str_of(rest.ptr, tws__min(rest.len, 5));
-    if (!tws_str_eq(name, tws_str_of("HTTP/", name.len))) {
-        return tws__http_fail(h, wrong);
-    }
-    if (rest.len < 8 && tws__http_all(rest, TWS__HTTP_TARGET)) {
-        return TWS_HTTP_MORE;
-    }
-    if (rest.len < 8 || !tws__is_digit(rest.ptr[5]) || rest.ptr[6] != '.' ||
-        !tws__is_digit(rest.ptr[7])) {
-        return tws__http_fail(h, wrong);
+    for (size_t i = 0; i < sizeof shape - 1; i++) {
+        if (i == rest.len) {
+            return TWS_HTTP_MORE;
+        }
+        if (shape[i] == '0' ? !tws__is_digit(rest.ptr[i]) : rest.ptr[i] != shape[i]) {
+            return tws__http_fail(h, "no HTTP version");
+        }
     }
     if (rest.ptr[5] != '1') {
         h->status = rest.ptr[5] == '0' ? 400 : 505;
