@@ -2163,10 +2163,10 @@ typedef struct tws_server_desc {
     uint32_t max_connections; /* at most, and with 0: the limit of open files, less 64 and 4 a
                                  thread, and not fewer than these. 32 more are accepted to be
                                  told: see tws_peer_overload */
-    uint32_t max_per_ip;      /* 0: off. While an address has more, a websocket route closes with
-                                 4429, and on_request is to ask tws_peer_overload; beyond twice as
-                                 many and one are closed at once. With trust_proxy an idle
-                                 connection counts for nobody */
+    uint32_t max_per_ip;      /* 0: off. While an address has more, of IPv6 its /64, a websocket
+                                 route closes with 4429, and on_request is to ask
+                                 tws_peer_overload; beyond twice as many and one are closed at
+                                 once. With trust_proxy an idle connection counts for nobody */
     uint32_t receive_bytes;   /* of one read, and of memory a thread; 0: 64 KiB */
     uint32_t drain_ms;        /* over which a stop spreads its closes; 0: 10 s; TWS_OFF: at once.
                                  After twice limits.close_ms more whoever is left is cut off */
@@ -2366,7 +2366,8 @@ typedef struct tws_task_server_desc {
     tws_jwt_policy token;      /* issuer, audience, leeway: section 11 */
     const char *token_cookie;  /* a cookie's name; NULL: cookies are not read */
     const char *origins;       /* comma-separated; "*" any. NULL: any, since a page must hold a
-                                  token; but with token_cookie the same origin only */
+                                  token; but with token_cookie the same origin only. A cookie
+                                  counts for the same origin and for those that are named */
     tws_verdict (*authorize)(void *context, const tws_authorize *question); /* NULL: as scopes say,
                                   see tws_auth_judge */
     void *context;             /* of authorize */
@@ -8497,24 +8498,25 @@ static bool tws__is_token_char(char c)
            c == '_' || c == '.' || c == '%' || c == '=';
 }
 
-#define TWS__JWT_SIGNATURE 43 /* digits of 32 bytes in base64url */
+#define TWS__JWT_SIGNATURE 40 /* digits: 43 are 32 bytes in base64url; a log may have cut some */
 
 /* The length of the JWT-shaped word that s begins with, 0 without one. What begins with {" in
  * base64url is suspect with two parts; JSON that begins otherwise ({ and a blank), where a word
- * begins, with a third of the length of an HS256 signature. *looked: bytes that were looked
- * through; no JWT begins within them. */
+ * begins, with three and one of about the length of an HS256 signature. *looked: bytes that were
+ * looked through; no JWT begins within them. */
 static size_t tws__jwt_shaped(tws_str s, bool word, size_t *looked)
 {
     const bool sure = tws_str_starts(s, "eyJ");
     unsigned dots = 0;
-    size_t n = 0, part = 0;
+    size_t n = 0, part = 0, longest = 0;
     for (; (sure || word) && n < s.len && tws__is_token_char(s.ptr[n]); n++) {
         bool dot = s.ptr[n] == '.' || (sure && s.ptr[n] == '%');
         part = dot ? 0 : part + 1;
+        longest = part > longest ? part : longest;
         dots += dot;
     }
     *looked = sure ? n : 0;
-    return sure ? (dots > 0 ? n : 0) : dots >= 2 && part == TWS__JWT_SIGNATURE ? n : 0;
+    return sure ? (dots > 0 ? n : 0) : dots >= 2 && longest >= TWS__JWT_SIGNATURE ? n : 0;
 }
 
 /* The length of `token=` and its value, 0 without one: in a query, in a query inside a query, in
@@ -16010,6 +16012,20 @@ static bool tws__sys_is_ipv4(const uint8_t a[16])
     return memcmp(a, mapped, sizeof mapped) == 0;
 }
 
+/* The address that a text is, in the same form. False: it is none. */
+static bool tws__sys_parse_address(tws_str text, uint8_t out[16])
+{
+    char c[INET6_ADDRSTRLEN];
+    if (text.len >= sizeof c) {
+        return false;
+    }
+    memcpy(c, text.ptr, text.len);
+    c[text.len] = '\0';
+    memset(out, 0, 10);
+    memset(out + 10, 0xff, 2);
+    return inet_pton(AF_INET, c, out + 12) == 1 || inet_pton(AF_INET6, c, out) == 1;
+}
+
 static bool tws__sys_is_loopback(const uint8_t a[16])
 {
     static const uint8_t one[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
@@ -16881,9 +16897,12 @@ static uint64_t tws__peer_address_key(const tws_peer *p, const tws_http_request 
 {
     uint8_t raw[16];
     tws_str text;
-    if (!tws__peer_forwarded(p, r, &text)) {
+    const bool forwarded = tws__peer_forwarded(p, r, &text);
+    if (!forwarded) {
         tws__sys_address(p->watch.fd, raw);
-        text = tws_str_of((const char *)raw, sizeof raw);
+    }
+    if (!forwarded || tws__sys_parse_address(text, raw)) {
+        text = tws_str_of((const char *)raw, tws__sys_is_ipv4(raw) ? 16 : 8);
     }
     uint64_t key = tws__hash(p->thread->server->address_key, text);
     return key == 0 ? 1 : key;
@@ -18751,17 +18770,27 @@ static size_t tws__session_bytes(const tws__session *s)
     return sizeof *s + s->user_len + s->key_len + s->origin_len;
 }
 
-/* What lets a page of an allowed Origin read an answer (CORS). Where a cookie may be the token,
- * pages of the listed origins may have it sent; with * nobody. */
+/* May pages of all allowed origins have the cookie sent? Where each is named: "*" is anybody, and
+ * any page can hold a frame whose origin is "null". */
+static bool tws__shares_cookie(const tws_task_server_desc *d)
+{
+    bool named = d->token_cookie != NULL && d->origins != NULL;
+    tws_str list = tws_str_c(d->origins);
+    tws_str origin;
+    while (tws_str_split(&list, ',', &origin)) {
+        named = named && !tws_str_eq_c(origin, "*") && !tws__str_is(origin, "null");
+    }
+    return named;
+}
+
+/* What lets a page of an allowed Origin read an answer (CORS). */
 static void tws__cors_lines(const tws_task_server *ts, tws_str origin, tws_buf *b)
 {
-    const tws_task_server_desc *d = &ts->desc;
-    const bool cookies =
-        d->token_cookie != NULL && d->origins != NULL && strchr(d->origins, '*') == NULL;
     if (origin.len != 0) {
         tws_http_add(b, "Access-Control-Allow-Origin", origin);
         tws_buf_c(b, "Vary: Origin\r\n");
-        tws_buf_c(b, cookies ? "Access-Control-Allow-Credentials: true\r\n" : "");
+        tws_buf_c(b, tws__shares_cookie(&ts->desc) ? "Access-Control-Allow-Credentials: true\r\n"
+                                                   : "");
     }
 }
 
@@ -20597,7 +20626,8 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
     tws__waiting_settled(w);
 }
 
-static void tws__upstream_write_status(tws__upstream *up, tws_buf *b)
+/* all: also what tells of other users. */
+static void tws__upstream_write_status(tws__upstream *up, bool all, tws_buf *b)
 {
     TWS__LOCK(&up->lock);
     tws_redis_stats n = up->stats;
@@ -20606,14 +20636,16 @@ static void tws__upstream_write_status(tws__upstream *up, tws_buf *b)
     tws__json_text(b, "reason", up->reason);
     TWS__UNLOCK(&up->lock);
     tws_json_write_member_u64(b, "round_trip_ms", n.round_trip_ms);
-    tws_json_write_member_u64(b, "users", n.users);
-    tws_json_write_member_u64(b, "connects", n.connects);
-    tws_json_write_member_u64(b, "events", n.events);
-    tws_json_write_member_u64(b, "dropped", n.dropped);
-    tws_json_write_member_u64(b, "not_json", n.not_json);
-    tws_json_write_member_u64(b, "lost", n.lost);
-    tws_json_write_member_u64(b, "stored", n.stored);
-    tws_json_write_member_u64(b, "failed", n.failed);
+    if (all) {
+        tws_json_write_member_u64(b, "users", n.users);
+        tws_json_write_member_u64(b, "connects", n.connects);
+        tws_json_write_member_u64(b, "events", n.events);
+        tws_json_write_member_u64(b, "dropped", n.dropped);
+        tws_json_write_member_u64(b, "not_json", n.not_json);
+        tws_json_write_member_u64(b, "lost", n.lost);
+        tws_json_write_member_u64(b, "stored", n.stored);
+        tws_json_write_member_u64(b, "failed", n.failed);
+    }
     tws_buf_c(b, "}");
 }
 
@@ -20667,7 +20699,12 @@ static void tws__upstream_answer(tws__upstream *up) { (void)up; }
 static void tws__upstream_free(tws__upstream *up) { (void)up; }
 static void tws__upstream_abandon_lookup(tws__upstream *up) { (void)up; }
 static const char *tws__upstream_fault(const tws__upstream *up) { return up == NULL ? NULL : ""; }
-static void tws__upstream_write_status(tws__upstream *up, tws_buf *b) { (void)up; (void)b; }
+static void tws__upstream_write_status(tws__upstream *up, bool all, tws_buf *b)
+{
+    (void)up;
+    (void)all;
+    (void)b;
+}
 static void tws__upstream_write_metrics(tws__upstream *up, tws_buf *b) { (void)up; (void)b; }
 static const tws_hub_upstream *tws__upstream_seam(tws__upstream *up, tws_hub_upstream *seam)
 {
@@ -20772,6 +20809,7 @@ static void tws__take_figures(tws_task_server *ts, tws__figures *f)
 static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf *b)
 {
     tws_task_server *ts = tws__session_server(s);
+    const bool all = (who->scopes & TWS_SCOPE_ADMIN) != 0;
     tws__figures f;
     tws__take_figures(ts, &f);
     tws_buf_c(b, "{");
@@ -20787,7 +20825,7 @@ static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf 
         tws_json_write_key(b, "redis");
         tws_buf_c(b, "null");
     } else {
-        tws__upstream_write_status(ts->up, b);
+        tws__upstream_write_status(ts->up, all, b);
     }
     tws__json_object(b, "resources");
     tws_json_write_member_u64(b, "open_files", f.open_files);
@@ -20795,7 +20833,7 @@ static void tws__write_status(tws__session *s, const tws_identity *who, tws_buf 
     tws_json_write_member_u64(b, "resident_bytes", f.resident_bytes);
     tws_buf_c(b, "}");
     tws__write_limits(ts, b);
-    if ((who->scopes & TWS_SCOPE_ADMIN) != 0) {
+    if (all) {
         tws__json_object(b, "hub");
         tws_json_write_member_u64(b, "topics", f.hub.topics);
         tws_json_write_member_u64(b, "readers", f.hub.readers);
@@ -21473,7 +21511,8 @@ static void tws__session_begin(tws__session *s, const tws_http_request *r)
         tws__session_refuse(s, word);
         return;
     }
-    if (tws_auth_find(r, ts->desc.token_cookie, &token) == TWS_AUTH_NONE) {
+    const bool own = tws__shares_cookie(&ts->desc) || tws_auth_origin(r, NULL);
+    if (tws_auth_find(r, own ? ts->desc.token_cookie : NULL, &token) == TWS_AUTH_NONE) {
         if (s->kind != TWS__WEBSOCKET) {
             tws__session_refuse(s, "token_missing");
         } else if (ts->desc.auth_ms != TWS_OFF) {

@@ -152,7 +152,12 @@ static const struct {
     {"eyJtoken=secret", "eyJtoken=***"},
     {"/" BLANK_JWT "?a", "/***?a"},
     {"bearer." BLANK_JWT, "***"},
-    {BLANK_JWT "x", BLANK_JWT "x"},
+    {BLANK_JWT "x", "***"},
+    {"/tasks/" BLANK_JWT ". ", "/tasks/*** "},
+    {"/tasks/" BLANK_JWT "%3D/", "/tasks/***/"},
+    {"a.b.0123456789012345678901234567890123456789", "***"},
+    {"a.b.550e8400-e29b-41d4-a716-446655440000", "a.b.550e8400-e29b-41d4-a716-446655440000"},
+    {"a.0123456789012345678901234567890123456789", "a.0123456789012345678901234567890123456789"},
     {"token=\"opaque\" token='opaque' {\"token\" : \"opaque\"}", "token=***\" token=***' {\"token=***\"}"},
 };
 

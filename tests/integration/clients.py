@@ -269,6 +269,27 @@ async def _(user):
             assert code == 4403 and error['code'] == 'forbidden_origin'
 
 
+@test('a cookie counts for the same origin and for those that are named, not for just any page')
+async def _(user):
+    cookie = {'Cookie': 'session=' + token(user)}
+    for listed, named in ('*', False), ('null', False), ('https://a.example,null', False), \
+            ('https://a.example', True):
+        origin = listed if listed == 'null' else 'https://a.example'
+        with Server('--cookie', 'session', '--origin', listed) as own:
+            answer = await own.request('GET', TASKS + user, {**cookie, 'Origin': origin})
+            assert (answer.status == 200) == named, (listed, answer)
+            assert ('access-control-allow-credentials' in answer.headers) == named, (listed, answer)
+            answer = await own.request('POST', TASKS + user, {**cookie, 'Origin': origin}, '{}')
+            assert answer.status == (403 if named else 401), (listed, answer)
+            async with own.connect(user, 'token=' + token(user), extra_headers=cookie,
+                                   origin=origin) as ws:
+                await receive(ws, 'connected')  # with a token that the page has
+            async with own.connect(user, '', extra_headers=cookie, origin=origin) as ws:
+                await ws.send('{"type":"ping"}')
+                first = await receive(ws)
+                assert first['type'] == ('connected' if named else 'pong'), (listed, first)
+
+
 @test('without a token a WebSocket has ten seconds for its first message')
 async def _(user):
     async with server.connect(user, '') as ws:
@@ -715,6 +736,23 @@ async def _(user):
             await receive(two, 'connected')
             answer = await own.request('GET', TASKS + user, bearer=token(user))
             assert answer.status == 429 and error_of(answer) == 'too_many_connections'
+
+
+@test('of IPv6 a /64 is one address, as a proxy tells it and as it is; of IPv4 each is one')
+async def _(user):
+    with Server('--max-per-ip', '2', '--trust-proxy') as own:
+        async def status(address):
+            headers = {'X-Forwarded-For': address}
+            async with own.connect(user, extra_headers=headers) as one, \
+                    own.connect(user, extra_headers=headers) as two:
+                await receive(one, 'connected')
+                await receive(two, 'connected')
+                return [(await own.request('GET', TASKS + user, {'X-Forwarded-For': other},
+                                           bearer=token(user))).status
+                        for other in ('2001:db8::7', '[2001:DB8::ffff]:8080', '2001:db8:0:1::7',
+                                      '::ffff:10.0.0.1', '10.0.0.1', '10.0.0.2')]
+        assert await status('2001:db8::1') == [429, 429, 200, 200, 200, 200]
+        assert await status('10.0.0.1') == [200, 200, 200, 429, 429, 200]
 
 
 @test('a full server says so: 1013, over HTTP 503, and serves again when there is room')

@@ -293,6 +293,8 @@ async def _(user):
         assert client.tasks[1]['data'] == '\ufffd\0'
         assert client.tasks[2] == {'type': 'task', 'id': id, 'data': 'half {"of'}
         assert (await status(server))['not_json'] == 3
+        mine = await server.request('GET', PREFIX + '/status', bearer=token(user))
+        assert set(mine.json['redis']) == {'state', 'reason', 'round_trip_ms'}  # not what others do
         assert server.output().count('a message delivered as a string') == 3
 
 
