@@ -2339,7 +2339,7 @@ typedef struct tws_task_server tws_task_server;
 /* A host's own rule: may `who` do that with that user's tasks? Called on the server's threads, on
  * several at once: it must not block. What it is given lives during the call. Asked once for each
  * token, action and user on a thread while the cache there has the token; also for a new token of
- * an open connection: a no ends that, and with TWS_LATER it goes on until the answer. */
+ * an open connection: a no ends that, and with TWS_LATER the old token holds until a yes. */
 typedef struct tws_authorize {
     const tws_identity *who;
     tws_auth_action action; /* READ, PUBLISH */
@@ -18610,7 +18610,8 @@ enum {
 
 /* What outlives the turn of a request whose answer waits for the host. */
 typedef struct tws__pending {
-    tws_identity who;
+    tws_identity who;    /* of an open connection's new tokens the last one's, */
+    unsigned unanswered; /* and how often the host was asked about them */
     size_t token_len, body_len;
     char *token, *body; /* behind this struct */
 } tws__pending;
@@ -19118,6 +19119,14 @@ static void tws__session_take_identity(tws__session *s, const tws_identity *who)
     s->expires_s = late ? who->expires_s + (int64_t)leeway : who->expires_s;
     s->warn_ms = TWS__WARN_MS;
     s->who = tws__hash(ts->hub->hash_key, tws_identity_user(who));
+}
+
+static void tws__session_renew(tws__session *s, const tws_identity *who)
+{
+    tws__session_take_identity(s, who);
+    const uint64_t half_ms = tws__session_left_ms(s) / 2; /* not at once: that makes a loop */
+    s->warn_ms = (uint16_t)tws__min64(s->warn_ms, half_ms);
+    tws__session_watch(s);
 }
 
 /* -- acting, once allowed -- */
@@ -20970,8 +20979,8 @@ static tws_str tws__verdict_key(const tws__session *s, char memory[TWS_MAX_USER_
     return tws_str_of(memory, user.len + 1);
 }
 
-static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_str token,
-                                 tws_str body)
+/* Keep what the host's answer will be about. False without memory. */
+static bool tws__session_keep(tws__session *s, const tws_identity *who, tws_str token, tws_str body)
 {
     tws_task_server *ts = tws__session_server(s);
     size_t bytes = sizeof *s->pending + token.len + body.len;
@@ -20980,15 +20989,28 @@ static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_s
         return false;
     }
     w->who = *who;
+    w->unanswered = s->pending == NULL ? 1 : s->pending->unanswered + 1;
     w->token = (char *)(w + 1);
     w->token_len = token.len;
     w->body = w->token + token.len;
     w->body_len = body.len;
-    memcpy(w->token, token.ptr, token.len);
+    if (token.len != 0) {
+        memcpy(w->token, token.ptr, token.len);
+    }
     if (body.len != 0) {
         memcpy(w->body, body.ptr, body.len);
     }
+    tws__pending_free(ts, s->pending);
     s->pending = w;
+    return true;
+}
+
+static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_str token,
+                                 tws_str body)
+{
+    if (!tws__session_keep(s, who, token, body)) {
+        return false;
+    }
     s->phase = TWS__AWAIT_VERDICT;
     if (s->kind != TWS__WEBSOCKET) {
         tws_peer_set(s->peer, &tws__waiting_ops, s);
@@ -21012,8 +21034,8 @@ static void tws__session_verdict(tws__session *s, const tws_identity *who, const
  * twice, or late, is not taken for one to the same connection's next request. */
 #define TWS__QUESTION 24u
 
-/* What the host says, or has said. An answer that comes later is posted: not before this turn ends
- * it finds out whether the session waits for it. */
+/* What the host says, or has said. An answer that comes later is posted to this thread, even if
+ * before authorize returns: it finds the session as this turn leaves it. */
 static tws_verdict tws__session_ask_host(tws__session *s, const tws_identity *who, tws_str token)
 {
     char memory[TWS_MAX_USER_ID + 1];
@@ -21025,7 +21047,8 @@ static tws_verdict tws__session_ask_host(tws__session *s, const tws_identity *wh
     if (known != 0) {
         return known > 0 ? TWS_ALLOW : TWS_DENY;
     }
-    if (s->question == 0) { /* one for all its tokens: a no to any of them ends it */
+    if (s->question == 0) { /* one for all its tokens: a no to any of them ends it, and only with
+                             * a yes to all of them the last one holds */
         seat->questions = seat->questions == UINT8_MAX ? 1 : (uint8_t)(seat->questions + 1);
         s->question = seat->questions;
     }
@@ -21065,22 +21088,27 @@ static void tws__answer_posted(tws_peer *p, void *arg)
     uintptr_t answer = (uintptr_t)arg;
     bool allowed = (answer & 1) != 0;
     tws__session *s = tws__session_of(p);
-    s = s != NULL && s->question == answer >> 1 ? s : NULL;
-    if (s != NULL && s->phase == TWS__LIVE && !allowed) {
-        tws__session_refuse(s, "forbidden_user"); /* about a new token */
-        return;
-    }
-    if (s == NULL || s->phase != TWS__AWAIT_VERDICT || s->pending == NULL) {
-        return; /* the client has gone meanwhile */
+    if (s == NULL || s->question != answer >> 1 || s->phase == TWS__OVER || s->pending == NULL) {
+        return; /* the client has gone meanwhile, or it is once too often */
     }
     char memory[TWS_MAX_USER_ID + 1];
     tws__seat *seat = tws__session_seat(s);
     tws__pending *w = s->pending;
+    w->unanswered--;
+    if (allowed && w->unanswered != 0) {
+        return;
+    }
     s->pending = NULL;
-    tws_auth_remember(seat->cache, tws_str_of(w->token, w->token_len),
-                      tws__verdict_key(s, memory), allowed);
-    tws__session_verdict(s, &w->who, allowed ? NULL : "forbidden_user",
-                         tws_str_of(w->body, w->body_len));
+    if (s->phase == TWS__AWAIT_VERDICT) {
+        tws_auth_remember(seat->cache, tws_str_of(w->token, w->token_len),
+                          tws__verdict_key(s, memory), allowed);
+        tws__session_verdict(s, &w->who, allowed ? NULL : "forbidden_user",
+                             tws_str_of(w->body, w->body_len));
+    } else if (allowed) {
+        tws__session_renew(s, &w->who);
+    } else {
+        tws__session_refuse(s, "forbidden_user");
+    }
     tws__pending_free(seat->ts, w);
 }
 
@@ -21094,13 +21122,13 @@ TWS_API tws_status tws_task_server_answer(tws_task_server *ts, uint64_t ticket, 
 
 /* -- messages from a client -- */
 
-/* A new token may say less than the one before, and the host may have thought better of it. If it
- * answers later, a no ends the session then. */
-static bool tws__session_still_may(tws__session *s, const tws_identity *who, tws_str token)
+/* A new token may say less than the one before, and the host may have thought better of it. */
+static tws_verdict tws__session_still_may(tws__session *s, const tws_identity *who, tws_str token)
 {
-    return tws__session_server(s)->desc.authorize == NULL
-               ? tws_auth_judge(who, TWS_AUTH_READ, tws__session_user(s)) == NULL
-               : tws__session_ask_host(s, who, token) != TWS_DENY;
+    if (tws__session_server(s)->desc.authorize != NULL) {
+        return tws__session_ask_host(s, who, token);
+    }
+    return tws_auth_judge(who, TWS_AUTH_READ, tws__session_user(s)) == NULL ? TWS_ALLOW : TWS_DENY;
 }
 
 static void tws__session_new_token(tws__session *s, tws_str token)
@@ -21118,14 +21146,20 @@ static void tws__session_new_token(tws__session *s, tws_str token)
     if (error != TWS_JWT_OK) {
         const tws__refusal *r = tws__refusal_of(tws_jwt_word(error));
         tws__session_error(s, r->word, r->message, r->retry, 0); /* the old token still holds */
-    } else if (tws__hash(ts->hub->hash_key, tws_identity_user(&who)) != s->who ||
-               !tws__session_still_may(s, &who, token)) {
+        return;
+    }
+    const tws_str none = tws_str_of(NULL, 0);
+    const bool same = tws__hash(ts->hub->hash_key, tws_identity_user(&who)) == s->who;
+    tws_verdict verdict = same ? tws__session_still_may(s, &who, token) : TWS_DENY;
+    if (verdict == TWS_ALLOW) {
+        tws__session_renew(s, &who);
+        if (s->pending != NULL) {
+            s->pending->who = who; /* not the one before, when that is answered */
+        }
+    } else if (verdict == TWS_DENY) {
         tws__session_refuse(s, "forbidden_user");
-    } else {
-        tws__session_take_identity(s, &who);
-        const uint64_t half_ms = tws__session_left_ms(s) / 2; /* not at once: that makes a loop */
-        s->warn_ms = (uint16_t)tws__min64(s->warn_ms, half_ms);
-        tws__session_watch(s);
+    } else if (!tws__session_keep(s, &who, none, none)) {
+        tws__session_refuse(s, "internal");
     }
 }
 

@@ -1381,6 +1381,41 @@ TEST("a late no to a new token ends the connection, though it has sent others si
     site_end(&s);
 }
 
+TEST("until the host has said yes to all new tokens the old one holds, with its end")
+{
+    for (size_t answers = 0; answers <= 2; answers++) {
+        site s;
+        peer p;
+        test_row("answers", answers);
+        host_init(&s, TWS_ALLOW);
+        s.desc.token.leeway_s = TWS_OFF;
+        site_start(&s, false);
+        watch(&p, &s, text("team?token=%s", token("guest", 2, "")), NULL);
+        CHECK(peer_message(&p));
+        host.verdict = TWS_LATER;
+        for (size_t n = 1; n <= 2; n++) {
+            peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}",
+                              token("guest", n == 1 ? 3600 : 100, "")));
+            PEER_UNTIL(host.count == n);
+        }
+        for (size_t n = 0; n < answers; n++) {
+            CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[n], true), TWS_OK);
+        }
+        if (answers == 2) { /* past the old one's end */
+            for (uint64_t until_ms = tws_sys_now_ms() + 2500; tws_sys_now_ms() < until_ms;) {
+                peer_pause();
+            }
+            peer_say(&p, "{\"type\":\"ping\"}");
+        }
+        do { /* perhaps that the old one's end is near */
+            CHECK(peer_message(&p));
+        } while (tws_str_eq_c(json(tws_buf_view(&p.body), "type"), "expiring"));
+        CHECK(peer_contains(tws_buf_view(&p.body), answers == 2 ? "pong" : "token_expired"));
+        peer_close(&p);
+        site_end(&s);
+    }
+}
+
 TEST("a host's rule replaces the built-in one, to read and to publish, and is cached")
 {
     site s;
