@@ -497,6 +497,14 @@ static bool connect_to(watch *w)
     return client_connect(&w->connection, w->common.host, w->common.port, CONNECT_MS);
 }
 
+/* Whom all this is for: SIGPIPE is ignored, so `watch | head -1` must see for itself that head has
+ * gone. */
+static bool reader_gone(void)
+{
+    struct pollfd p = {STDOUT_FILENO, 0, 0};
+    return ferror(stdout) || (poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP | POLLNVAL)));
+}
+
 /* One connection from its beginning to its end. Returns the code that it ended with. */
 static uint16_t follow(watch *w)
 {
@@ -522,6 +530,9 @@ static uint16_t follow(watch *w)
         }
         if (w->dirty && client_now_ms() - w->drawn_ms >= 50) {
             draw(w);
+        }
+        if (reader_gone()) {
+            stopped = 1;
         }
         if (client_now_ms() - c->heard_ms > w->silence_ms) {
             notice(w, "nothing heard for %u s", (unsigned)(w->silence_ms / 1000));

@@ -401,6 +401,17 @@ async def _(user):
                 await asyncio.to_thread(watch.wait_for, 'second', 60)
 
 
+@test('watch ends when nobody reads it any more, as in `watch | head -1`')
+async def _(user):
+    with Server() as own:
+        await own.publish(user, {'task_id': 'one'})
+        watch = os.path.join(BUILD, 'watch')
+        pipe = f'{watch} --url {own.origin} --user {user} --token {token(user)} --raw | head -n 1'
+        done = await asyncio.to_thread(subprocess.run, ['sh', '-c', pipe], capture_output=True,
+                                       text=True, timeout=PATIENCE)
+        assert json.loads(done.stdout) == {'task_id': 'one'}, done
+
+
 @test('watch gives up where trying again is no use, and says why: 1')
 async def _(user):
     with Server() as own:
