@@ -65,6 +65,9 @@ typedef struct client {
     char close_reason[124];
 } client;
 
+/* For a signal's handler to set: it ends what is being waited for. */
+static volatile sig_atomic_t client_stopped;
+
 static inline uint64_t client_now_ms(void)
 {
     struct timespec t;
@@ -110,8 +113,8 @@ static inline bool client_wait(client *c, short events, uint64_t until_ms)
         if (n > 0) {
             return true;
         }
-        c->timed_out = n == 0;
-        if (n == 0 || errno != EINTR) {
+        c->timed_out = n == 0 || (errno == EINTR && client_stopped);
+        if (c->timed_out || errno != EINTR) {
             return client_fail(c, n == 0 ? "no answer in time" : strerror(errno), "");
         }
     }

@@ -59,12 +59,10 @@ typedef struct watch {
     bool dirty;
 } watch;
 
-static volatile sig_atomic_t stopped;
-
 static void on_signal(int number)
 {
     (void)number;
-    stopped = 1;
+    client_stopped = 1;
 }
 
 /* -- text on a terminal -- */
@@ -483,6 +481,9 @@ static uint16_t code_of_status(int status)
 static uint16_t refused(watch *w)
 {
     const client *c = &w->connection;
+    if (client_stopped) {
+        return 1000;
+    }
     if (c->response.status == 0) {
         notice(w, "%s:%s: %s", w->common.host, w->common.port, c->error);
     } else {
@@ -519,7 +520,7 @@ static uint16_t follow(watch *w)
     if (!connect_to(w) || !client_upgrade(c, w->target.ptr, w->head.ptr, CONNECT_MS)) {
         return refused(w);
     }
-    while (!stopped) {
+    while (!client_stopped) {
         switch (client_receive(c, w->dirty ? 50 : 250)) {
         case CLIENT_MESSAGE: on_message(w, tws_buf_view(&c->body)); break;
         case CLIENT_CLOSED:
@@ -532,7 +533,7 @@ static uint16_t follow(watch *w)
             draw(w);
         }
         if (reader_gone()) {
-            stopped = 1;
+            client_stopped = 1;
         }
         if (client_now_ms() - c->heard_ms > w->silence_ms) {
             notice(w, "nothing heard for %u s", (unsigned)(w->silence_ms / 1000));
@@ -556,7 +557,7 @@ static void wait_before_next(watch *w, advice what)
     if (w->dirty) {
         draw(w);
     }
-    while (!stopped && client_now_ms() < until) {
+    while (!client_stopped && client_now_ms() < until) {
         struct timespec nap = {0, 50 * 1000000};
         nanosleep(&nap, NULL);
     }
@@ -576,18 +577,18 @@ static int run(watch *w)
             return 1;
         }
         const uint16_t code = follow(w);
-        const advice what = stopped ? ADVICE_END : advice_for(code);
+        const advice what = client_stopped ? ADVICE_END : advice_for(code);
         if (w->dirty) {
             draw(w);
         }
         (void)client_close(&w->connection, 1000, 1000);
         if (what == ADVICE_END || (what == ADVICE_TOKEN && !may_renew(w))) {
-            return stopped || code == 1000 ? 0 : 1;
+            return client_stopped || code == 1000 ? 0 : 1;
         }
         if (what != ADVICE_TOKEN) {
             wait_before_next(w, what);
         }
-        if (stopped) {
+        if (client_stopped) {
             return 0;
         }
     }

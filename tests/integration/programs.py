@@ -412,6 +412,21 @@ async def _(user):
         assert json.loads(done.stdout) == {'task_id': 'one'}, done
 
 
+@test('watch is ended at once by SIGINT and SIGTERM, also while the server does not answer')
+async def _(user):
+    with socket.create_server(('127.0.0.1', 0)) as silent:
+        url = f'http://127.0.0.1:{silent.getsockname()[1]}'
+        for number in signal.SIGINT, signal.SIGTERM:
+            with Program('watch', '--url', url, '--user', user, '--token', token(user)) as watch:
+                peer, _ = await asyncio.to_thread(silent.accept)
+                await asyncio.to_thread(peer.recv, 65536)
+                before = time.monotonic()
+                watch.signal(number)
+                assert await asyncio.to_thread(watch.end) == 0, watch.output()
+                assert time.monotonic() - before < 5, watch.output()
+                peer.close()
+
+
 @test('watch gives up where trying again is no use, and says why: 1')
 async def _(user):
     with Server() as own:
