@@ -130,8 +130,18 @@ static inline void option_url(options *o, const char *url)
     }
 }
 
+/* What was to be printed and could not be, on a full disk say, must not look like a success. */
+static inline void check_output(void)
+{
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fputs("standard output: not all of it could be written\n", stderr);
+        _exit(1);
+    }
+}
+
 static inline void options_init(options *o)
 {
+    atexit(check_output);
     memset(o, 0, sizeof *o);
     option_url(o, "http://127.0.0.1:8000/api/v1/ws");
 }

@@ -363,6 +363,21 @@ async def _(_user):
     assert (await ends('token', '--inspect', 'nonsense', '--secret', SECRET)).returncode == 1
 
 
+@test('output that cannot be written is a failure: 1')
+async def _(user):
+    with Server() as own, open('/dev/full', 'w') as full:
+        to = ['--url', own.origin, '--user', user]
+        await own.publish(user, {'task_id': 'one'})
+        for name, *args in (['token', '--secret', SECRET, '--sub', user],
+                            ['publish', *to, '--token', worker(), '{}'],
+                            ['watch', *to, '--token', token(user), '--once'],
+                            ['watch', '--help']):
+            done = await asyncio.to_thread(
+                subprocess.run, [os.path.join(BUILD, name), *args], env=EMPTY, stdout=full,
+                stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+            assert done.returncode == 1 and 'standard output' in done.stderr, (name, done)
+
+
 # -- together -----------------------------------------------------------------------------
 
 
