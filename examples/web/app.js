@@ -89,7 +89,8 @@ function stateOf(data, word, progress, before) {
     return progress === undefined ? before?.state ?? 'pending' : 'running';
 }
 
-const nameOf = (data) => textOf(firstOf(data.name, data.title, data.task_name, data.task));
+const nameOf = (data) =>
+    textOf(firstOf(data.name, data.title, data.task_name, data.task)).trim();
 
 function messageOf(data, state) {
     const { message, detail, description, step, meta, error, result } = data;
@@ -399,6 +400,7 @@ function toggleDetails(row) {
     }
     const said = document.createElement('pre');
     said.tabIndex = 0;
+    said.setAttribute('role', 'group'); // without a role it may have no name
     said.setAttribute('aria-label', 'What the worker sent last');
     row.details.append(facts, said);
     row.item.append(row.details);
@@ -664,12 +666,16 @@ function notice(tone, title, text, code) {
     setText($('notice-text'), text);
     setText($('notice-code'), code);
     $('notice-code').hidden = !code;
-    $('retry').hidden = tone !== 'warn';
+    const refused = state.state === 'closed' && [4401, 4403].includes(state.code);
+    $('retry').hidden = tone === 'info' || refused;
     $('retoken').hidden = tone === 'warn' || !$('sign-in').hidden;
     $('notice-actions').hidden = $('retry').hidden && $('retoken').hidden;
 }
 
-$('retry').addEventListener('click', () => connection.retry());
+$('retry').addEventListener('click', () => {
+    if (state.state === 'closed') begin(session.user, session.token, session.prefix);
+    else connection.retry();
+});
 $('retoken').addEventListener('click', () => openForm('token'));
 setInterval(() => {
     if (connection && !document.hidden && state.state !== 'connecting') paintConnection();
@@ -781,5 +787,6 @@ function start() {
     openForm(user ? 'token' : 'user');
 }
 
-addEventListener('hashchange', start);
+/* Not for the skip link's #main, which leads to nobody else. */
+addEventListener('hashchange', () => location.hash !== '#main' && start());
 start();

@@ -348,6 +348,29 @@ test('without a token the page asks for one; the user may come from inside the t
     assert.deepEqual(page.complaints, []);
 });
 
+test('a connection that the server ended for good is made anew when asked to', async () => {
+    const page = await newPage();
+    await page.addInitScript(() => {
+        const real = window.WebSocket;
+        window.WebSocket = class extends real {
+            constructor(...args) {
+                super(...args);
+                window.socket = this;
+            }
+        };
+    });
+    await page.goto(address('ended'));
+    await has(page, '#connection', 'Live');
+    await publish('ended', { task_id: 1, name: 'Before', status: 'running' });
+    await row(page, 'Before').waitFor();
+    await page.evaluate(() => socket.onclose({ code: 1000, reason: '' }));
+    await has(page, '#connection', 'Closed');
+    await publish('ended', { task_id: 1, status: 'completed' });
+    await page.getByRole('button', { name: 'Try now' }).click();
+    await has(page, '#connection', 'Live');
+    await has(page, '#group-done .task', 'Before');
+});
+
 test('a connection ends with its token, unless a new one comes over it in time', async () => {
     const page = await newPage();
     await page.goto(origin);
@@ -730,6 +753,27 @@ test('everything is done by keyboard: skip link, filter, details', async () => {
     assert.equal(await page.evaluate(() => document.activeElement.id), 'change');
 });
 
+test('the skip link leads to the tasks, and neither reconnects nor signs out', async () => {
+    const page = await newPage();
+    await page.addInitScript(() => {
+        Object.defineProperty(window, 'sessionStorage', {
+            get() {
+                throw new DOMException('it is off', 'SecurityError');
+            },
+        });
+    });
+    let sockets = 0;
+    page.on('websocket', () => sockets++);
+    await page.goto(address('skips'));
+    await has(page, '#connection', 'Live');
+    await page.keyboard.press('Tab');
+    await page.keyboard.press('Enter');
+    await publish('skips', { task_id: 1, name: 'One', status: 'running' });
+    await row(page, 'One').waitFor();
+    assert.equal(await page.evaluate(() => document.activeElement.id), 'main');
+    assert.equal(sockets, 1);
+});
+
 test('the focus stays in a row that moves', async () => {
     const page = await openBoard('moves');
     await publish('moves', { task_id: 1, name: 'One', status: 'running' });
@@ -865,6 +909,24 @@ test('with reduced motion nothing moves', async () => {
     await publish('still', { task_id: 1, name: 'Still', status: 'running' });
     await has(page, '.task', 'Still');
     assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+});
+
+test('a name is read in its own direction, and one of blanks alone is none', async () => {
+    const page = await openBoard('directions');
+    await publish('directions', { task_id: 1, name: 'שלום.', status: 'running' });
+    await publish('directions', { task_id: 'key', name: '  ', status: 'running' });
+    await row(page, 'key').waitFor();
+    const [dot, letter] = await row(page, 'שלום.')
+        .locator('.name')
+        .evaluate((name) =>
+            [4, 0].map((at) => {
+                const range = document.createRange();
+                range.setStart(name.firstChild, at);
+                range.setEnd(name.firstChild, at + 1);
+                return range.getBoundingClientRect().left;
+            }),
+        );
+    assert.ok(dot < letter, 'the full stop stands at its end, on the left');
 });
 
 test('a narrow phone needs no scrolling sideways', async () => {
