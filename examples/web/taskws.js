@@ -210,8 +210,9 @@ function parseEvent(block) {
         const own = lines.filter((line) => line.startsWith(name));
         return own.map((line) => line.slice(name.length)).join('').trim();
     };
-    const data = JSON.parse(field('data:') || null);
+    const text = field('data:');
+    const data = text && JSON.parse(text);
     const type = field('event:');
     if (type) return { ...data, type };
-    return data === null ? null : { type: 'task', id: field('id:') || null, data };
+    return text && { type: 'task', id: field('id:') || null, data };
 }

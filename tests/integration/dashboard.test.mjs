@@ -1488,6 +1488,7 @@ test('taskws.js: an event stream in any pieces gives the same messages as a WebS
         'id: 4-0\ndata: {"task_id":"ä"}\n\n',
         'data: "no id\u2028"\n\n',
         'id: 5-0\r\ndata: {"two":\r\ndata: "lines"}\r\n\r\n',
+        'id: 6-0\ndata: null\n\n',
         'event: reset\ndata: {"reason":"slow_consumer"}\n\n',
         'event: error\ndata: {"code":"draining","message":"bye","retry":true,"close":1001}\n\n',
     ].join('');
@@ -1532,6 +1533,7 @@ test('taskws.js: an event stream in any pieces gives the same messages as a WebS
             [{ task_id: 'ä' }, '4-0'],
             ['no id\u2028', null],
             [{ two: 'lines' }, '5-0'],
+            [null, '6-0'],
             'slow_consumer',
         ]);
         assert.deepEqual(
