@@ -170,6 +170,27 @@ async def _(user):
     await resumes(user, messages)
 
 
+@test('Celery: no word and no figure of a task keeps its status from arriving, or makes it fail')
+async def _(user):
+    says = """
+import decimal, sys
+from taskws_signals import publish
+for n, said in enumerate([{'message': 'cannot read caf\\udce9.txt'}, {'message': 'é😀' * 40000},
+                          {'progress': decimal.Decimal(40)}, {'progress': float('nan')},
+                          {'message': ValueError('why')}]):
+    publish(n, 'app.some_task', {'user_id': sys.argv[1]}, 'running', **said)
+"""
+    async with server.connect(user) as ws:
+        await receive(ws, 'connected')
+        done = await ends(sys.executable, '-c', says, user, env={
+            **ENVIRONMENT, 'PYTHONPATH': os.path.join(WORKERS, 'celery')})
+        assert done.returncode == 0, done
+        got = {m['data']['task_id']: m['data'] for m in await tasks(ws, 4)}
+    assert got[0]['message'] == 'cannot read caf?.txt' and got[1]['message'] == 'é😀' * 500, got
+    assert got[2]['progress'] == '40' and 3 not in got and got[4]['message'] == 'why', got
+    assert 'no status published of task 3' in done.stderr, done.stderr
+
+
 # -- build/publish ------------------------------------------------------------------------
 
 

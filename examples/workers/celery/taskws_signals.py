@@ -20,18 +20,22 @@ retry = Retry(ExponentialBackoff(cap=1, base=0.1), 1)  # whoever enqueues a task
 LONGEST = 1000  # characters of a message; an event may have 64 KiB in all
 
 
-def publish(task_id, name, kwargs, status, **fields):
+def publish(task_id, name, kwargs, status, message=None, **fields):
     """Stores and delivers an event, by its key once, however often it is tried. For want of a
     status no task fails."""
     user_id = (kwargs or {}).get('user_id')
     if user_id is None:
         return
     title = name.rpartition('.')[2].replace('_', ' ').capitalize()
-    event = json.dumps({'task_id': task_id, 'name': title, 'status': status, **fields})
-    keys, args = [f'task_status:{user_id}'], [event, '', '', uuid.uuid4().hex]
+    event = {'task_id': task_id, 'name': title, 'status': status, **fields}
+    if message is not None:
+        event['message'] = str(message)[:LONGEST]
     try:
+        text = json.dumps(event, default=str, allow_nan=False, ensure_ascii=False)
+        text = text.encode(errors='replace')  # half a character, as in some file names, is no JSON
+        keys, args = [f'task_status:{user_id}'], [text, '', '', uuid.uuid4().hex]
         retry.call_with_retry(lambda: append(keys, args), lambda _error: None)
-    except redis.RedisError:
+    except (redis.RedisError, TypeError, ValueError):
         log.warning('no status published of task %s', task_id, exc_info=True)
 
 
@@ -54,7 +58,7 @@ def running(task_id, task, kwargs, **_):
 @signals.task_retry.connect
 def pending_again(sender, request, reason, **_):
     publish(request.id, sender.name, request.kwargs, 'pending',
-            message=f'Trying again: {reason.exc or reason}'[:LONGEST])
+            message=f'Trying again: {reason.exc or reason}')
 
 
 @signals.task_success.connect
@@ -64,7 +68,7 @@ def completed(sender, **_):
 
 @signals.task_failure.connect
 def failed(sender, task_id, exception, kwargs, **_):
-    publish(task_id, sender.name, kwargs, 'failed', message=str(exception)[:LONGEST])
+    publish(task_id, sender.name, kwargs, 'failed', message=exception)
 
 
 @signals.task_revoked.connect

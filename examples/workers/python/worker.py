@@ -26,7 +26,8 @@ retry = Retry(ExponentialBackoff(cap=2, base=0.1), 5)
 def publish(user_id, event):
     """Stores and delivers an event; returns its id. By its key it is stored once, however often
     it is tried. The empty arguments are how many events are kept, and for how many milliseconds."""
-    keys, args = [f'task_status:{user_id}'], [json.dumps(event), '', '', uuid.uuid4().hex]
+    text = json.dumps(event, ensure_ascii=False).encode(errors='replace')  # see README
+    keys, args = [f'task_status:{user_id}'], [text, '', '', uuid.uuid4().hex]
     return retry.call_with_retry(lambda: append(keys, args), lambda _error: None)
 
 
