@@ -124,7 +124,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
             case 'connected':
                 openedAt ??= Date.now();
                 if (message.last_id === '0-0') since ||= '0-0'; // no past
-                heartbeat = message.heartbeat_s * 1000 || (link.send ? 25000 : 1e9);
+                heartbeat = Math.min(1e9, message.heartbeat_s * 1000 || (link.send ? 25000 : 1e9));
                 if (!link.send) {
                     misses = fellBack ? Infinity : MISSES - 1; // it may have been an outage
                     fellBack = true;

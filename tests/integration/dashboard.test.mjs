@@ -1342,6 +1342,16 @@ test('taskws.js: silence is answered with a ping, and a ping without a pong with
     assert.equal(await page.evaluate(() => sockets.length), 2);
 });
 
+test('taskws.js: a heartbeat of a month and more makes no storm of pings', async () => {
+    const page = await scripted();
+    await page.evaluate(async () => {
+        await start({ token: 't' });
+        sockets[0].greet({ heartbeat_s: 4000000 }); // beyond what a timer can count
+    });
+    await page.clock.runFor(1000);
+    assert.deepEqual(await page.evaluate(() => [sockets.length, sockets[0].sent]), [1, []]);
+});
+
 test('taskws.js: a handshake that never ends is given up', async () => {
     const page = await scripted();
     await page.evaluate(() => start({ token: 't' }));
