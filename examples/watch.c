@@ -139,13 +139,13 @@ static const char *status_colour(const task *t)
     return "\033[2m";
 }
 
-static void print_bar(const watch *w, const task *t)
+static void print_bar(const watch *w, const task *t, int columns)
 {
     const double progress = t->progress < 0 ? 0 : t->progress;
-    const int full = (int)(progress / 100 * BAR_COLUMNS + 0.5);
+    const int full = (int)(progress / 100 * columns + 0.5);
     const char *filled = w->utf8 ? "\xe2\x96\x88" : "#";
     const char *empty = w->utf8 ? "\xe2\x96\x91" : ".";
-    for (int i = 0; i < BAR_COLUMNS; i++) {
+    for (int i = 0; i < columns; i++) {
         fputs(i < full ? filled : empty, stdout);
     }
     if (t->progress < 0) {
@@ -155,12 +155,18 @@ static void print_bar(const watch *w, const task *t)
     }
 }
 
+/* A line of the terminal, never more: undraw counts them. Where it is short the figure stands
+ * alone, then the name is cut. */
 static void print_task(const watch *w, const task *t, int columns)
 {
-    const int rest = columns - NAME_COLUMNS - 1 - BAR_COLUMNS - 5 - 1 - 10 - 1;
-    print_cell(t->name[0] != '\0' ? t->name : t->id, NAME_COLUMNS);
+    int rest = columns - (1 + 5 + 1 + 10 + 1);
+    const int bar = rest >= NAME_COLUMNS + BAR_COLUMNS ? BAR_COLUMNS : 0;
+    rest -= bar;
+    const int name = rest > NAME_COLUMNS ? NAME_COLUMNS : rest > 0 ? rest : 0;
+    rest -= name;
+    print_cell(t->name[0] != '\0' ? t->name : t->id, name);
     printf(" %s", colour(w, status_colour(t)));
-    print_bar(w, t);
+    print_bar(w, t, bar);
     printf(" ");
     print_cell(t->status, 10);
     printf("%s ", colour(w, "\033[0m"));

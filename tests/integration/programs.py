@@ -1,7 +1,11 @@
 """The programs of build/ as a person uses them: options, exit codes, and three of them together."""
 
+import fcntl
+import pty
 import shutil
+import struct
 import tempfile
+import termios
 
 from harness import *
 
@@ -414,6 +418,28 @@ async def _(user):
             with Server(port=port) as again:
                 await again.publish(user, {'task_id': 'second', 'status': 'RUNNING'})
                 await asyncio.to_thread(watch.wait_for, 'second', 60)
+
+
+@test('a task is one line of the terminal, however narrow that is')
+async def _(user):
+    with Server() as own:
+        await own.publish(user, {'task_id': 'n' * 60, 'status': 'running', 'progress': 40,
+                                 'message': 'm' * 300})
+        for columns in 30, 50, 80, 120:
+            ours, theirs = pty.openpty()
+            fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack('HHHH', 8, columns, 0, 0))
+            watch = subprocess.Popen(
+                [os.path.join(BUILD, 'watch'), '--url', own.origin, '--user', user, '--token',
+                 token(user)], env=EMPTY, stdout=theirs, stderr=subprocess.DEVNULL)
+            os.close(theirs)
+            shown = b''
+            while not shown.endswith(b'\x1b[K\r\n'):
+                shown += await asyncio.to_thread(os.read, ours, 65536)
+            watch.terminate()
+            assert await asyncio.to_thread(watch.wait, PATIENCE) == 0
+            os.close(ours)
+            lines = re.sub(r'\x1b\[[0-9;]*[A-Za-z]', '', shown.decode()).split('\r\n')
+            assert b'40%' in shown and max(map(len, lines)) < columns, (columns, lines)
 
 
 @test('watch ends when nobody reads it any more, as in `watch | head -1`')
