@@ -39,6 +39,7 @@ typedef struct wish {
 
 static void write_claim(tws_buf *json, const char *claim)
 {
+    static const char *const own[] = {"sub", "iat", "exp", "scope"};
     char name[128];
     const tws_str whole = tws_str_c(claim);
     const size_t equals = tws_str_find(whole, '=');
@@ -48,6 +49,11 @@ static void write_claim(tws_buf *json, const char *claim)
     }
     memcpy(name, claim, equals);
     name[equals] = '\0';
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        if (strcmp(name, own[i]) == 0) {
+            usage_error("is in every token, or has an option; twice it would be refused", claim);
+        }
+    }
     if (!tws_json_valid(value)) {
         tws_json_write_member(json, name, value);
         return;
@@ -132,6 +138,9 @@ static int judge(const wish *w, const tws_jwt *jwt)
     if (error == TWS_JWT_OK) {
         error = tws_jwt_judge(jwt, NULL, (int64_t)time(NULL), scratch, sizeof scratch, &claims);
     }
+    if (error == TWS_JWT_OK && claims.subject.len > TWS_MAX_USER_ID) {
+        error = TWS_JWT_CLAIMS; /* as the server has it */
+    }
     printf("judged   %s%s%s\n", error == TWS_JWT_OK ? "good" : tws_jwt_word(error),
            error == TWS_JWT_OK ? "" : ": ", error == TWS_JWT_OK ? "" : tws_jwt_text(error));
     return error == TWS_JWT_OK ? 0 : 1;
@@ -212,6 +221,9 @@ int main(int argc, char **argv)
     }
     if (w.subject == NULL) {
         usage_error("is needed", "--sub");
+    }
+    if (w.subject[0] == '\0' || strlen(w.subject) > TWS_MAX_USER_ID) {
+        usage_error("has 1 to 128 bytes", "--sub");
     }
     if (w.life_s < -MAX_LIFE_S || w.life_s > MAX_LIFE_S) {
         usage_error("is too far from now", "--exp-in");

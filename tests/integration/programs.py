@@ -355,6 +355,16 @@ async def _(_user):
     assert claims(done.stdout.strip())['sub'] == odd
 
 
+@test('build/token makes no token that every server refuses, and judges one as the server does')
+async def _(_user):
+    for args in (['--sub', ''], ['--sub', 'u' * 129], ['--sub', '2', '--claim', 'sub=3'],
+                 ['--sub', '2', '--claim', 'exp=4102444800']):
+        done = await ends('token', '--secret', SECRET, *args)
+        assert done.returncode == 2 and not done.stdout, (args, done)
+    done = await ends('token', '--secret', SECRET, '--inspect', token('u' * 129))
+    assert done.returncode == 1 and 'token_claims' in done.stdout, done
+
+
 @test('build/token says what is in a token and whether it holds')
 async def _(_user):
     good = token('inspected', scope='publish')
