@@ -70,7 +70,7 @@
  *     TASKWS_NO_REDIS         without sections 12 and 17
  *     TASKWS_NO_DEFLATE       without section 10; nothing is compressed
  *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
- *     TASKWS_NO_SIMD          without the processor's own instructions (for SHA-256)
+ *     TASKWS_NO_SIMD          without the processor's own instructions (for SHA)
  *     TASKWS_POLL             poll(2) where epoll would be chosen
  *     TASKWS_DEFLATE_TOKENS   literals and copies in a block that is compressed; see section 10
  *     TWS_ASSERT(x)           checks the caller's mistakes; default: assert(x)
@@ -3003,7 +3003,33 @@ static uint32_t tws__sha_majority(uint32_t b, uint32_t c, uint32_t d)
     return (b & c) | (d & (b | c));
 }
 
-/* -- SHA-1, FIPS 180-4 6.1: once a handshake, not worth the processor's own instructions -- */
+/* -- the processor's own instructions -- */
+
+#ifdef TWS__SHA_INSTRUCTIONS
+
+static bool tws__sha_ask_processor(void)
+{
+    const uint32_t basic = bit_SSSE3 | bit_SSE4_1;
+    uint32_t a, b, c, d;
+    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & basic) == basic &&
+           __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_SHA) != 0;
+}
+
+/* Asked once, for under a hypervisor the question is slow; two threads at once get one answer. */
+static bool tws__sha_has_instructions(void)
+{
+    static uint32_t answer; /* 0: not asked yet, 1: no, 2: yes */
+    uint32_t known = TWS__LOAD(&answer);
+    if (known == 0) {
+        known = tws__sha_ask_processor() ? 2 : 1;
+        TWS__STORE(&answer, known);
+    }
+    return known == 2;
+}
+
+#endif
+
+/* -- SHA-1, FIPS 180-4 6.1 -- */
 
 /* The schedule's word t, computed in its own round: in a loop ahead of the rounds compilers use
  * vectors, whose words are then loaded at other offsets than they were stored at, which stalls and
@@ -3028,7 +3054,7 @@ static inline void tws__sha1_round(uint32_t v[5], uint32_t f)
     v[0] = a;
 }
 
-static void tws__sha1_block(uint32_t state[5], const uint8_t *block)
+static void tws__sha1_portable(uint32_t state[5], const uint8_t *block)
 {
     uint32_t v[5] = {state[0], state[1], state[2], state[3], state[4]};
     uint32_t w[80];
@@ -3052,6 +3078,68 @@ static void tws__sha1_block(uint32_t state[5], const uint8_t *block)
         state[i] += v[i];
     }
 }
+
+#ifdef TWS__SHA_INSTRUCTIONS
+
+/* What four rounds add up: the words w, the round before's a as it becomes e. */
+static inline TWS__SHA_INSTRUCTIONS __m128i tws__sha1_sum(__m128i *before, __m128i abcd, __m128i w)
+{
+    __m128i sum = _mm_sha1nexte_epu32(*before, w);
+    *before = abcd;
+    return sum;
+}
+
+/* The instructions want the first of four words in the highest place. */
+static TWS__SHA_INSTRUCTIONS void tws__sha1_fast(uint32_t state[5], const uint8_t *block)
+{
+    const __m128i reversed = _mm_set_epi8(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m128i *const at = (__m128i *)(void *)state;
+    const __m128i *const in = (const __m128i *)(const void *)block;
+    const __m128i first = _mm_shuffle_epi32(_mm_loadu_si128(at), 0x1b);
+    const __m128i e = _mm_set_epi32((int)state[4], 0, 0, 0);
+    __m128i w[20], before = first, abcd;
+    int t;
+    for (t = 0; t < 4; t++) {
+        w[t] = _mm_shuffle_epi8(_mm_loadu_si128(in + t), reversed);
+    }
+    for (; t < 20; t++) {
+        __m128i mixed = _mm_xor_si128(_mm_sha1msg1_epu32(w[t - 4], w[t - 3]), w[t - 2]);
+        w[t] = _mm_sha1msg2_epu32(mixed, w[t - 1]);
+    }
+    abcd = _mm_sha1rnds4_epu32(first, _mm_add_epi32(e, w[0]), 0);
+    for (t = 1; t < 5; t++) {
+        abcd = _mm_sha1rnds4_epu32(abcd, tws__sha1_sum(&before, abcd, w[t]), 0);
+    }
+    for (; t < 10; t++) {
+        abcd = _mm_sha1rnds4_epu32(abcd, tws__sha1_sum(&before, abcd, w[t]), 1);
+    }
+    for (; t < 15; t++) {
+        abcd = _mm_sha1rnds4_epu32(abcd, tws__sha1_sum(&before, abcd, w[t]), 2);
+    }
+    for (; t < 20; t++) {
+        abcd = _mm_sha1rnds4_epu32(abcd, tws__sha1_sum(&before, abcd, w[t]), 3);
+    }
+    _mm_storeu_si128(at, _mm_shuffle_epi32(_mm_add_epi32(abcd, first), 0x1b));
+    state[4] = (uint32_t)_mm_extract_epi32(_mm_sha1nexte_epu32(before, e), 3);
+}
+
+static void tws__sha1_block(uint32_t state[5], const uint8_t *block)
+{
+    if (tws__sha_has_instructions()) {
+        tws__sha1_fast(state, block);
+    } else {
+        tws__sha1_portable(state, block);
+    }
+}
+
+#else
+
+static void tws__sha1_block(uint32_t state[5], const uint8_t *block)
+{
+    tws__sha1_portable(state, block);
+}
+
+#endif
 
 TWS_API void tws_sha1(const void *data, size_t len, uint8_t digest[TWS_SHA1_BYTES])
 {
@@ -3140,26 +3228,6 @@ static void tws__sha256_portable(uint32_t state[8], const uint8_t *p, size_t blo
 }
 
 #ifdef TWS__SHA_INSTRUCTIONS
-
-static bool tws__sha_ask_processor(void)
-{
-    const uint32_t basic = bit_SSSE3 | bit_SSE4_1;
-    uint32_t a, b, c, d;
-    return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & basic) == basic &&
-           __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (b & bit_SHA) != 0;
-}
-
-/* Asked once, for under a hypervisor the question is slow; two threads at once get one answer. */
-static bool tws__sha_has_instructions(void)
-{
-    static uint32_t answer; /* 0: not asked yet, 1: no, 2: yes */
-    uint32_t known = TWS__LOAD(&answer);
-    if (known == 0) {
-        known = tws__sha_ask_processor() ? 2 : 1;
-        TWS__STORE(&answer, known);
-    }
-    return known == 2;
-}
 
 /* Four rounds with the words w. The instruction wants a, b, e, f in one register, a the highest,
  * and c, d, g, h in another. */
