@@ -350,13 +350,32 @@ static inline void tasks_target(tws_buf *target, const options *o, const char *u
     tws_buf_char(target, '\0');
 }
 
+/* The bytes of the character that s begins with if that steers a terminal, or turns text around: a
+ * control, also of C1, U+2028 to 202E, U+2066 to 2069. Else 0. */
+static inline size_t steers(tws_str s)
+{
+    const unsigned char *c = (const unsigned char *)s.ptr;
+    if (c[0] < ' ' || c[0] == 0x7f) {
+        return 1;
+    }
+    if (c[0] == 0xc2 && s.len > 1 && c[1] <= 0x9f) {
+        return 2;
+    }
+    if (c[0] != 0xe2 || s.len < 3) {
+        return 0;
+    }
+    const bool turns = (c[1] == 0x80 && c[2] >= 0xa8 && c[2] <= 0xae) ||
+                       (c[1] == 0x81 && c[2] >= 0xa6 && c[2] <= 0xa9);
+    return turns ? 3 : 0;
+}
+
 /* Print what others wrote: nothing in it may steer this terminal. */
 static inline void print_text(FILE *to, tws_str s)
 {
-    for (size_t i = 0; i < s.len; i++) {
-        const unsigned char c = (unsigned char)s.ptr[i];
-        const bool c1 = i > 0 && s.ptr[i - 1] == '\xc2' && c >= 0x80 && c <= 0x9f; /* U+0080 on */
-        fputc(c < ' ' || c == 0x7f || c1 ? '?' : c, to);
+    while (s.len > 0) {
+        const size_t n = steers(s);
+        fputc(n > 0 ? '?' : s.ptr[0], to);
+        s = tws_str_from(s, n > 0 ? n : 1);
     }
 }
 

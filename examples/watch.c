@@ -348,7 +348,12 @@ static void on_task(watch *w, tws_str data)
 {
     task t;
     if (w->raw) {
-        printf("%.*s\n", (int)data.len, data.ptr);
+        if (isatty(STDOUT_FILENO)) {
+            print_text(stdout, data);
+        } else {
+            fwrite(data.ptr, 1, data.len, stdout);
+        }
+        fputc('\n', stdout);
         fflush(stdout);
         return;
     }

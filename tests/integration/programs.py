@@ -452,6 +452,29 @@ async def _(user):
             assert b'40%' in shown and max(map(len, lines)) < columns, (columns, lines)
 
 
+@test('nothing that a worker writes steers the terminal, also not with --raw; a pipe gets it as it is')
+async def _(user):
+    odd = '\x9b31m \u202e \u2028 \u2066'
+    with Server() as own:
+        text = json.dumps({'task_id': 'a', 'name': odd + ' é€😀'}, ensure_ascii=False)
+        answer = await own.request('POST', f'{PREFIX}/tasks/{user}', body=text.encode(),
+                                   bearer=worker())
+        assert answer.status == 202, answer
+        for raw in [], ['--raw']:
+            command = [os.path.join(BUILD, 'watch'), '--url', own.origin, '--user', user, '--token',
+                       token(user), '--once', *raw]
+            ours, theirs = pty.openpty()
+            watch = subprocess.Popen(command, env={**EMPTY, 'LANG': 'C.UTF-8'}, stdout=theirs,
+                                     stderr=subprocess.DEVNULL)
+            assert await asyncio.to_thread(watch.wait, PATIENCE) == 0
+            shown = os.read(ours, 65536).decode()
+            os.close(theirs)
+            os.close(ours)
+            assert '?31m ? ? ? é€😀' in shown and not set(odd) & set(shown) - set('31m '), shown
+        done = await asyncio.to_thread(subprocess.run, command, env=EMPTY, capture_output=True)
+        assert done.stdout.decode() == text + '\n', done
+
+
 @test('watch ends when nobody reads it any more, as in `watch | head -1`')
 async def _(user):
     with Server() as own:
