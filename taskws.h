@@ -5454,9 +5454,10 @@ static bool tws__ws_extension_read(tws_str extension, unsigned context_bits,
     while (sound && end < extension.len) {
         extension = tws_str_from(extension, end + 1);
         end = tws_str_find(extension, ';');
-        size_t equals = tws__min(tws_str_find(extension, '='), end);
-        name = tws_str_trim(tws_str_of(extension.ptr, equals));
-        tws_str value = tws_str_from(tws_str_of(extension.ptr, end), equals + 1);
+        const tws_str parameter = tws_str_of(extension.ptr, end);
+        size_t equals = tws_str_find(parameter, '=');
+        name = tws_str_trim(tws_str_of(parameter.ptr, equals));
+        tws_str value = tws_str_from(parameter, equals + 1);
         value = tws__http_unquote(tws_str_trim(value));
         sound = tws__ws_is_token(name) && (equals == end || tws__ws_is_token(value));
         good = good && tws__ws_extension_note(&offer, &seen, name, value);
@@ -13265,7 +13266,7 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
 static void tws__redis_tell_current(tws_redis *r, tws_redis_event *ev)
 {
     tws__redis_user *u = (tws__redis_user *)(void *)r->to_tell.next;
-    tws__redis_unlink(&u->work);
+    tws__redis_enter(r, u, TWS__REDIS_LIVE);
     u->flags &= (uint8_t)~TWS__REDIS_DUE;
     tws__redis_tell(ev, TWS_REDIS_LOADED, u, tws__event_id(0, 0), NULL);
 }
