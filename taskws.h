@@ -2339,7 +2339,8 @@ typedef struct tws_task_server tws_task_server;
 /* A host's own rule: may `who` do that with that user's tasks? Called on the server's threads, on
  * several at once: it must not block. What it is given lives during the call. Asked once for each
  * token, action and user on a thread while the cache there has the token; also for a new token of
- * an open connection: a no ends that, and with TWS_LATER the old token holds until a yes. */
+ * an open connection: a no ends that, and with TWS_LATER the old token holds until the yes to the
+ * last one. */
 typedef struct tws_authorize {
     const tws_identity *who;
     tws_auth_action action; /* READ, PUBLISH */
@@ -2367,7 +2368,8 @@ typedef struct tws_task_server_desc {
     const char *token_cookie;  /* a cookie's name; NULL: cookies are not read */
     const char *origins;       /* comma-separated; "*" any. NULL: any, since a page must hold a
                                   token; but with token_cookie the same origin only. A cookie
-                                  counts for the same origin and for those that are named */
+                                  counts for the same origin; for others if neither "*" nor "null"
+                                  is among them */
     tws_verdict (*authorize)(void *context, const tws_authorize *question); /* NULL: as scopes say,
                                   see tws_auth_judge */
     void *context;             /* of authorize */
@@ -18679,8 +18681,7 @@ enum {
 
 /* What outlives the turn of a request whose answer waits for the host. */
 typedef struct tws__pending {
-    tws_identity who;    /* of an open connection's new tokens the last one's, */
-    unsigned unanswered; /* and how often the host was asked about them */
+    tws_identity who; /* of an open connection's new tokens the last one's */
     size_t token_len, body_len;
     char *token, *body; /* behind this struct */
 } tws__pending;
@@ -21058,7 +21059,6 @@ static bool tws__session_keep(tws__session *s, const tws_identity *who, tws_str 
         return false;
     }
     w->who = *who;
-    w->unanswered = s->pending == NULL ? 1 : s->pending->unanswered + 1;
     w->token = (char *)(w + 1);
     w->token_len = token.len;
     w->body = w->token + token.len;
@@ -21116,11 +21116,8 @@ static tws_verdict tws__session_ask_host(tws__session *s, const tws_identity *wh
     if (known != 0) {
         return known > 0 ? TWS_ALLOW : TWS_DENY;
     }
-    if (s->question == 0) { /* one for all its tokens: a no to any of them ends it, and only with
-                             * a yes to all of them the last one holds */
-        seat->questions = seat->questions == UINT8_MAX ? 1 : (uint8_t)(seat->questions + 1);
-        s->question = seat->questions;
-    }
+    seat->questions = seat->questions == UINT8_MAX ? 1 : (uint8_t)(seat->questions + 1);
+    s->question = seat->questions;
     question.who = who;
     question.action = tws__session_action(s);
     question.user_id = tws__session_user(s);
@@ -21157,26 +21154,25 @@ static void tws__answer_posted(tws_peer *p, void *arg)
     uintptr_t answer = (uintptr_t)arg;
     bool allowed = (answer & 1) != 0;
     tws__session *s = tws__session_of(p);
-    if (s == NULL || s->question != answer >> 1 || s->phase == TWS__OVER || s->pending == NULL) {
-        return; /* the client has gone meanwhile, or it is once too often */
+    const bool last = s != NULL && s->question == answer >> 1;
+    if (s != NULL && s->phase == TWS__LIVE && !allowed && (last || s->pending != NULL)) {
+        tws__session_refuse(s, "forbidden_user"); /* about a new token, whichever */
+        return;
+    }
+    if (!last || s->phase == TWS__OVER || s->pending == NULL) {
+        return; /* the client has gone or sent another token meanwhile, or it is once too often */
     }
     char memory[TWS_MAX_USER_ID + 1];
     tws__seat *seat = tws__session_seat(s);
     tws__pending *w = s->pending;
-    w->unanswered--;
-    if (allowed && w->unanswered != 0) {
-        return;
-    }
     s->pending = NULL;
     if (s->phase == TWS__AWAIT_VERDICT) {
         tws_auth_remember(seat->cache, tws_str_of(w->token, w->token_len),
                           tws__verdict_key(s, memory), allowed);
         tws__session_verdict(s, &w->who, allowed ? NULL : "forbidden_user",
                              tws_str_of(w->body, w->body_len));
-    } else if (allowed) {
-        tws__session_renew(s, &w->who);
-    } else {
-        tws__session_refuse(s, "forbidden_user");
+    } else if (w->who.expires_s > (int64_t)(tws_sys_wall_ms() / 1000)) {
+        tws__session_renew(s, &w->who); /* else the old one holds, as behind one that came so */
     }
     tws__pending_free(seat->ts, w);
 }
@@ -21222,9 +21218,6 @@ static void tws__session_new_token(tws__session *s, tws_str token)
     tws_verdict verdict = same ? tws__session_still_may(s, &who, token) : TWS_DENY;
     if (verdict == TWS_ALLOW) {
         tws__session_renew(s, &who);
-        if (s->pending != NULL) {
-            s->pending->who = who; /* not the one before, when that is answered */
-        }
     } else if (verdict == TWS_DENY) {
         tws__session_refuse(s, "forbidden_user");
     } else if (!tws__session_keep(s, &who, none, none)) {

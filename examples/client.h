@@ -164,7 +164,8 @@ static inline bool client_connect(client *c, const char *host, const char *port,
         return client_fail(c, host, gai_strerror(error));
     }
     bool connected = false;
-    for (const struct addrinfo *a = found; a != NULL && !connected; a = a->ai_next) {
+    const struct addrinfo *a = found;
+    for (; a != NULL && !connected && !client_stopped; a = a->ai_next) {
         connected = client_try(c, a, until);
         if (!connected) {
             client_disconnect(c);

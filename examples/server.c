@@ -101,6 +101,14 @@ static uint32_t number_or_off(const char *name, const char *value, uint32_t fact
     return n == 0 ? TWS_OFF : n * factor;
 }
 
+static const char *a_name(const char *name, const char *value)
+{
+    if (value[0] == '\0') {
+        fail("a name is needed", name);
+    }
+    return value;
+}
+
 static bool yes_or_no(const char *name, const char *value)
 {
     static const char *const word[] = {"1", "true", "yes", "on", "0", "false", "no", "off"};
@@ -178,8 +186,8 @@ static void set_secret(options *o, const char *name, const char *v) { (void)name
 static void set_file(options *o, const char *name, const char *v) { (void)name; o->secret_file = v; o->file_is_variable = in_environment; }
 static void set_redis(options *o, const char *name, const char *v) { (void)name; o->desc.redis_url = v; }
 static void set_cookie(options *o, const char *name, const char *v) { (void)name; o->desc.token_cookie = v; }
-static void set_audience(options *o, const char *name, const char *v) { (void)name; o->desc.token.audience = v; }
-static void set_issuer(options *o, const char *name, const char *v) { (void)name; o->desc.token.issuer = v; }
+static void set_audience(options *o, const char *name, const char *v) { o->desc.token.audience = a_name(name, v); }
+static void set_issuer(options *o, const char *name, const char *v) { o->desc.token.issuer = a_name(name, v); }
 static void set_threads(options *o, const char *name, const char *v) { o->desc.threads = number(name, v, 64); }
 static void set_most(options *o, const char *name, const char *v) { o->desc.max_connections = number(name, v, 10000000); }
 static void set_user(options *o, const char *name, const char *v) { o->desc.max_per_user = number_or_off(name, v, 1); }
@@ -455,18 +463,33 @@ static const char *demo_secret(void)
 /* With a key that others use, too, its token only reads the demo's own tasks. */
 static void print_demo_url(const options *o, const char *base)
 {
-    char token[512], claims[128];
+    char token[2048], memory[1024];
     const char *prefix = o->desc.prefix;
     const char *secret = o->desc.jwt_secret;
-    tws_buf b;
+    const tws_jwt_policy *policy = &o->desc.token;
+    tws_buf b, claims;
     tws_hmac_key key;
-    int n = snprintf(claims, sizeof claims, "{\"sub\":\"demo\"%s,\"exp\":%llu}",
-                     o->key_made_up ? ",\"scope\":\"publish\"" : "",
-                     (unsigned long long)(tws_sys_wall_ms() / 1000 + 86400));
+    tws_buf_fixed(&claims, memory, sizeof memory);
+    tws_buf_c(&claims, "{");
+    tws_json_write_member(&claims, "sub", tws_str_c("demo"));
+    tws_json_write_member_u64(&claims, "exp", tws_sys_wall_ms() / 1000 + 86400);
+    if (o->key_made_up) {
+        tws_json_write_member(&claims, "scope", tws_str_c("publish"));
+    }
+    if (policy->audience != NULL) {
+        tws_json_write_member(&claims, "aud", tws_str_c(policy->audience));
+    }
+    if (policy->issuer != NULL) {
+        tws_json_write_member(&claims, "iss", tws_str_c(policy->issuer));
+    }
+    tws_buf_c(&claims, "}");
     tws_hmac_key_init(&key, secret, strlen(secret));
     tws_buf_fixed(&b, token, sizeof token);
-    tws_jwt_sign(&b, &key, tws_str_c(NULL), tws_str_of(claims, (size_t)n));
+    tws_jwt_sign(&b, &key, tws_str_c(NULL), tws_buf_view(&claims));
     tws_wipe(&key, sizeof key);
+    if (claims.status != TWS_OK || b.status != TWS_OK) {
+        return; /* names too long for a link */
+    }
     /* Behind the #, which a browser keeps to itself: the token reaches no log. */
     printf("open %s/#user=demo%s%s&token=%.*s\n", base, prefix == NULL ? "" : "&prefix=",
            prefix == NULL ? "" : prefix, (int)b.len, b.ptr);

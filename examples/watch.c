@@ -155,8 +155,8 @@ static void print_bar(const watch *w, const task *t, int columns)
     }
 }
 
-/* A line of the terminal, never more: undraw counts them. Where it is short the figure stands
- * alone, then the name is cut. */
+/* A line of the terminal, of 19 columns at least: undraw counts them. Where it is short the figure
+ * stands alone, then the name is cut. */
 static void print_task(const watch *w, const task *t, int columns)
 {
     int rest = columns - (1 + 5 + 1 + 10 + 1);
@@ -528,7 +528,7 @@ static uint16_t follow(watch *w)
     authorization(&w->head, &w->token, "");
     w->connected = false;
     w->silence_ms = 35000;
-    if (!connect_to(w) || !client_upgrade(c, w->target.ptr, w->head.ptr, CONNECT_MS)) {
+    if (!connect_to(w) || client_stopped || !client_upgrade(c, w->target.ptr, w->head.ptr, CONNECT_MS)) {
         return refused(w);
     }
     while (!client_stopped) {
@@ -571,6 +571,9 @@ static void wait_before_next(watch *w, advice what)
     while (!client_stopped && client_now_ms() < until) {
         struct timespec nap = {0, 50 * 1000000};
         nanosleep(&nap, NULL);
+        if (reader_gone()) {
+            client_stopped = 1;
+        }
     }
     w->failures++;
 }

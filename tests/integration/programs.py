@@ -53,9 +53,10 @@ async def _(_user):
 @test('a misspelt option that takes a secret is told without it')
 async def _(_user):
     for name in 'server', 'token', 'watch', 'publish', 'doctor':
-        done = await ends(name, '--jwt-secret=' + SECRET)
-        assert done.returncode == 2 and '--jwt-secret' in done.stderr, (name, done)
-        assert SECRET not in done.stderr, (name, done)
+        for dash in '-', '--':
+            done = await ends(name, f'{dash}jwt-secret={SECRET}')
+            assert done.returncode == 2 and dash + 'jwt-secret' in done.stderr, (name, done)
+            assert SECRET not in done.stderr, (name, done)
 
 
 @test('--origin takes origins, and * alone')
@@ -76,6 +77,13 @@ async def _(user):
             headers = {'Authorization': 'Bearer ' + token(user, **claims)}
             answer = await own.request('GET', f'{PREFIX}/tasks/{user}', headers=headers)
             assert answer.status == status, (claims, answer)
+    with Program('server', '--port', '0', '--demo', '--audience', 'a"b', '--issuer', 'c') as own:
+        url = own.wait_for(r'(http://\S+)/#user=demo&token=(\S+)')
+        curl = await asyncio.to_thread(
+            subprocess.run, ['curl', '-s', '-H', 'Authorization: Bearer ' + url.group(2),
+                             f'{url.group(1)}{PREFIX}/tasks/demo'], capture_output=True)
+        assert b'"tasks":' in curl.stdout, curl
+    assert (await ends('server', '--audience', '')).returncode == 2
 
 
 @test('--compress-from is a number of bytes or off, and nothing else')
@@ -355,7 +363,7 @@ async def _(_user):
     assert claims(done.stdout.strip())['sub'] == odd
 
 
-@test('build/token makes no token that every server refuses, and judges one as the server does')
+@test('build/token makes no token without a user or with two, and judges one as the server does')
 async def _(_user):
     for args in (['--sub', ''], ['--sub', 'u' * 129], ['--sub', '2', '--claim', 'sub=3'],
                  ['--sub', '2', '--claim', 'exp=4102444800']):
@@ -484,6 +492,9 @@ async def _(user):
         done = await asyncio.to_thread(subprocess.run, ['sh', '-c', pipe], capture_output=True,
                                        text=True, timeout=PATIENCE)
         assert json.loads(done.stdout) == {'task_id': 'one'}, done
+        pipe = f'{watch} --url http://127.0.0.1:1 --user {user} --token {token(user)} | true'
+        await asyncio.to_thread(subprocess.run, ['sh', '-c', pipe], stderr=subprocess.DEVNULL,
+                                timeout=PATIENCE)
 
 
 @test('watch is ended at once by SIGINT and SIGTERM, also while the server does not answer')

@@ -485,8 +485,10 @@ async def main():
             if Kind.secure:
                 @test(f'{Kind.name}: its log has the paths, and no log has a token')
                 async def _(user):
-                    for path in '2%3F' + query_token(user), 'a%20200%0A1.2.3.4%20':
-                        assert (await front.request('GET', TASKS + path)).status in (400, 401)
+                    hidden = query_token(user)
+                    for path in ('2%3F' + hidden, '2#' + hidden, f'2%3F{hidden}/../x',
+                                 'a%20200%0A1.2.3.4%20'):
+                        assert (await front.request('GET', TASKS + path)).status in (400, 401, 404)
                     await until(lambda: front.access().count(TASKS) > 20 and
                                 re.search(r'GET \S*%0A1\.2', front.access()))
                     logs = front.access() + front.errors() + front.server.output()
