@@ -19191,8 +19191,11 @@ static void tws__session_take_identity(tws__session *s, const tws_identity *who)
     s->who = tws__hash(ts->hub->hash_key, tws_identity_user(who));
 }
 
+/* A yes that is still out, to a token before, has nothing to say any more. */
 static void tws__session_renew(tws__session *s, const tws_identity *who)
 {
+    tws__pending_free(tws__session_server(s), s->pending);
+    s->pending = NULL;
     tws__session_take_identity(s, who);
     const uint64_t half_ms = tws__session_left_ms(s) / 2; /* not at once: that makes a loop */
     s->warn_ms = (uint16_t)tws__min64(s->warn_ms, half_ms);
