@@ -3719,11 +3719,17 @@ static int tws__json_at(const tws_json_reader *r, size_t pos)
     return pos < r->text.len ? (uint8_t)r->text.ptr[pos] : -1;
 }
 
+/* White space, RFC 8259 2. */
+static bool tws__json_is_space(int c)
+{
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
 /* The next byte that is no white space; r->pos moves to it. */
 static int tws__json_peek(tws_json_reader *r)
 {
     int c = tws__json_at(r, r->pos);
-    while (c == ' ' || c == '\n' || c == '\r' || c == '\t') {
+    while (tws__json_is_space(c)) {
         r->pos++;
         c = tws__json_at(r, r->pos);
     }
@@ -19374,18 +19380,12 @@ static const char *tws__event_fault(tws_status status)
     }
 }
 
-/* RFC 8259 2. */
-static bool tws__is_json_space(char c)
-{
-    return tws__is_blank(c) || c == '\r' || c == '\n';
-}
-
 static tws_str tws__trim_json(tws_str s)
 {
-    while (s.len != 0 && tws__is_json_space(s.ptr[0])) {
+    while (s.len != 0 && tws__json_is_space(s.ptr[0])) {
         s = tws_str_from(s, 1);
     }
-    while (s.len != 0 && tws__is_json_space(s.ptr[s.len - 1])) {
+    while (s.len != 0 && tws__json_is_space(s.ptr[s.len - 1])) {
         s.len--;
     }
     return s;

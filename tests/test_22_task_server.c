@@ -1431,6 +1431,30 @@ TEST("until the host has said yes to the last new token the old one holds, with 
     }
 }
 
+TEST("a yes to a new token that has ended meanwhile gives no more time, not even the leeway")
+{
+    site s;
+    peer p;
+    host_init(&s, TWS_ALLOW);
+    site_start(&s, false);
+    watch(&p, &s, text("team?token=%s", token("guest", 4, "")), NULL);
+    CHECK(peer_message(&p));
+    host.verdict = TWS_LATER;
+    peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("guest", 2, "")));
+    PEER_UNTIL(host.count == 1);
+    for (uint64_t until_ms = tws_sys_now_ms() + 2100; tws_sys_now_ms() < until_ms;) {
+        peer_pause();
+    }
+    CHECK_EQ(tws_task_server_answer(s.ts, host.tickets[0], true), TWS_OK);
+    do { /* that the old one's end is near */
+        CHECK(peer_message(&p));
+    } while (tws_str_eq_c(json(tws_buf_view(&p.body), "type"), "expiring") &&
+             json_u64(tws_buf_view(&p.body), "expires_in") <= 4);
+    CHECK(peer_contains(tws_buf_view(&p.body), "token_expired"));
+    peer_close(&p);
+    site_end(&s);
+}
+
 TEST("a host's rule replaces the built-in one, to read and to publish, and is cached")
 {
     site s;

@@ -2,6 +2,7 @@
 
 import fcntl
 import pty
+import select
 import shutil
 import struct
 import tempfile
@@ -452,7 +453,9 @@ async def _(user):
             os.close(theirs)
             shown = b''
             while not shown.endswith(b'\x1b[K\r\n'):
-                shown += await asyncio.to_thread(os.read, ours, 65536)
+                ready = await asyncio.to_thread(select.select, [ours], [], [], PATIENCE)
+                assert ready[0], shown
+                shown += os.read(ours, 65536)
             watch.terminate()
             assert await asyncio.to_thread(watch.wait, PATIENCE) == 0
             os.close(ours)
