@@ -1395,7 +1395,7 @@ TWS_API void tws_event_unref(tws_event *e);
 typedef struct tws_hub_upstream {
     void *context;
     void (*join)(void *context, tws_str user_id, uint32_t number); /* number 0: see above */
-    void (*leave)(void *context, tws_str user_id); /* the last one has gone */
+    void (*leave)(void *context, tws_str user_id); /* the last one has gone, grace_s ago */
     void (*reload)(void *context, tws_str user_id);
 } tws_hub_upstream;
 
@@ -1415,6 +1415,9 @@ typedef struct tws_hub_desc {
                                      last statuses only, these */
     uint32_t max_event_bytes;     /* of JSON; 0: 64 KiB */
     uint32_t max_readers;         /* per user; 0: 64; TWS_OFF */
+    uint32_t grace_s;             /* with an upstream: from the last reader's going to leave, in
+                                     calls of tws_hub_sweep, at least: who comes back meanwhile
+                                     goes on from what is here; 0: 10; TWS_OFF */
     const char *task_key;         /* NULL: "task_id"; copied */
     const tws_hub_upstream *upstream; /* copied */
     uint64_t now_ms;              /* Unix time: a `since` from before it gets a reset, since what
@@ -1558,7 +1561,7 @@ TWS_API bool tws_hub_inbox_empty(tws_hub_inbox *in);
  *          tws_hub_snapshot_free. NULL when there are none.
  * last_id  [out] the topic's newest id, 0-0 when it has none.
  * errors   TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id), TWS_ERR_UNAVAILABLE: with an upstream, for a
- *          user who has no readers here, is still loading, or lost last statuses to
+ *          user who is not joined, is still loading, or lost last statuses to
  *          max_total_bytes: tws_hub_visit and gather.
  * thread   any. */
 TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_ms,
@@ -1566,11 +1569,11 @@ TWS_API tws_status tws_hub_snapshot(tws_hub *hub, tws_str user_id, uint64_t now_
 TWS_API void tws_hub_snapshot_free(tws_hub *hub, tws_event **events, size_t count);
 
 /* Drop the events of users who were last published to more than max_age_s ago, as Redis's PEXPIRE
- * does. Call once a second or so, from one thread. */
+ * does, and leave those whose grace is over. Call once a second, from one thread. */
 TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms);
 
 typedef struct tws_hub_stats {
-    uint64_t topics;    /* now: users who have readers or events */
+    uint64_t topics;    /* now: users who have readers or events, or are in their grace */
     uint64_t readers;   /* now */
     uint64_t events;    /* now: held, for resuming and as last statuses */
     uint64_t bytes;     /* now: of these */
@@ -1583,6 +1586,8 @@ typedef struct tws_hub_stats {
 TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out); /* from any thread */
 /* Readers of one user, on all threads; from any thread. */
 TWS_API uint32_t tws_hub_readers(tws_hub *hub, tws_str user_id);
+/* Was upstream told to join this user, and not since to leave? From any thread. */
+TWS_API bool tws_hub_is_joined(tws_hub *hub, tws_str user_id);
 
 #ifndef TASKWS_NO_REDIS
 /* == 17. redis: a session with one Redis: subscribe, load, publish, probe ================= */
@@ -1647,7 +1652,7 @@ typedef struct tws_redis_desc {
     uint8_t seed[16];           /* random: jitter, the probe's channel, the hash of the users */
     const char *task_key;       /* name of the member that names an event's task; not copied;
                                    "task_id" */
-    uint32_t max_users;         /* with readers, or whose grace_ms is not over; 131,072 */
+    uint32_t max_users;         /* who are wanted, or being unsubscribed; 131,072 */
     uint32_t max_event_bytes;   /* of JSON, 1 KiB to 64 MiB; a bigger event is dropped. Room for
                                    three of them, and load_bytes, is taken at once; 64 KiB */
     uint32_t load_events;       /* the newest that are read for a user's first reader; 256 */
@@ -1658,7 +1663,6 @@ typedef struct tws_redis_desc {
     uint32_t max_publish_bytes; /* likewise; 8 MiB */
     uint32_t command_ms;        /* for any answer of Redis, then it counts as silent; 5 s */
     uint32_t probe_ms;          /* from one probe to the next; 3 s */
-    uint32_t grace_ms;          /* from the last reader's leaving to unsubscribing; 10 s */
     uint32_t backoff_min_ms;    /* before a connection is tried again, at first; 50 ms */
     uint32_t backoff_max_ms;    /* and at most; 5 s */
 } tws_redis_desc;
@@ -1676,7 +1680,7 @@ TWS_API void tws_redis_free(tws_redis *r);
  * have. Called again without that, what is new comes, then LOADED with id 0-0.
  * errors  TWS_ERR_ARGUMENT (user id), TWS_ERR_LIMIT (max_users), TWS_ERR_MEMORY. */
 TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id);
-/* The user has none any more (leave). */
+/* The user has none any more (leave): unsubscribe. */
 TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id);
 /* The same for each of whom `has` says no, as after a drop that could not be noted. */
 TWS_API void tws_redis_drop_others(tws_redis *r, bool (*has)(void *context, tws_str user_id),
@@ -1770,7 +1774,7 @@ TWS_API tws_redis_event_type tws_redis_next(tws_redis *r, tws_redis_event *ev);
 TWS_API tws_redis_state tws_redis_now(const tws_redis *r, tws_str *reason);
 
 typedef struct tws_redis_stats {
-    uint64_t users;         /* now, those in their grace included */
+    uint64_t users;         /* now, those who are being unsubscribed included */
     uint64_t live;          /* of these: subscribed and loaded */
     uint64_t publishing;    /* now: accepted, not answered */
     uint64_t round_trip_ms; /* of the last probe's command */
@@ -10060,6 +10064,7 @@ typedef struct tws__history {
 
 typedef struct tws__topic {
     struct tws__topic *chain;
+    struct tws__topic *later; /* among the shard's idle ones */
     struct tws__shard *shard;
     tws__history *history; /* NULL: no events */
     tws_hub_group *groups;
@@ -10073,8 +10078,12 @@ typedef struct tws__topic {
     uint32_t visitors;    /* of them */
     uint32_t loads;       /* how often it was said to be loaded, modulo 2^32 */
     uint32_t joining;     /* tws_hub_joined with this number is waited for; 0: with none */
+    uint32_t idle_from;   /* the shard's sweeps when it became idle */
+    bool idle;            /* its last reader has left, */
+    bool came_back;       /* and another has come since */
     bool has_ids;         /* an event has had one */
-    bool loading;         /* an upstream has joined it and not said that it is loaded */
+    bool joined;          /* an upstream was told to join, and not yet to leave */
+    bool loading;         /* and has not said that it is loaded */
     uint8_t thin;         /* what the total budget took of what an upstream had loaded */
     uint8_t user_len;     /* the user id follows */
 } tws__topic;
@@ -10088,6 +10097,9 @@ typedef struct tws__shard {
     tws__topic **bucket;
     size_t bucket_count;
     size_t topics;
+    tws__topic *idle;       /* by idle_from; joined, or it would be freed */
+    tws__topic **idle_end;
+    uint32_t sweeps;        /* modulo 2^32 */
     tws__history *oldest;
     tws__history *newest;
     TWS_ALIGN_8 uint64_t turn; /* of the oldest, UINT64_MAX without; read by others unlocked */
@@ -10550,7 +10562,7 @@ static void tws__topic_tidy(tws__topic *t, tws__chores *c)
     if (t->history != NULL && t->history->held == 0) {
         tws__topic_close_history(t, c);
     }
-    if (t->history != NULL || t->readers > 0) {
+    if (t->history != NULL || t->readers > 0 || t->joined) {
         return;
     }
     while (*at != t) {
@@ -10819,24 +10831,6 @@ static tws_status tws__shard_publish(tws__topic *t, tws_str user_id, tws_event *
     return status;
 }
 
-/* Drop all events of the shard's least recently published topic, if its last publish was not after
- * then_ms. */
-static bool tws__shard_expire(tws__shard *s, uint64_t then_ms)
-{
-    tws__chores c;
-    tws__shard_enter(s, &c);
-    tws__history *h = s->oldest;
-    bool old = h != NULL && h->published_ms <= then_ms;
-    if (old) {
-        tws__topic *t = h->topic;
-        t->thin = 0;
-        tws__topic_close_history(t, &c);
-        tws__topic_tidy(t, &c);
-    }
-    tws__shard_leave(&c);
-    return old;
-}
-
 /* Take the oldest events of the shard's least recently published topic, until one of them makes
  * room, if its last publish was not after that turn; once the ring is empty, all last statuses. */
 static void tws__shard_yield(tws__shard *s, uint64_t turn)
@@ -10942,19 +10936,6 @@ TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str j
     return status;
 }
 
-TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms)
-{
-    uint64_t age_ms = (uint64_t)hub->desc.max_age_s * 1000;
-    if (hub->desc.max_age_s == TWS_OFF || now_ms <= age_ms) {
-        return;
-    }
-    for (size_t i = 0; i < hub->desc.shards; i++) {
-        while (tws__shard_expire(&hub->shard[i], now_ms - age_ms - 1)) {
-            /* One topic for each taking of the lock: nobody waits long for it. */
-        }
-    }
-}
-
 /* -- reading -- */
 
 /* What tws_hub_reader.state says. */
@@ -11020,9 +11001,11 @@ static tws_status tws__shard_attach(tws__topic *t, tws_hub_inbox *in, tws_hub_re
     t->readers++;
     t->visitors += r->visits;
     s->stats.readers++;
-    if (desc->upstream != NULL && t->readers == 1) {
+    t->came_back = t->idle;
+    if (desc->upstream != NULL && !t->joined) {
         s->joinings += s->joinings == UINT32_MAX ? 2 : 1; /* never 0 */
         t->joining = s->joinings;
+        t->joined = true;
         t->loading = true;
         desc->upstream->join(desc->upstream->context, user_id, t->joining);
     }
@@ -11095,6 +11078,32 @@ static void tws__topic_forget(tws__topic *t, tws_event_id complete_from, tws__ch
     t->thin = 0;
 }
 
+/* What is kept would age: the next join brings it all. */
+static void tws__topic_leave(tws__topic *t, tws__chores *c)
+{
+    const tws_hub_upstream *up = t->shard->hub->desc.upstream;
+    up->leave(up->context, tws__topic_user(t));
+    t->joined = false;
+    tws__topic_forget(t, tws__event_id(0, 0), c);
+    tws__topic_tidy(t, c);
+}
+
+/* Its last reader has left. One that is idle from before, since when readers came, is looked at when
+ * its time is over. */
+static void tws__topic_idle(tws__topic *t, tws__chores *c)
+{
+    tws__shard *s = t->shard;
+    if (s->hub->desc.grace_s == 0) {
+        tws__topic_leave(t, c);
+    } else if (!t->idle) {
+        t->idle = true;
+        t->idle_from = s->sweeps;
+        t->later = NULL;
+        *s->idle_end = t;
+        s->idle_end = &t->later;
+    }
+}
+
 TWS_API void tws_hub_detach(tws_hub_reader *r)
 {
     tws__chores c;
@@ -11112,7 +11121,6 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
     r->group = NULL;
     tws__topic *t = g->topic;
     tws__shard *s = t->shard;
-    const tws_hub_upstream *upstream = s->hub->desc.upstream;
     tws__shard_enter(s, &c);
     t->readers--;
     t->visitors -= r->visits;
@@ -11120,12 +11128,70 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
     if (g->first == NULL) {
         tws__group_free(g);
     }
-    if (upstream != NULL && t->readers == 0) {
-        upstream->leave(upstream->context, tws__topic_user(t));
-        tws__topic_forget(t, tws__event_id(0, 0), &c); /* it ages; join brings it all */
+    if (t->joined && t->readers == 0) {
+        tws__topic_idle(t, &c);
+    } else {
+        tws__topic_tidy(t, &c);
     }
-    tws__topic_tidy(t, &c);
     tws__shard_leave(&c);
+}
+
+/* -- time passes: one topic for each taking of the lock, so that nobody waits long for it -- */
+
+/* Drop all events of the shard's least recently published topic, if its last publish was not after
+ * then_ms. */
+static bool tws__shard_expire(tws__shard *s, uint64_t then_ms)
+{
+    tws__chores c;
+    tws__shard_enter(s, &c);
+    tws__history *h = s->oldest;
+    bool old = h != NULL && h->published_ms <= then_ms;
+    if (old) {
+        tws__topic *t = h->topic;
+        t->thin = 0;
+        tws__topic_close_history(t, &c);
+        tws__topic_tidy(t, &c);
+    }
+    tws__shard_leave(&c);
+    return old;
+}
+
+/* Leave the topic that has been idle longest, if its grace is over and nobody came back. */
+static bool tws__shard_leave_idle(tws__shard *s)
+{
+    tws__chores c;
+    tws__shard_enter(s, &c);
+    tws__topic *t = s->idle;
+    bool over = t != NULL && s->sweeps - t->idle_from > s->hub->desc.grace_s;
+    if (over) {
+        bool came_back = t->came_back;
+        s->idle = t->later;
+        s->idle_end = s->idle == NULL ? &s->idle : s->idle_end;
+        t->idle = false;
+        t->came_back = false;
+        if (t->readers == 0 && came_back) {
+            tws__topic_idle(t, &c);
+        } else if (t->readers == 0) {
+            tws__topic_leave(t, &c);
+        }
+    }
+    tws__shard_leave(&c);
+    return over;
+}
+
+TWS_API void tws_hub_sweep(tws_hub *hub, uint64_t now_ms)
+{
+    const uint64_t age_ms = (uint64_t)hub->desc.max_age_s * 1000;
+    const bool ages = hub->desc.max_age_s != TWS_OFF && now_ms > age_ms;
+    for (tws__shard *s = hub->shard; s < hub->shard + hub->desc.shards; s++) {
+        TWS__LOCK(&s->lock);
+        s->sweeps++;
+        TWS__UNLOCK(&s->lock);
+        while (tws__shard_leave_idle(s)) {
+        }
+        while (ages && tws__shard_expire(s, now_ms - age_ms - 1)) {
+        }
+    }
 }
 
 static void tws__reader_to_snapshot(tws_hub_reader *r, const tws__topic *t)
@@ -11527,6 +11593,15 @@ TWS_API uint32_t tws_hub_readers(tws_hub *hub, tws_str user_id)
     return readers;
 }
 
+TWS_API bool tws_hub_is_joined(tws_hub *hub, tws_str user_id)
+{
+    tws__chores c;
+    const tws__topic *t = tws__hub_enter(hub, user_id, &c);
+    bool joined = t != NULL && t->joined;
+    tws__shard_leave(&c);
+    return joined;
+}
+
 TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out)
 {
     memset(out, 0, sizeof *out);
@@ -11563,6 +11638,7 @@ static void tws__hub_configure(tws_hub *hub, const tws_hub_desc *desc, uint32_t 
     d->max_total_bytes = d->max_total_bytes == 0 ? 64 * 1024 * 1024 : d->max_total_bytes;
     d->max_event_bytes = tws__default(d->max_event_bytes, 64 * 1024);
     d->max_readers = tws__default(d->max_readers, 64);
+    d->grace_s = d->grace_s == TWS_OFF ? 0 : tws__default(d->grace_s, 10);
     if (d->max_bytes > tws__hub_event_bytes(d)) {
         d->max_bytes = (uint32_t)tws__hub_event_bytes(d);
     }
@@ -11577,6 +11653,7 @@ static void tws__hub_configure(tws_hub *hub, const tws_hub_desc *desc, uint32_t 
 static bool tws__shard_init(tws__shard *s, tws_hub *hub)
 {
     s->hub = hub;
+    s->idle_end = &s->idle;
     s->turn = UINT64_MAX;
     s->floor = tws__event_id(hub->desc.now_ms, UINT64_MAX);
     s->bucket_count = TWS__HUB_BUCKETS;
@@ -11625,7 +11702,10 @@ static void tws__shard_free(tws__shard *s)
         while (s->bucket[i] != NULL) {
             tws__topic *t = s->bucket[i];
             TWS_ASSERT(t->readers == 0);
-            tws__topic_close_history(t, &c);
+            t->joined = false;
+            if (t->history != NULL) {
+                tws__topic_close_history(t, &c);
+            }
             tws__topic_tidy(t, &c);
         }
     }
@@ -11924,7 +12004,7 @@ enum {
     TWS__REDIS_SUBSCRIBING,
     TWS__REDIS_TO_LOAD,
     TWS__REDIS_LOADING,
-    TWS__REDIS_LIVE, /* pushed events are given; or subscribed and not wanted */
+    TWS__REDIS_LIVE, /* pushed events are given */
     TWS__REDIS_TO_LEAVE,
     TWS__REDIS_LEAVING,
     TWS__REDIS_STATES
@@ -11942,11 +12022,9 @@ enum {
 
 typedef struct tws__redis_user {
     tws__redis_node work; /* in the list of its state; first, so that its address is the user's */
-    tws__redis_node idle; /* among those in their grace */
     struct tws__redis_user *chain;
     tws_event_id last;    /* newest that was given, or passed over; 0-0: none */
     tws_event_id heard;   /* newest that was pushed since the subscription began */
-    uint64_t idle_ms;     /* end of the grace */
     uint32_t hash;
     uint32_t turn;        /* of its latest read: the answer to an earlier one is not looked at */
     uint32_t reads;       /* that are under way */
@@ -12088,7 +12166,6 @@ struct tws_redis {
     size_t bucket_count;
     tws__redis_node in_state[TWS__REDIS_STATES]; /* by it, but for those to tell */
     tws__redis_node to_tell; /* live, and DUE */
-    tws__redis_node idle;
     /* publishes: accepted, sent are in calls, answered NOSCRIPT, failed and not told */
     tws__redis_queue accepted;
     tws__redis_queue again;
@@ -12182,11 +12259,6 @@ static tws_str tws__redis_user_id(const tws__redis_user *u)
     return tws_str_of((const char *)(u + 1), u->len);
 }
 
-static tws__redis_user *tws__redis_of_idle(tws__redis_node *n)
-{
-    return (tws__redis_user *)(void *)((char *)n - offsetof(tws__redis_user, idle));
-}
-
 static tws__redis_user **tws__redis_slot(const tws_redis *r, uint32_t hash)
 {
     return &r->bucket[hash & (r->bucket_count - 1)];
@@ -12234,7 +12306,6 @@ static tws__redis_user *tws__redis_add(tws_redis *r, tws_str user_id)
         tws__redis_grow(r);
     }
     tws__redis_list(&u->work);
-    tws__redis_list(&u->idle);
     u->hash = (uint32_t)tws__hash(r->hash_key, user_id);
     u->len = (uint8_t)user_id.len;
     memcpy(u + 1, user_id.ptr, user_id.len);
@@ -12265,7 +12336,6 @@ static void tws__redis_tidy(tws_redis *r, tws__redis_user *u)
     }
     *at = u->chain;
     tws__redis_unlink(&u->work);
-    tws__redis_unlink(&u->idle);
     r->push.user = r->push.user == u ? NULL : r->push.user;
     r->stats.users--;
     tws_release(r->desc.allocator, u, sizeof *u + u->len);
@@ -12292,10 +12362,9 @@ TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id)
         return TWS_OK;
     }
     u->flags |= TWS__REDIS_WANTED | TWS__REDIS_FRESH;
-    tws__redis_unlink(&u->idle);
     if (u->state == TWS__REDIS_OUT) {
         tws__redis_enter(r, u, TWS__REDIS_TO_SUBSCRIBE);
-    } else if (u->state == TWS__REDIS_LIVE || u->state == TWS__REDIS_TO_LEAVE) {
+    } else if (u->state == TWS__REDIS_TO_LEAVE) {
         tws__redis_enter(r, u, TWS__REDIS_TO_LOAD);
     }
     return TWS_OK;
@@ -12308,13 +12377,11 @@ TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id)
         return;
     }
     u->flags &= (uint8_t) ~(TWS__REDIS_WANTED | TWS__REDIS_ASKED | TWS__REDIS_DUE);
-    u->idle_ms = r->now_ms + r->desc.grace_ms;
-    tws__redis_append(&r->idle, &u->idle);
     if (u->state == TWS__REDIS_TO_SUBSCRIBE) {
         tws__redis_enter(r, u, TWS__REDIS_OUT);
-    } else if (u->state == TWS__REDIS_TO_LOAD || u->state == TWS__REDIS_LIVE) {
-        tws__redis_enter(r, u, TWS__REDIS_LIVE);
-    }
+    } else if (u->state >= TWS__REDIS_TO_LOAD && u->state <= TWS__REDIS_LIVE) {
+        tws__redis_enter(r, u, TWS__REDIS_TO_LEAVE);
+    } /* or a subscription or its end is under way, which is waited for */
     tws__redis_tidy(r, u);
 }
 
@@ -12393,22 +12460,6 @@ TWS_API void tws_redis_reload(tws_redis *r, tws_str user_id, bool again)
     }
 }
 
-/* Nobody has come back within the grace. A subscription under way is waited for. */
-static void tws__redis_sweep(tws_redis *r)
-{
-    while (tws__redis_linked(&r->idle)) {
-        tws__redis_user *u = tws__redis_of_idle(r->idle.next);
-        if (u->idle_ms > r->now_ms) {
-            return;
-        }
-        tws__redis_unlink(&u->idle);
-        if (u->state == TWS__REDIS_LIVE || u->state == TWS__REDIS_LOADING) {
-            tws__redis_enter(r, u, TWS__REDIS_TO_LEAVE);
-        }
-        tws__redis_tidy(r, u);
-    }
-}
-
 /* -- calls -- */
 
 static tws__redis_call *tws__redis_front(tws_redis *r)
@@ -12473,7 +12524,6 @@ static void tws__redis_settle(tws_redis *r, tws__redis_user *u, uint32_t turn, b
         unsigned again =
             TWS__REDIS_FRESH | TWS__REDIS_BROKEN | TWS__REDIS_FELL | TWS__REDIS_ASKED;
         more = more || newer || (u->flags & again) != 0;
-        more = more && (u->flags & TWS__REDIS_WANTED) != 0;
         tws__redis_enter(r, u, more ? TWS__REDIS_TO_LOAD : TWS__REDIS_LIVE);
         if (!more && (u->flags & TWS__REDIS_DUE) != 0) {
             tws__redis_unlink(&u->work);
@@ -13626,10 +13676,8 @@ static void tws__redis_on_confirmed(tws_redis *r, tws__redis_user *u, char kind)
 {
     bool wanted = (u->flags & TWS__REDIS_WANTED) != 0;
     if (kind == 's' && u->state == TWS__REDIS_SUBSCRIBING) {
-        bool in_grace = tws__redis_linked(&u->idle);
-        uint8_t unwanted = in_grace ? TWS__REDIS_LIVE : TWS__REDIS_TO_LEAVE;
         u->heard = tws__event_id(0, 0);
-        tws__redis_enter(r, u, wanted ? (uint8_t)TWS__REDIS_TO_LOAD : unwanted);
+        tws__redis_enter(r, u, wanted ? TWS__REDIS_TO_LOAD : TWS__REDIS_TO_LEAVE);
     } else if (kind == 'u' && u->state == TWS__REDIS_LEAVING) {
         tws__redis_enter(r, u, wanted ? TWS__REDIS_TO_SUBSCRIBE : TWS__REDIS_OUT);
         tws__redis_tidy(r, u);
@@ -13929,7 +13977,6 @@ TWS_API void tws_redis_tick(tws_redis *r, uint64_t now_ms)
         r->end[TWS_REDIS_COMMANDS].attempts = 0;
         tws__redis_fail_c(r, TWS_REDIS_COMMANDS, TWS_REDIS_IS_READONLY, "it is a replica");
     }
-    tws__redis_sweep(r);
 }
 
 TWS_API uint64_t tws_redis_deadline(const tws_redis *r)
@@ -13940,9 +13987,6 @@ TWS_API uint64_t tws_redis_deadline(const tws_redis *r)
     at = tws__min64(at, tws__min64(tws__redis_deaf_at(r), tws__redis_recheck_at(r)));
     if (commands->step == TWS__REDIS_UP && !r->time_out) {
         at = tws__min64(at, r->beat_ms);
-    }
-    if (tws__redis_linked(&r->idle)) {
-        at = tws__min64(at, tws__redis_of_idle(r->idle.next)->idle_ms);
     }
     if (tws__redis_linked(&r->in_state[TWS__REDIS_TO_LOAD]) && r->again_ms > r->now_ms) {
         at = tws__min64(at, r->again_ms);
@@ -13978,7 +14022,6 @@ static TWS__APART void tws__redis_configure(tws_redis_desc *d)
     d->max_publish_bytes = tws__default(d->max_publish_bytes, 8 * 1024 * 1024);
     d->command_ms = tws__default(d->command_ms, 5000);
     d->probe_ms = tws__default(d->probe_ms, 3000);
-    d->grace_ms = tws__default(d->grace_ms, 10 * 1000);
     d->backoff_min_ms = tws__default(d->backoff_min_ms, 50);
     d->backoff_max_ms = tws__default(d->backoff_max_ms, 5000);
     if (d->backoff_max_ms < d->backoff_min_ms) {
@@ -14032,7 +14075,6 @@ static void tws__redis_init(tws_redis *r, const tws_redis_desc *d, uint64_t now_
         tws__redis_list(&r->in_state[i]);
     }
     tws__redis_list(&r->to_tell);
-    tws__redis_list(&r->idle);
     tws__redis_name(r);
 }
 
@@ -19829,7 +19871,7 @@ static void tws__upstream_reload(void *context, tws_str user)
 static bool tws__upstream_has(void *context, tws_str user)
 {
     const tws__upstream *up = (const tws__upstream *)context;
-    return tws_hub_readers(up->ts->hub, user) != 0;
+    return tws_hub_is_joined(up->ts->hub, user);
 }
 
 static void tws__upstream_orders(tws__upstream *up);

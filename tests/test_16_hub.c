@@ -580,7 +580,7 @@ TEST("a user at rest takes little memory")
     tws_hub_reader r;
     size_t before = test_bytes_live;
     CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("12345678"), NULL), TWS_OK);
-    CHECK(test_bytes_live - before + sizeof r <= 232);
+    CHECK(test_bytes_live - before + sizeof r <= 248);
     tws_hub_detach(&r);
     CHECK_EQ(test_bytes_live, before);
     tws_hub_inbox_free(in);
@@ -1592,6 +1592,7 @@ static tws_hub *hub_upstream_of(script *s, uint64_t max_total_bytes)
     d.upstream = &up; /* it is copied */
     d.now_ms = NOW;
     d.max_total_bytes = max_total_bytes;
+    d.grace_s = TWS_OFF;
     return hub_make(&d);
 }
 
@@ -1639,6 +1640,147 @@ TEST("an upstream hears of a user's first reader and of the last that goes")
     CHECK_TEXT(s.text, "+1 +22 -1 -22 +1 -1");
     tws_hub_inbox_free(a);
     tws_hub_inbox_free(b);
+    tws_hub_free(hub);
+}
+
+/* Sweeps, and what upstream hears then. */
+static tws_str after_sweeps(tws_hub *hub, script *s, int count)
+{
+    s->text[0] = '\0';
+    for (int i = 0; i < count; i++) {
+        tws_hub_sweep(hub, NOW);
+    }
+    return tws_str_c(s->text);
+}
+
+static tws_hub *hub_grace(script *s, uint32_t grace_s)
+{
+    tws_hub_desc d = hub_desc();
+    tws_hub_upstream up = {s, script_join, script_leave, script_reload};
+    memset(s, 0, sizeof *s);
+    d.upstream = &up;
+    d.now_ms = NOW;
+    d.grace_s = grace_s;
+    return hub_make(&d);
+}
+
+TEST("who comes back within the grace goes on from what came meanwhile, and upstream is not asked")
+{
+    script s;
+    tws_hub *hub = hub_grace(&s, 0);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    tws_event_id last, one = id_of(1, 0);
+    tws_str user = tws_str_c("1");
+    CHECK_EQ(attach_joined(in, &r, user, NULL), TWS_OK);
+    CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
+    tws_hub_loaded(hub, user, id_of(0, 5));
+    CHECK_TEXT(drain(&r), "start 1");
+    tws_hub_detach(&r);
+    CHECK_TEXT(after_sweeps(hub, &s, 10).ptr, "");
+    CHECK(tws_hub_is_joined(hub, user));
+    CHECK_EQ(tws_hub_readers(hub, user), 0);
+    CHECK_EQ(feed(hub, 2, "b", 2), TWS_OK);
+    CHECK_TEXT(snapshot(hub, "1", NOW, &last), "1 2");
+    CHECK_EQ(tws_hub_attach(in, &r, user, &one), TWS_OK);
+    CHECK_TEXT(drain(&r), "start resumed 2");
+    tws_hub_detach(&r);
+    CHECK_EQ(tws_hub_visit(in, &r, user), TWS_OK);
+    CHECK_TEXT(drain(&r), "start 1 2");
+    tws_hub_detach(&r);
+    CHECK_TEXT(s.text, "");
+    check_hub(hub);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub); /* nobody to tell, nothing left over */
+}
+
+TEST("upstream hears that a user is left once nobody has come for the grace")
+{
+    for (uint32_t grace_s = 1; grace_s <= 3; grace_s++) {
+        script s;
+        tws_hub *hub = hub_grace(&s, grace_s);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r, other, stays;
+        const int grace = (int)grace_s;
+        test_row("grace", grace_s);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(in, &other, tws_str_c("22"), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(in, &stays, tws_str_c("333"), NULL), TWS_OK);
+        CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 5));
+        tws_hub_detach(&r);
+        CHECK_TEXT(after_sweeps(hub, &s, grace).ptr, "");
+        tws_hub_detach(&other); /* not loaded yet */
+        CHECK_TEXT(after_sweeps(hub, &s, 1).ptr, "-1");
+        CHECK(!tws_hub_is_joined(hub, tws_str_c("1")));
+        CHECK_EQ(feed(hub, 2, "a", 2), TWS_ERR_NOT_FOUND);
+        CHECK_TEXT(after_sweeps(hub, &s, grace).ptr, "-22");
+        CHECK_EQ(hub->bytes, 0);
+        CHECK_TEXT(after_sweeps(hub, &s, 3 * grace).ptr, "");
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_TEXT(drain(&r), ""); /* all anew */
+        CHECK_TEXT(s.text, "+1");
+        tws_hub_detach(&r);
+        tws_hub_detach(&stays);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+    }
+}
+
+TEST("who comes back has the whole grace again when he goes, and twice that at most")
+{
+    enum { GRACE = 3, TRIES = 40 };
+    script s;
+    tws_hub *hub = hub_grace(&s, GRACE);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r, other;
+    for (int at = 1; at < TRIES; at++) { /* goes and comes at any time of what went before */
+        test_row("sweeps between", (size_t)at);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(attach_joined(in, &other, tws_str_c("22"), NULL), TWS_OK);
+        tws_hub_detach(&other);
+        tws_hub_detach(&r);
+        after_sweeps(hub, &s, at % (GRACE + 1));
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_TEXT(s.text, "");
+        CHECK(tws_str_find(after_sweeps(hub, &s, at / (GRACE + 1)), '1') >= strlen(s.text));
+        tws_hub_detach(&r);
+        CHECK(tws_str_find(after_sweeps(hub, &s, GRACE), '1') >= strlen(s.text));
+        CHECK(tws_hub_is_joined(hub, tws_str_c("1")));
+        tws_str rest = after_sweeps(hub, &s, GRACE + 1);
+        CHECK(tws_str_find(rest, '1') < rest.len);
+        tws_hub_stats stats;
+        after_sweeps(hub, &s, GRACE + 1);
+        tws_hub_stat(hub, &stats);
+        CHECK_EQ(stats.topics, 0);
+    }
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("in the grace the total budget may take a user's past, which is read again then")
+{
+    script s;
+    tws_hub *hub = hub_grace(&s, 0);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
+    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 5));
+    tws_hub_detach(&r);
+    tws__shard *shard = &hub->shard[0];
+    while (shard->oldest == NULL) {
+        shard++;
+    }
+    while (shard->oldest != NULL) {
+        tws__shard_yield(shard, UINT64_MAX);
+    }
+    CHECK(tws_hub_is_joined(hub, tws_str_c("1")));
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK_TEXT(drain(&r), "");
+    CHECK_TEXT(s.text, "+1 *1");
+    tws_hub_detach(&r);
+    tws_hub_inbox_free(in);
     tws_hub_free(hub);
 }
 
