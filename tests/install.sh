@@ -7,7 +7,7 @@ skipped=
 has() {
     case $1 in
     gcc | g++ | clang | redis-server | redis-cli | nginx | haproxy | systemd-analyze | node | \
-        npm | chromium | make | curl | musl-gcc)
+        npm | chromium | make | curl | musl-gcc | qemu-i386)
         command -v "$1" > /dev/null || [ -x "/usr/sbin/$1" ] ;;
     clang-runtime) echo 'int main(void){return 0;}' |
         clang -fsanitize=address -x c -o build/test/has - 2> /dev/null ;;
@@ -30,6 +30,7 @@ packages() {
     case $1 in
     gcc-m32) echo gcc-multilib ;;
     musl-gcc) echo musl-tools ;;
+    qemu-i386) echo qemu-user ;;
     clang-runtime) echo libclang-rt-14-dev ;;
     python-modules) echo python3-websockets python3-jwt python3-redis ;;
     redis-cli) echo redis-tools ;;
@@ -50,10 +51,8 @@ bits32=
 
 install_missing() {
     wanted=
-    for tool in gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx \
-        haproxy systemd-analyze node npm chromium curl openssl openssl-program zlib wycheproof \
-        musl-gcc $bits32; do
-        has $tool || wanted="$wanted $(packages $tool)"
+    for tool; do
+        has "$tool" || wanted="$wanted $(packages "$tool")"
     done
     if [ -n "$wanted" ] && command -v apt-get > /dev/null; then
         as_root=
@@ -63,6 +62,9 @@ install_missing() {
             $as_root apt-get install -q -y --no-install-recommends $wanted; } \
             > build/test/install.log 2>&1 || tail -n 3 build/test/install.log
     fi
+}
+
+install_node_modules() {
     if has npm && ! has node-modules; then
         mkdir -p build/node
         cp tests/integration/package.json build/node/
@@ -81,6 +83,7 @@ needs() {
     node) parts='node node-modules' ;;
     proxies) parts='python-modules curl nginx haproxy systemd-analyze openssl-program node
         node-modules' ;;
+    gcc-m32) parts="gcc-m32 $run32" ;;
     workers) parts='python-modules redis-server redis-cli celery node node-modules' ;;
     *) parts=$1 ;;
     esac
@@ -92,4 +95,14 @@ needs() {
     present="$present $1"
 }
 
-install_missing
+install_missing gcc g++ clang clang-runtime python-modules redis-server redis-cli celery nginx \
+    haproxy systemd-analyze node npm chromium curl openssl openssl-program zlib wycheproof musl-gcc \
+    $bits32
+install_node_modules
+
+# Not every kernel of such a processor runs what that compiler makes: then it is emulated.
+run32=
+if [ -n "$bits32" ] && has $bits32 && ! build/test/has 2> /dev/null; then
+    run32=qemu-i386
+    install_missing $run32
+fi

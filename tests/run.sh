@@ -20,7 +20,9 @@ suite() {
 
 # Builds build/test/KIND/NAME and runs it.
 built() {
-    suite "$2.$1" "make -s build/test/$1/$2 && build/test/$1/$2 $3"
+    run=
+    [ "$1" != m32 ] || run=$run32
+    suite "$2.$1" "make -s build/test/$1/$2 && $run build/test/$1/$2 $3"
 }
 
 suite programs 'make -s examples bench-programs CFLAGS="-O2 -g -Werror" && echo 1 passed, 0 failed'
