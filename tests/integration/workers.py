@@ -170,6 +170,72 @@ async def _(user):
     await resumes(user, messages)
 
 
+@test('Celery: a task that is ignored, rejected or replaced does not stay running')
+async def _(user):
+    odd = """
+import os
+from celery import Celery
+from celery.exceptions import Ignore, Reject
+import taskws_signals
+app = Celery('odd', broker=os.environ['CELERY_BROKER_URL'])
+
+@app.task
+def ignored(*, user_id):
+    raise Ignore('there is nothing to do')
+
+@app.task
+def rejected(*, user_id):
+    raise Reject('the file is no CSV', requeue=False)
+
+@app.task
+def rejected_too_late(*, user_id):
+    raise Reject('the disk is full', requeue=True)
+
+@app.task(bind=True, acks_late=True)
+def rejected_once(self, *, user_id):
+    if not self.request.delivery_info['redelivered']:
+        raise Reject('the disk is full', requeue=True)
+
+@app.task(bind=True)
+def replaced(self, *, user_id):
+    return self.replace(another.s(user_id=user_id))
+
+@app.task
+def another(*, user_id):
+    pass
+"""
+    calls = """
+import sys, odd
+for task in (odd.ignored, odd.rejected, odd.rejected_too_late, odd.rejected_once, odd.replaced):
+    task.delay(user_id=sys.argv[1])
+"""
+    with tempfile.TemporaryDirectory() as here:
+        with open(os.path.join(here, 'odd.py'), 'w') as file:
+            file.write(odd)
+        env = {'TASKWS_REDIS': AS_WORKER, 'CELERY_BROKER_URL': f'redis://127.0.0.1:{port}/2',
+               'PYTHONPATH': os.pathsep.join([here, os.path.join(WORKERS, 'celery')])}
+        async with server.connect(user) as ws:
+            await receive(ws, 'connected')
+            with Program(sys.executable, '-m', 'celery', '-A', 'odd', 'worker', '--pool=solo',
+                         '--loglevel=warning', '--without-mingle', '--without-gossip', env=env):
+                done = await ends(sys.executable, '-c', calls, user, env=env)
+                assert done.returncode == 0, done
+                told = {}
+                for data in [m['data'] for m in await tasks(ws, 19)]:
+                    told.setdefault(data['task_id'], []).append(data)
+    words = {events[0]['name']: [e['status'] for e in events] for events in told.values()}
+    begun = ['pending', 'running']
+    assert words == {
+        'Ignored': [*begun, 'cancelled'], 'Rejected': [*begun, 'failed'],
+        'Rejected too late': [*begun, 'failed'], 'Rejected once': [*begun, *begun, 'completed'],
+        'Replaced': [*begun, *begun, 'completed']}, words
+    said = {events[0]['name']: events[2].get('message') for events in told.values()}
+    assert said == {
+        'Ignored': 'there is nothing to do', 'Rejected': 'the file is no CSV',
+        'Rejected too late': 'the disk is full', 'Rejected once': 'the disk is full',
+        'Replaced': None}, said
+
+
 @test('Celery: no word and no figure of a task keeps its status from arriving, or makes it fail')
 async def _(user):
     says = """

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import redis
 from celery import signals
+from celery.states import IGNORED, REJECTED
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
@@ -74,3 +75,14 @@ def failed(sender, task_id, exception, kwargs, **_):
 @signals.task_revoked.connect
 def cancelled(sender, request, **_):
     publish(request.id, sender.name, request.kwargs, 'cancelled')
+
+
+@signals.task_postrun.connect
+def given_up(sender, task_id, kwargs, retval, state, **_):
+    """The end of a task that raised Ignore or Reject, which have no signals of their own."""
+    if state == IGNORED and str(retval) != 'Replaced by new task':  # that one goes on under its id
+        publish(task_id, sender.name, kwargs, 'cancelled', message=retval)
+    if state == REJECTED:
+        again = retval.requeue and sender.acks_late  # else it has left the queue already
+        publish(task_id, sender.name, kwargs, 'pending' if again else 'failed',
+                message=retval.reason)
