@@ -3,8 +3,8 @@
  *     const tasks = connectTasks({
  *         url: '/api/v1/ws/tasks/2',
  *         token: () => freshToken(), // or a string; reject: none now
- *         onTask: (data, id) => {},    // the worker's JSON
- *         onReset: (reason) => {},     // forget: a snapshot follows
+ *         onTask: (data, id) => {}, // the worker's JSON
+ *         onReset: (reason) => {}, // forget: a snapshot follows
  *         onState: ({ state, code, message, retryAt }) => {},
  *         onError: ({ code, message }) => {},
  *         since: lastId,
@@ -12,7 +12,7 @@
  *     });
  *     tasks.close(); tasks.retry(); tasks.lastId;
  *
- * state: connecting, open, waiting or, for good, closed. */
+ * state: connecting, open, waiting; closed is final. */
 
 const FINAL = [1000, 1002, 1003, 1007, 1009, 4400, 4403, 4404]; // no second try
 const OPEN_MS = 15000; // until it speaks
@@ -24,25 +24,26 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     let status = {};
     let link; // the attempt in use
     let bearer;
+    let asking; // one call of token() at a time
     let complaint; // the error before a close
     let openedAt;
     let failures = 0;
-    let misses = 0; // -Infinity: WebSocket works, Infinity: SSE alone does
+    let misses = 0; // -Infinity: WebSocket works, Infinity: only SSE
     let fellBack = false;
     let heartbeat = 25000;
     let timer;
 
-    const after = (ms, then) => {
+    const after = (...then) => {
         clearTimeout(timer);
-        timer = setTimeout(then, ms);
+        timer = setTimeout(...then);
     };
     /* Async: a callback's bug costs no connection. */
     const call = async (callback, ...values) => callback?.(...values);
     const become = (state, more) => {
-        status = { ...more, state, transport: link?.transport };
-        call(onState, status);
+        call(onState, (status = { ...more, state, transport: link?.transport }));
     };
-    const ask = async () => (await (token?.call ? token() : token))?.trim(); // a file's line ends
+    const read = async () => (await (token?.call ? token() : token))?.trim(); // a file's line ends
+    const ask = () => (asking ??= read().finally(() => (asking = null)));
     const address = (scheme) => {
         const to = new URL(url, location.href);
         to.protocol = to.protocol.replace(/http|ws/, scheme);
@@ -51,21 +52,20 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         return to;
     };
     const drop = () => {
-        const end = link?.end;
+        link?.end?.();
         link = null;
         clearTimeout(timer);
-        end?.();
     };
 
-    async function connect() {
+    async function connect(renewed) {
         drop();
         complaint = openedAt = null;
         const sse = !globalThis.WebSocket || misses >= MISSES;
         const mine = (link = { transport: sse ? 'sse' : 'websocket' });
-        after(OPEN_MS, () => lost(1006, 'no answer'));
+        after(lost, OPEN_MS, 1006, 'no answer');
         become('connecting', status);
         try {
-            const fresh = await ask();
+            const fresh = renewed ?? (await ask());
             if (link !== mine) return;
             if (status.code === 4401 && fresh === bearer) return finish(status); // not twice
             bearer = fresh;
@@ -78,7 +78,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     function openSocket(mine) {
         misses++;
         const protocols = ['taskws.v1'];
-        const fits = /^[\w.-]*$/.test(bearer); // others go in the first message
+        const fits = /^[\w.-]*$/.test(bearer); // others go in a message
         if (bearer && fits) protocols.push(`bearer.${bearer}`);
         const ws = new WebSocket(address('ws'), protocols);
         mine.send = (message) => ws.readyState === 1 && ws.send(JSON.stringify(message));
@@ -91,7 +91,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         ws.onclose = (e) => link === mine && lost(e.code, e.reason);
     }
 
-    /* EventSource can neither send a header nor read a refusal. */
+    /* EventSource sends no header and reads no refusal. */
     async function openEvents(mine) {
         if (misses === MISSES) misses = 0; // if this fails, the network
         const headers = { Accept: 'text/event-stream' };
@@ -146,19 +146,16 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     }
 
     /* A page sees no pings: after silence it asks. */
-    function listen() {
-        after(link.send ? heartbeat : 2 * heartbeat, probe);
-    }
-    function probe() {
+    const listen = () => after(probe, link.send ? heartbeat : 2 * heartbeat);
+    const probe = () => {
         link.send?.({ type: 'ping' });
-        after(PONG_MS, () => lost(1006, 'silence'));
-    }
+        after(lost, PONG_MS, 1006, 'silence');
+    };
 
     async function renew(mine) {
-        if (link !== mine) return;
-        const fresh = await ask().catch(() => bearer);
+        const fresh = link === mine && (await ask().catch(() => bearer));
         if (link !== mine || fresh === bearer) return; // 4401 follows
-        if (!mine.send) return connect();
+        if (!mine.send) return connect(fresh);
         bearer = fresh;
         mine.send({ type: 'auth', token: fresh });
     }
@@ -173,7 +170,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         const most = code === 1001 ? 5000 : Math.min(30000, 500 * 2 ** failures);
         const delay = code === 4401 && !failures ? 0 : most * (0.5 + Math.random() / 2);
         failures++;
-        after(delay, connect);
+        after(connect, delay);
         become('waiting', { ...why, retryAt: Date.now() + delay });
     }
 
@@ -203,16 +200,14 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     };
 }
 
-/* A block of an event stream as the WebSocket's message. */
+/* A block of an event stream as a message. */
 function parseEvent(block) {
-    const lines = block.split(/\r?\n/);
-    const field = (name) => {
-        const own = lines.filter((line) => line.startsWith(name));
-        return own.map((line) => line.slice(name.length)).join('').trim();
-    };
-    const text = field('data:');
-    const data = text && JSON.parse(text);
-    const type = field('event:');
-    if (type) return { ...data, type };
-    return text && { type: 'task', id: field('id:') || null, data };
+    const said = {};
+    for (const line of block.split(/\r?\n/)) {
+        const [name] = line.split(':');
+        said[name] = (said[name] ?? '') + line.slice(name.length + 1).trim();
+    }
+    if (!said.data) return;
+    const data = JSON.parse(said.data);
+    return said.event ? { ...data, type: said.event } : { type: 'task', id: said.id ?? null, data };
 }

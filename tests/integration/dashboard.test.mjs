@@ -1467,6 +1467,38 @@ test('taskws.js: a token function that fails is asked again later', async () => 
     assert.deepEqual(await page.evaluate(() => sockets[0].protocols), ['taskws.v1', 'bearer.late']);
 });
 
+test('taskws.js: a token function that never answers is not called again', async () => {
+    const page = await scripted();
+    await page.evaluate(() =>
+        start({
+            token: () => {
+                asked++;
+                return new Promise((answer) => Object.assign(window, { answer }));
+            },
+        }),
+    );
+    await page.clock.runFor(15100);
+    const [last, made] = await page.evaluate(() => [states.at(-1), sockets.length]);
+    assert.deepEqual([last.state, last.code, last.message, made], ['waiting', 1006, 'no answer', 0]);
+    await page.clock.runFor(600000);
+    assert.equal(await page.evaluate(() => asked), 1);
+    assert.ok((await page.evaluate(() => states.length)) > 20, 'it still tries');
+    while ((await page.evaluate(() => states.at(-1).state)) === 'waiting') {
+        await page.clock.runFor(1000);
+    }
+    await page.evaluate(() => {
+        answer('late');
+        return settled();
+    });
+    assert.deepEqual(await page.evaluate(() => sockets[0].protocols), ['taskws.v1', 'bearer.late']);
+    await page.evaluate(() => {
+        sockets[0].end(1006);
+        tasks.retry();
+        return settled();
+    });
+    assert.equal(await page.evaluate(() => asked), 2);
+});
+
 test('taskws.js: a callback that throws costs neither the connection nor the next event', async () => {
     const page = await scripted();
     await page.evaluate(async () => {
@@ -1581,6 +1613,37 @@ test('taskws.js: an event stream of a server without heartbeat is not taken for 
     await page.clock.runFor(300000);
     assert.equal(await page.evaluate(() => states.at(-1).state), 'open');
     assert.deepEqual(await page.evaluate(() => asked), ['include']);
+});
+
+test('taskws.js: on `expiring` an event stream is opened anew, its token asked for once', async () => {
+    const page = await scripted();
+    await page.evaluate(async () => {
+        delete window.WebSocket;
+        window.fetch = async (url, { headers }) => {
+            got.push(headers.Authorization);
+            const said = `event: connected
+data: {"heartbeat_s":25}
+
+event: expiring
+data: {"expires_in":40}
+
+`;
+            return new Response(
+                new ReadableStream({
+                    start(to) {
+                        to.enqueue(new TextEncoder().encode(said));
+                    },
+                }),
+            );
+        };
+        await start({ token: async () => `token-${++asked}` });
+        while (states.at(-1).state !== 'open') await new Promise((r) => queueMicrotask(r));
+    });
+    await page.clock.runFor(20000);
+    assert.deepEqual(await page.evaluate(() => [asked, got]), [
+        2,
+        ['Bearer token-1', 'Bearer token-2'],
+    ]);
 });
 
 test('taskws.js is under 3 KB compressed, and imports nothing', () => {
