@@ -42,7 +42,10 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     const become = (state, more) => {
         call(onState, (status = { ...more, state, transport: link?.transport }));
     };
-    const read = async () => (await (token?.call ? token() : token))?.trim(); // a file's line ends
+    const read = async () => {
+        const text = await (token?.call ? token() : token);
+        return text?.trim().replace(/[^ -~]/g, '?'); // a header takes no others
+    };
     const ask = () => (asking ??= read().finally(() => (asking = null)));
     const address = (scheme) => {
         const to = new URL(url, location.href);

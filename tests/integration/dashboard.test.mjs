@@ -316,6 +316,7 @@ const REFUSALS = [
     ['an expired token', token('no', { exp: NOW - 3600 }), '4401 token_expired'],
     ['a token that is no token', 'nonsense', '4401 token_malformed'],
     ['a token that no subprotocol can hold', 'to"ken', '4401 token_malformed'],
+    ['a token that no header can hold', `${token('no').slice(0, 60)}…`, '4401 token_malformed'],
     ['a token of another user', token('other'), '4403 forbidden_user'],
 ];
 for (const [what, jwt, code] of REFUSALS) {
@@ -1264,7 +1265,7 @@ test('taskws.js: the token is a subprotocol, or the first message, and never in 
     const page = await scripted();
     const seen = await page.evaluate(async () => {
         const seen = [];
-        for (const token of ['a.b-c_d', async () => ' a.b\n', 'not a token', undefined]) {
+        for (const token of ['a.b-c_d', async () => ' a.b\n', 'not a token', '\ud83d', undefined]) {
             sockets.length = 0;
             await start({ token, since: '5-0' });
             sockets[0].open();
@@ -1277,6 +1278,7 @@ test('taskws.js: the token is a subprotocol, or the first message, and never in 
         [url, ['taskws.v1', 'bearer.a.b-c_d'], []],
         [url, ['taskws.v1', 'bearer.a.b'], []],
         [url, ['taskws.v1'], [{ type: 'auth', token: 'not a token' }]],
+        [url, ['taskws.v1'], [{ type: 'auth', token: '?' }]],
         [url, ['taskws.v1'], []],
     ]);
 });
