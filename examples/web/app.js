@@ -133,9 +133,9 @@ function readTask(before, key, data, eventId, live) {
 /* == 2. the board ========================================================================= */
 
 const PAGE = 100; // rows that a group shows until asked for more
-const KEEP = 5000; // ended tasks, so that a page that is open for weeks does not grow for ever
+const KEEP = 5000; // tasks of a group, so that a page that is open for weeks does not grow for ever
 
-const tasks = new Map(); // key: task
+const tasks = new Map(); // key: task, in the order of their latest events
 const others = []; // { at, text }: what belongs to no task, newest first
 const groups = ['active', 'done'].map((name) => ({
     name,
@@ -166,6 +166,7 @@ function take(data, id) {
     }
     const before = tasks.get(key);
     const task = readTask(before, key, data, id, live);
+    tasks.delete(key);
     tasks.set(key, task);
     if (task.turn === undefined) {
         task.turn = ++turn;
@@ -189,9 +190,10 @@ function sortBoard() {
     const [active, done] = groups;
     for (const task of tasks.values()) (ACTIVE.has(task.state) ? active : done).tasks.push(task);
     for (const group of groups) {
+        const surplus = group.tasks.splice(0, group.tasks.length - KEEP); // unheard of the longest
+        for (const task of surplus) tasks.delete(task.key);
         group.tasks.sort((a, b) => rank(a) - rank(b) || b.turn - a.turn);
     }
-    for (const task of done.tasks.splice(KEEP)) tasks.delete(task.key);
 }
 
 /* == 3. painting ========================================================================== */

@@ -136,6 +136,18 @@ async function openBoard(user, options) {
     return page;
 }
 
+// The page's latest WebSocket as window.socket, so that a test can speak for the server.
+const keepSocket = (page) =>
+    page.addInitScript(() => {
+        const real = window.WebSocket;
+        window.WebSocket = class extends real {
+            constructor(...args) {
+                super(...args);
+                window.socket = this;
+            }
+        };
+    });
+
 const row = (page, name) =>
     page.locator('.task').filter({ has: page.getByRole('heading', { name, exact: true }) });
 const valueIs = (page, name, value) =>
@@ -351,15 +363,7 @@ test('without a token the page asks for one; the user may come from inside the t
 
 test('a connection that the server ended for good is made anew when asked to', async () => {
     const page = await newPage();
-    await page.addInitScript(() => {
-        const real = window.WebSocket;
-        window.WebSocket = class extends real {
-            constructor(...args) {
-                super(...args);
-                window.socket = this;
-            }
-        };
-    });
+    await keepSocket(page);
     await page.goto(address('ended'));
     await has(page, '#connection', 'Live');
     await publish('ended', { task_id: 1, name: 'Before', status: 'running' });
@@ -696,6 +700,36 @@ test('two thousand tasks: a hundred rows each, more on demand, updated in place'
         ),
         true,
     );
+    assert.deepEqual(page.complaints, []);
+});
+
+test('of active tasks and of ended ones the page keeps 5,000 each, those heard of last', async () => {
+    const page = await newPage();
+    await keepSocket(page);
+    await page.goto(address('weeks'));
+    await has(page, '#connection', 'Live');
+    await page.evaluate(() => {
+        window.say = (data) =>
+            socket.onmessage({ data: JSON.stringify({ type: 'task', id: null, data }) });
+        for (let i = 0; i < 5002; i++) {
+            say({ task_id: `a${i}`, name: `Active ${i}`, status: 'running' });
+            say({ task_id: `d${i}`, name: `Done ${i}`, status: 'completed' });
+            if (i === 5000) say({ task_id: 'a0', progress: 50 });
+        }
+    });
+    await has(page, '#n-all', '10,000');
+    assert.equal(await page.locator('#n-active').textContent(), '5,000');
+    await page.evaluate(() => {
+        for (const task_id of ['a0', 'a1', 'a3', 'd1', 'd3']) say({ task_id, status: 'failed' });
+    });
+    await has(page, '.task', 'a1');
+    assert.deepEqual((await page.locator('#group-done .name').allTextContents()).slice(0, 5), [
+        'Done 3',
+        'd1',
+        'Active 3',
+        'a1',
+        'Active 0',
+    ]);
     assert.deepEqual(page.complaints, []);
 });
 
