@@ -19,8 +19,8 @@ static const char usage[] =
     "  --trust-proxy          the client's address is the last one of X-Forwarded-For\n"
     "who\n"
     "  --secret KEY           HS256 key of the tokens, 32 bytes or more; better in the environment\n"
-    "  --secret-file FILE     the same from a file: one key, or lines of KID KEY [UNTIL]; read again\n"
-    "                         at SIGHUP\n"
+    "  --secret-file FILE     the same from a regular file: one key, or lines of KID KEY [UNTIL];\n"
+    "                         read again at SIGHUP\n"
     "  --origin LIST          Origins allowed, separated by commas; * any (any)\n"
     "  --cookie NAME          also take the token from that cookie (off; then --origin counts)\n"
     "  --audience NAME        tokens must have been made out to NAME, their aud (not looked at)\n"
@@ -317,12 +317,27 @@ static bool read_key(char *line, tws_auth_key *key, bool *bad)
     return true;
 }
 
+/* Read again at SIGHUP, it must not make that wait, as opening a FIFO does. */
+static FILE *open_regular(const char *path, const char **why)
+{
+    struct stat about;
+    const int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    const bool known = fd >= 0 && fstat(fd, &about) == 0;
+    FILE *in = known && S_ISREG(about.st_mode) ? fdopen(fd, "r") : NULL;
+    *why = known && !S_ISREG(about.st_mode) ? "not a regular file" : strerror(errno);
+    if (in == NULL && fd >= 0) {
+        close(fd);
+    }
+    return in;
+}
+
 /* NULL, or what is wrong with it. */
 static const char *read_key_file(key_file *f, const char *path)
 {
-    FILE *in = fopen(path, "r");
+    const char *why;
+    FILE *in = open_regular(path, &why);
     if (in == NULL) {
-        return strerror(errno);
+        return why;
     }
     size_t n = fread(f->text, 1, sizeof f->text - 1, in);
     const bool unread = ferror(in) != 0;

@@ -193,6 +193,27 @@ async def _(user):
                 assert 'listening on' in line or json.loads(line)['message'], line
 
 
+@test('a key file that has become a FIFO is refused at SIGHUP; neither that nor SIGTERM waits for it')
+async def _(user):
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, 'keys')
+        with open(path, 'w') as file:
+            file.write('A' * 40)
+        with Server('--secret-file', path, secret=None) as own:
+            os.remove(path)
+            os.mkfifo(path)
+            own.signal(signal.SIGHUP)
+            await asyncio.to_thread(own.wait_for, 'keys kept.*regular file')
+            answer = await own.request('GET', f'{PREFIX}/tasks/{user}',
+                                       bearer=token(user, secret='A' * 40))
+            assert answer.status == 200, answer.body
+            own.signal(signal.SIGTERM)
+            assert await asyncio.to_thread(own.end) == 0, own.output()
+        for odd in path, folder, '/dev/null':
+            done = await ends('server', '--port', '0', '--secret-file', odd, seconds=10)
+            assert done.returncode == 1 and f'{odd}: not a regular file' in done.stderr, done
+
+
 @test('the secret may stand in a file, with or without a newline at its end')
 async def _(user):
     for end in '', '\n', '\r\n':
