@@ -8882,15 +8882,17 @@ static const char *tws__router_check_param(tws_str segment)
     return NULL;
 }
 
+/* What clients send in another form would never be found: RFC 3986 5.2.4, WHATWG URL 4.4. */
 static const char *tws__router_check_literal(tws_str segment)
 {
     for (size_t i = 0; i < segment.len; i++) {
         char c = segment.ptr[i];
-        if (c <= ' ' || c > '~' || c == '{' || c == '}' || c == '?' || c == '#') {
+        if (c <= ' ' || c > '~' || strchr("\"#<>?\\^`{}", c) != NULL) {
             return "a character that no path may hold";
         }
     }
-    return NULL;
+    const bool dots = tws_str_eq_c(segment, ".") || tws_str_eq_c(segment, "..");
+    return dots ? "a segment . or .., which clients resolve" : NULL;
 }
 
 static const char *tws__router_check_method(tws_str method)
@@ -21887,10 +21889,25 @@ static tws_status tws__add_routes(tws_task_server *ts, tws_buf *error)
         route.context = ts;
         tws_status status = tws_server_route(ts->server, &route, error);
         if (status != TWS_OK) {
+            tws_buf_c(error, status == TWS_ERR_ARGUMENT ? " (prefix, --prefix or TASKWS_PREFIX is "
+                                                          "a path such as /api/v1/ws)"
+                                                        : "");
             return status;
         }
     }
     return TWS_OK;
+}
+
+/* RFC 6265 4.1.1: a token, in the sense of RFC 9110. */
+static tws_status tws__check_cookie(const char *name, tws_buf *error)
+{
+    const tws_str s = tws_str_c(name);
+    if (name == NULL || (s.len > 0 && tws__http_all(s, TWS__HTTP_TOKEN))) {
+        return TWS_OK;
+    }
+    tws_buf_c(error, "no cookie has such a name (set token_cookie, --cookie or TASKWS_COOKIE to "
+                     "letters, digits, - and _)");
+    return TWS_ERR_ARGUMENT;
 }
 
 static tws_status tws__make_ring(tws_task_server *ts, tws_buf *error)
@@ -22031,7 +22048,10 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     TWS__MUTEX_INIT(&ts->log_lock);
     tws__task_defaults(&ts->desc);
     tws__log_default(ts);
-    tws_status status = tws__make_ring(ts, why);
+    tws_status status = tws__check_cookie(desc->token_cookie, why);
+    if (status == TWS_OK) {
+        status = tws__make_ring(ts, why);
+    }
     if (status == TWS_OK && ts->desc.redis_url != NULL) {
         status = tws__upstream_create(ts, why);
     }

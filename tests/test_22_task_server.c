@@ -2610,14 +2610,20 @@ TEST("whoever is refused while still sending sees the word and the end, and no r
 TEST("what cannot be served is refused at creation with a sentence that says what to do")
 {
     static const struct {
-        const char *name, *secret, *prefix, *part;
+        const char *name, *secret, *prefix, *cookie, *part;
     } row[] = {
-        {"no key", NULL, NULL, "a key is empty"},
-        {"an empty key", "", NULL, "TASKWS_SECRET"},
-        {"a short key", "0123456789", NULL, "shorter than 32 bytes"},
-        {"a doubled prefix", SECRET, "/api/v1/api/v1/ws", "/api/v1"},
-        {"a prefix without a slash", SECRET, "api", "/"},
-        {"a prefix with a parameter", SECRET, "/t/{tenant}", "the user's is the only one"},
+        {"no key", NULL, NULL, NULL, "a key is empty"},
+        {"an empty key", "", NULL, NULL, "TASKWS_SECRET"},
+        {"a short key", "0123456789", NULL, NULL, "shorter than 32 bytes"},
+        {"a doubled prefix", SECRET, "/api/v1/api/v1/ws", NULL, "/api/v1"},
+        {"a prefix without a slash", SECRET, "api", NULL, "--prefix"},
+        {"a prefix with a slash behind", SECRET, "/api/", NULL, "--prefix"},
+        {"a prefix with dots", SECRET, "/a/../b", NULL, "--prefix"},
+        {"a prefix with a query", SECRET, "/a?b", NULL, "--prefix"},
+        {"a prefix with a parameter", SECRET, "/t/{tenant}", NULL, "the user's is the only one"},
+        {"a cookie without a name", SECRET, NULL, "", "--cookie"},
+        {"a cookie with a value", SECRET, NULL, "a=b", "--cookie"},
+        {"a cookie with a blank", SECRET, NULL, "a b", "--cookie"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char memory[512];
@@ -2627,6 +2633,7 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
         site_init(&s);
         s.desc.jwt_secret = row[i].secret;
         s.desc.prefix = row[i].prefix;
+        s.desc.token_cookie = row[i].cookie;
         tws_buf_fixed(&error, memory, sizeof memory);
         CHECK(tws_task_server_create(&s.ts, &s.desc, &error) != TWS_OK);
         CHECK(s.ts == NULL);
