@@ -146,6 +146,19 @@ static inline void options_init(options *o)
     option_url(o, "http://127.0.0.1:8000/api/v1/ws");
 }
 
+/* A user as a server takes one; else it would refuse, or, told a prefix of it, show another's. */
+static inline bool option_user(arguments *a, const char *name, const char **user)
+{
+    if (!option(a, name, user)) {
+        return false;
+    }
+    const tws_str s = tws_str_c(*user);
+    if (s.len == 0 || s.len > TWS_MAX_USER_ID || !tws_utf8_valid(s)) {
+        usage_error("wants 1 to 128 bytes of UTF-8", name);
+    }
+    return true;
+}
+
 static inline bool option_of_server(arguments *a, options *o)
 {
     const char *value;
@@ -158,7 +171,7 @@ static inline bool option_of_server(arguments *a, options *o)
     } else if (option(a, "--prefix", &value)) {
         option_copy(o->prefix, sizeof o->prefix, tws_str_c(value), "--prefix");
     } else {
-        return option(a, "--user", &o->user);
+        return option_user(a, "--user", &o->user);
     }
     return true;
 }

@@ -463,12 +463,6 @@ static void check(const job *j, bool parts)
     if (j->common.user == NULL) {
         usage_error("is needed", "--user");
     }
-    if (j->common.user[0] == '\0' || strlen(j->common.user) > TWS_MAX_USER_ID) {
-        usage_error("has 1 to 128 bytes", "--user");
-    }
-    if (!tws_utf8_valid(tws_str_c(j->common.user))) {
-        usage_error("is not UTF-8", "--user");
-    }
     if (j->key != NULL) {
         check_key(j->key);
     }

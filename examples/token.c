@@ -192,7 +192,7 @@ static bool take(arguments *a, wish *w)
         w->claims[w->claim_count++] = claim;
         return true;
     }
-    return option_of_secret(a, &w->common) || option(a, "--sub", &w->subject) ||
+    return option_of_secret(a, &w->common) || option_user(a, "--sub", &w->subject) ||
            option_number(a, "--exp-in", &w->life_s) || option(a, "--scope", &w->scope) ||
            option(a, "--kid", &w->kid) || option(a, "--inspect", &w->inspect);
 }
@@ -221,9 +221,6 @@ int main(int argc, char **argv)
     }
     if (w.subject == NULL) {
         usage_error("is needed", "--sub");
-    }
-    if (w.subject[0] == '\0' || strlen(w.subject) > TWS_MAX_USER_ID) {
-        usage_error("has 1 to 128 bytes", "--sub");
     }
     if (w.life_s < -MAX_LIFE_S || w.life_s > MAX_LIFE_S) {
         usage_error("is too far from now", "--exp-in");

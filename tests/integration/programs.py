@@ -51,6 +51,16 @@ async def _(_user):
             assert done.returncode == 2 and done.stderr and not done.stdout, (name, args, done)
 
 
+@test('a user that no server takes is wrong usage, and not cut to one that it does')
+async def _(_user):
+    for name in 'token', 'watch', 'publish', 'doctor':
+        option = '--sub' if name == 'token' else '--user'
+        for user in '', 'u' * 129, b'\xff':
+            done = await ends(name, '--secret', SECRET, option, user)
+            assert done.returncode == 2 and f'{option}: wants 1 to 128' in done.stderr, (name, done)
+            assert not done.stdout, (name, done)
+
+
 @test('a misspelt option that takes a secret is told without it')
 async def _(_user):
     for name in 'server', 'token', 'watch', 'publish', 'doctor':
