@@ -487,12 +487,29 @@ static void check_proxy(doctor *d)
 
 /* -- the command line -- */
 
+/* Whose token it is; "" if that is no user that a server takes. */
+static void user_of_token(doctor *d)
+{
+    static char scratch[TWS_JWT_MAX * 2];
+    tws_json_token sub = {TWS_JSON_END, {NULL, 0}, false};
+    tws_jwt jwt;
+    tws_buf user;
+    tws_buf_fixed(&user, d->user, TWS_MAX_USER_ID);
+    if (tws_jwt_open(&jwt, tws_buf_view(&d->token), scratch, sizeof scratch) == TWS_JWT_OK) {
+        (void)tws_json_member(jwt.payload, tws_str_c("sub"), &sub);
+    }
+    if (sub.type == TWS_JSON_STRING) {
+        tws_json_unescape(&sub, &user);
+    } else if (sub.type == TWS_JSON_NUMBER) {
+        tws_buf_str(&user, sub.text);
+    }
+    d->user[user.status == TWS_OK ? user.len : 0] = '\0';
+}
+
 /* Whose tasks: the user given, the token's own, or one made up for this run. */
 static bool choose_user(doctor *d)
 {
-    static char scratch[TWS_JWT_MAX * 2];
     uint32_t number;
-    tws_jwt jwt;
     if (d->common.user != NULL) {
         snprintf(d->user, sizeof d->user, "%s", d->common.user);
     } else if (options_has_secret(&d->common)) {
@@ -502,15 +519,11 @@ static bool choose_user(doctor *d)
     if (!options_token(&d->common, d->user, "publish", TOKEN_LIFE_S, &d->token)) {
         return false;
     }
-    if (d->user[0] == '\0' && tws_jwt_open(&jwt, tws_buf_view(&d->token), scratch,
-                                           sizeof scratch) == TWS_JWT_OK) {
-        const tws_str number_or_word = json_part(jwt.payload, "sub");
-        const tws_str word = json_word(jwt.payload, "sub");
-        const tws_str sub = word.len > 0 ? word : number_or_word;
-        snprintf(d->user, sizeof d->user, "%.*s", (int)sub.len, sub.len > 0 ? sub.ptr : "");
+    if (d->user[0] == '\0') {
+        user_of_token(d);
     }
     if (d->user[0] == '\0') {
-        fprintf(stderr, "the token names no user; give --user\n");
+        fprintf(stderr, "the token names no user of 1 to 128 bytes; give --user\n");
     }
     return d->user[0] != '\0';
 }

@@ -620,6 +620,15 @@ async def _(_user):
     assert done.returncode == 1 and done.stdout, done
 
 
+@test('doctor takes the user from a token, however it is written there')
+async def _(_user):
+    with Server() as own:
+        for user, code in ('é/"\\', 0), (-7, 0), ('u' * 129, 1), (None, 1):
+            done = await ends('doctor', '--url', own.origin + PREFIX, '--token', token(user))
+            assert done.returncode == code, (user, done)
+            assert bool(done.stderr) == (code == 1), (user, done)
+
+
 @test('doctor finds a wrong secret')
 async def _(_user):
     with Server() as own:
