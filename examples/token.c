@@ -37,9 +37,53 @@ typedef struct wish {
 
 /* -- making -- */
 
-static void write_claim(tws_buf *json, const char *claim)
+static bool has_name(const char *claim, tws_str name)
+{
+    const tws_str whole = tws_str_c(claim);
+    return tws_str_eq(tws_str_of(whole.ptr, tws_str_find(whole, '=')), name);
+}
+
+/* What is in every token, or has an option, and what stands twice, would be refused. */
+static void check_name(const wish *w, size_t which, tws_str name)
 {
     static const char *const own[] = {"sub", "iat", "exp", "scope"};
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        if (has_name(own[i], name)) {
+            usage_error("is in every token, or has an option; twice it would be refused",
+                        w->claims[which]);
+        }
+    }
+    for (size_t i = 0; i < which; i++) {
+        if (has_name(w->claims[i], name)) {
+            usage_error("the same claim twice; a list is one, as in aud=[\"a\",\"b\"]",
+                        w->claims[which]);
+        }
+    }
+}
+
+/* A server reads these three, if only to compare them with its own --issuer and --audience. */
+static void check_value(const char *claim, tws_str name, tws_str value)
+{
+    tws_json_reader r;
+    tws_json_token token = {TWS_JSON_STRING, value, false};
+    int64_t seconds;
+    if (tws_json_valid(value)) {
+        tws_json_init(&r, value);
+        (void)tws_json_next(&r, &token);
+    }
+    const bool audience = tws_str_eq_c(name, "aud");
+    if (tws_str_eq_c(name, "nbf") && !tws_json_i64(&token, &seconds)) {
+        usage_error("wants a Unix time in seconds", claim);
+    }
+    if ((audience || tws_str_eq_c(name, "iss")) && token.type != TWS_JSON_STRING &&
+        !(audience && token.type == TWS_JSON_ARRAY)) {
+        usage_error("wants a string; one that looks like other JSON has its quotes, \"5\"", claim);
+    }
+}
+
+static void write_claim(const wish *w, size_t which, tws_buf *json)
+{
+    const char *claim = w->claims[which];
     char name[128];
     const tws_str whole = tws_str_c(claim);
     const size_t equals = tws_str_find(whole, '=');
@@ -49,11 +93,8 @@ static void write_claim(tws_buf *json, const char *claim)
     }
     memcpy(name, claim, equals);
     name[equals] = '\0';
-    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
-        if (strcmp(name, own[i]) == 0) {
-            usage_error("is in every token, or has an option; twice it would be refused", claim);
-        }
-    }
+    check_name(w, which, tws_str_c(name));
+    check_value(claim, tws_str_c(name), value);
     if (!tws_json_valid(value)) {
         tws_json_write_member(json, name, value);
         return;
@@ -82,7 +123,7 @@ static int make(const wish *w)
         tws_json_write_member(&json, "scope", tws_str_c(w->scope));
     }
     for (size_t i = 0; i < w->claim_count; i++) {
-        write_claim(&json, w->claims[i]);
+        write_claim(w, i, &json);
     }
     tws_buf_char(&json, '}');
     tws_jwt_sign(&token, &key, tws_str_c(w->kid != NULL ? w->kid : kid), tws_buf_view(&json));

@@ -401,6 +401,17 @@ async def _(_user):
                  ['--sub', '2', '--claim', 'exp=4102444800']):
         done = await ends('token', '--secret', SECRET, *args)
         assert done.returncode == 2 and not done.stdout, (args, done)
+    for given, why in ((['nbf=1', 'nbf=2'], 'twice'), (['a=1', 'b=1', 'a=1'], 'twice'),
+                       (['nbf=x'], 'Unix time'), (['nbf=1e3'], 'Unix time'),
+                       (['aud=5'], 'string'), (['iss=["a"]'], 'string')):
+        args = [arg for claim in given for arg in ('--claim', claim)]
+        done = await ends('token', '--secret', SECRET, '--sub', '2', *args)
+        assert done.returncode == 2 and not done.stdout, (given, done)
+        assert given[-1] in done.stderr and why in done.stderr, (given, done)
+    args = ['--claim', 'nbf=1', '--claim', 'aud=["a","5"]', '--claim', 'iss="5"', '--claim', 'n=[2]']
+    done = await ends('token', '--secret', SECRET, '--sub', '2', *args)
+    got = claims(done.stdout.strip())
+    assert (got['nbf'], got['aud'], got['iss'], got['n']) == (1, ['a', '5'], '5', [2]), got
     done = await ends('token', '--secret', SECRET, '--inspect', token('u' * 129))
     assert done.returncode == 1 and 'token_claims' in done.stdout, done
 
