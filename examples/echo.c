@@ -3,6 +3,8 @@
 #define TASKWS_NO_JWT
 #include "taskws.h"
 
+#include "arguments.h"
+
 static const char usage[] =
     "usage: echo [options]\n"
     "Answers every WebSocket message with itself, at any path of one segment and at /.\n"
@@ -35,65 +37,67 @@ static void on_signal(int number)
     tws_server_stop(server);
 }
 
-/* The value of option argv[*i], which stands in the next argument. */
-static const char *value_of(int argc, char **argv, int *i)
-{
-    if (*i + 1 >= argc) {
-        fprintf(stderr, "echo: %s needs a value; see --help\n", argv[*i]);
-        exit(2);
-    }
-    *i += 1;
-    return argv[*i];
-}
+#define MOST 0x7fffffffu
 
-static uint32_t number_of(int argc, char **argv, int *i)
+static uint32_t number(const char *name, const char *text, uint32_t least, uint32_t most)
 {
-    const char *option = argv[*i];
     uint64_t n;
-    if (!tws_str_u64(tws_str_c(value_of(argc, argv, i)), &n) || n > 0x7fffffffu) {
-        fprintf(stderr, "echo: %s needs a number; see --help\n", option);
-        exit(2);
+    if (!tws_str_u64(tws_str_c(text), &n) || n < least || n > most) {
+        char what[64];
+        snprintf(what, sizeof what, "wants a number from %lu to %lu", (unsigned long)least,
+                 (unsigned long)most);
+        usage_error(what, name);
     }
     return (uint32_t)n;
 }
 
+static bool option_u32(arguments *a, const char *name, uint32_t least, uint32_t most,
+                       uint32_t *value)
+{
+    const char *text;
+    if (!option(a, name, &text)) {
+        return false;
+    }
+    *value = number(name, text, least, most);
+    return true;
+}
+
+static bool take(arguments *a, tws_server_desc *d)
+{
+    tws_conn_desc *limits = &d->limits;
+    const char *text;
+    uint32_t n;
+    if (option_u32(a, "--port", 0, 65535, &n)) {
+        d->port = n == 0 ? TWS_PORT_ANY : (int)n;
+    } else if (option_u32(a, "--max-message", 0, MOST, &n)) {
+        limits->max_message_bytes = n == 0 ? TWS_OFF : n;
+    } else if (option_u32(a, "--max-frames", 0, MOST, &n)) {
+        limits->max_frames = n == 0 ? TWS_OFF : n;
+    } else if (option(a, "--compress-from", &text)) {
+        limits->compress_bytes =
+            strcmp(text, "off") == 0 ? TWS_OFF : number("--compress-from", text, 0, MOST);
+    } else {
+        return option(a, "--host", &d->host) ||
+               option_u32(a, "--threads", 1, 256, &d->threads) ||
+               option_u32(a, "--receive", 1, MOST, &d->receive_bytes) ||
+               option_u32(a, "--context-bytes", 0, MOST, &limits->context_bytes) ||
+               option_u32(a, "--context-bits", 8, 15, &limits->context_bits);
+    }
+    return true;
+}
+
 static void read_options(int argc, char **argv, tws_server_desc *desc)
 {
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
-            fputs(usage, stdout);
-            exit(0);
-        } else if (strcmp(argv[i], "--host") == 0) {
-            desc->host = value_of(argc, argv, &i);
-        } else if (strcmp(argv[i], "--port") == 0) {
-            uint32_t port = number_of(argc, argv, &i);
-            desc->port = port == 0 ? TWS_PORT_ANY : (int)port;
-        } else if (strcmp(argv[i], "--threads") == 0) {
-            desc->threads = number_of(argc, argv, &i);
-        } else if (strcmp(argv[i], "--receive") == 0) {
-            desc->receive_bytes = number_of(argc, argv, &i);
-        } else if (strcmp(argv[i], "--max-message") == 0) {
-            uint32_t n = number_of(argc, argv, &i);
-            desc->limits.max_message_bytes = n == 0 ? TWS_OFF : n;
-        } else if (strcmp(argv[i], "--max-frames") == 0) {
-            uint32_t n = number_of(argc, argv, &i);
-            desc->limits.max_frames = n == 0 ? TWS_OFF : n;
-        } else if (strcmp(argv[i], "--compress-from") == 0) {
-            bool off = i + 1 < argc && strcmp(argv[i + 1], "off") == 0;
-            i += off;
-            desc->limits.compress_bytes = off ? TWS_OFF : number_of(argc, argv, &i);
-        } else if (strcmp(argv[i], "--context-bytes") == 0) {
-            desc->limits.context_bytes = number_of(argc, argv, &i);
-        } else if (strcmp(argv[i], "--context-bits") == 0) {
-            desc->limits.context_bits = number_of(argc, argv, &i);
-            if (desc->limits.context_bits < 8 || desc->limits.context_bits > 15) {
-                fprintf(stderr, "echo: --context-bits is 8 to 15; see --help\n");
-                exit(2);
-            }
-        } else {
-            fprintf(stderr, "echo: unknown option %s; see --help\n", argv[i]);
-            exit(2);
+    arguments a = {argc, argv, 1};
+    bool wants_help = false;
+    for (; a.at < argc; a.at++) {
+        if (!take(&a, desc) && !flag(&a, "--help", &wants_help)) {
+            usage_error("unknown", argv[a.at]);
         }
+    }
+    if (wants_help) {
+        fputs(usage, stdout);
+        exit(0);
     }
 }
 
@@ -133,7 +137,9 @@ int main(int argc, char **argv)
     }
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
-    printf("listening on http://%s:%d\n", desc.host == NULL ? "127.0.0.1" : desc.host,
+    const char *host = desc.host == NULL ? "127.0.0.1" : desc.host;
+    const bool v6 = strchr(host, ':') != NULL;
+    printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", host, v6 ? "]" : "",
            tws_server_port(server));
     fflush(stdout);
     status = tws_server_run(server);

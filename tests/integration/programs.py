@@ -105,6 +105,21 @@ async def _(_user):
             assert done.returncode == 2 and '--compress-from' in done.stderr, (name, value, done)
 
 
+@test('every program takes --name=value, too, and no number out of its range')
+async def _(user):
+    for name in PROGRAMS[:-1]:
+        option = '--scope' if name == 'token' else '--prefix' if name == 'server' else '--host'
+        done = await ends(name, f'{option}=', '--no-such-option')
+        assert done.returncode == 2 and '--no-such-option' in done.stderr, (name, done)
+    v6 = os.path.exists('/proc/net/if_inet6')
+    host, shown = ('::1', '[::1]') if v6 else ('127.0.0.1', '127.0.0.1')
+    with Program('echo', f'--host={host}', '--port=0', '--compress-from=off') as own:
+        own.wait_for('listening on http://' + re.escape(shown) + r':\d+$')
+    for option in '--port=65536', '--threads=0', '--context-bits=16', '--max-message=-1':
+        done = await ends('echo', option, seconds=10)
+        assert done.returncode == 2 and option.split('=')[0] in done.stderr, (option, done)
+
+
 @test('the server\'s help names every option of the contract')
 async def _(_user):
     text = (await ends('server', '--help')).stdout
