@@ -18707,7 +18707,8 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
  * token is found and judged, then the session acts by its kind. */
 
 #define TWS__PROTOCOL "taskws.v1"
-#define TWS__NO_STORE "Cache-Control: no-store\r\n"
+/* Whose data it is decides who reads it: no cache keeps it, no page has it as what it is not. */
+#define TWS__DATA_LINES "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
 
 #define TWS__WARN_MS 60000u /* before a token ends */
 #define TWS__CLOCK_MS 60000u /* between two looks at the wall clock, which may have been set */
@@ -19346,7 +19347,7 @@ static void tws__session_respond_snapshot(tws__session *s)
     tws_json_write_member(&b, "last_id", tws_str_of(id, tws_event_id_format(last, id)));
     tws_buf_c(&b, "}");
     tws_hub_snapshot_free(ts->hub, events, count);
-    tws__session_respond(s, 200, TWS__NO_STORE, &b);
+    tws__session_respond(s, 200, TWS__DATA_LINES, &b);
     tws_buf_free(&b);
 }
 
@@ -21032,7 +21033,7 @@ static void tws__respond_metrics(tws_task_server *ts, tws_peer *p)
     tws_buf b;
     tws_buf_init(&b, ts->desc.allocator, 1u << 20);
     tws__write_metrics(ts, &b);
-    tws_peer_respond(p, b.status == TWS_OK ? 200 : 503, TWS__NO_STORE,
+    tws_peer_respond(p, b.status == TWS_OK ? 200 : 503, TWS__DATA_LINES,
                      "text/plain; version=0.0.4; charset=utf-8", tws_buf_view(&b));
     tws_buf_free(&b);
 }
@@ -21044,7 +21045,7 @@ static void tws__session_status(tws__session *s, const tws_identity *who)
     tws_buf_fixed(&b, memory, sizeof memory);
     tws__write_status(s, who, &b);
     TWS_ASSERT(b.status == TWS_OK);
-    tws__session_respond(s, 200, TWS__NO_STORE, &b);
+    tws__session_respond(s, 200, TWS__DATA_LINES, &b);
 }
 
 /* Allowed: do what the session is for. An HTTP session is gone behind this. */
@@ -21802,7 +21803,7 @@ static void tws__on_health(tws_peer *p, const tws_http_request *r, void *context
 {
     (void)r;
     (void)context;
-    tws_peer_respond(p, 200, TWS__NO_STORE, "application/json",
+    tws_peer_respond(p, 200, TWS__DATA_LINES, "application/json",
                      tws_str_c("{\"status\":\"healthy\",\"version\":\"" TWS_VERSION "\"}"));
 }
 
@@ -21819,7 +21820,7 @@ static void tws__on_ready(tws_peer *p, const tws_http_request *r, void *context)
         tws__json_text(&b, "reason", fault);
     }
     tws_buf_c(&b, "}");
-    tws_peer_respond(p, fault == NULL ? 200 : 503, TWS__NO_STORE,
+    tws_peer_respond(p, fault == NULL ? 200 : 503, TWS__DATA_LINES,
                      "application/json", tws_buf_view(&b));
 }
 

@@ -811,6 +811,7 @@ TEST("a reader gets the latest event of each task first, or everything behind si
                    event[3], event[4], id_text(id[4])));
     CHECK_STR(peer_field(&p, "Content-Type"), "application/json");
     CHECK_STR(peer_field(&p, "Cache-Control"), "no-store");
+    CHECK_STR(peer_field(&p, "X-Content-Type-Options"), "nosniff");
     peer_close(&p);
     CHECK_EQ(ask(&p, &s, "GET", TASKS "3", bearer(token("3", 100, "")), NULL), 200);
     CHECK_STR(tws_buf_view(&p.body), "{\"user_id\":\"3\",\"tasks\":[],\"last_id\":\"0-0\"}");
@@ -2032,6 +2033,7 @@ TEST("health, ready, status and metrics say what there is")
     CHECK_EQ(json_u64(b, "hub.published"), 1);
     CHECK_STR(json(b, "backend"), tws_loop_backend());
     CHECK_EQ(peer_get(&p, "/metrics", NULL), 200);
+    CHECK_STR(peer_field(&p, "X-Content-Type-Options"), "nosniff");
     CHECK(peer_contains(tws_buf_view(&p.body), "\ntaskws_connections 2\n"));
     CHECK(peer_contains(tws_buf_view(&p.body), "\ntaskws_events_published_total 1\n"));
     CHECK(peer_contains(tws_buf_view(&p.body), "\ntaskws_upgrades_total 1\n"));
