@@ -11090,8 +11090,8 @@ static void tws__topic_leave(tws__topic *t, tws__chores *c)
     tws__topic_tidy(t, c);
 }
 
-/* Its last reader has left. One that is idle from before, since when readers came, is looked at when
- * its time is over. */
+/* Its last reader has left. One that is idle from before, since when readers came, is looked at
+ * when its time is over. */
 static void tws__topic_idle(tws__topic *t, tws__chores *c)
 {
     tws__shard *s = t->shard;
