@@ -10066,7 +10066,6 @@ typedef struct tws__history {
 
 typedef struct tws__topic {
     struct tws__topic *chain;
-    struct tws__topic *later; /* among the shard's idle ones */
     struct tws__shard *shard;
     tws__history *history; /* NULL: no events */
     tws_hub_group *groups;
@@ -10078,17 +10077,22 @@ typedef struct tws__topic {
     uint32_t hash;
     uint32_t readers;
     uint32_t visitors;    /* of them */
-    uint32_t loads;       /* how often it was said to be loaded, modulo 2^32 */
     uint32_t joining;     /* tws_hub_joined with this number is waited for; 0: with none */
-    uint32_t idle_from;   /* the shard's sweeps when it became idle */
-    bool idle;            /* its last reader has left, */
+    uint16_t loads;       /* how often it was said to be loaded, modulo 2^16 */
+    bool idle;            /* its last reader left within the grace: it is in the shard's list, */
     bool came_back;       /* and another has come since */
     bool has_ids;         /* an event has had one */
-    bool joined;          /* an upstream was told to join, and not yet to leave */
-    bool loading;         /* and has not said that it is loaded */
+    bool loading;         /* an upstream has joined it and not said that it is loaded */
     uint8_t thin;         /* what the total budget took of what an upstream had loaded */
     uint8_t user_len;     /* the user id follows */
 } tws__topic;
+
+/* Apart, so that a topic in use takes no memory for it. */
+typedef struct tws__idle {
+    struct tws__idle *next;
+    tws__topic *topic;
+    uint32_t from; /* the shard's sweeps when it became idle */
+} tws__idle;
 
 #define TWS__THIN_STEPS 1 /* events that were no last status */
 #define TWS__THIN_ALL 2   /* last statuses, too */
@@ -10099,9 +10103,9 @@ typedef struct tws__shard {
     tws__topic **bucket;
     size_t bucket_count;
     size_t topics;
-    tws__topic *idle;       /* by idle_from; joined, or it would be freed */
-    tws__topic **idle_end;
-    uint32_t sweeps;        /* modulo 2^32 */
+    tws__idle *idle; /* by `from` */
+    tws__idle **idle_end;
+    uint32_t sweeps; /* modulo 2^32 */
     tws__history *oldest;
     tws__history *newest;
     TWS_ALIGN_8 uint64_t turn; /* of the oldest, UINT64_MAX without; read by others unlocked */
@@ -10564,7 +10568,7 @@ static void tws__topic_tidy(tws__topic *t, tws__chores *c)
     if (t->history != NULL && t->history->held == 0) {
         tws__topic_close_history(t, c);
     }
-    if (t->history != NULL || t->readers > 0 || t->joined) {
+    if (t->history != NULL || t->readers > 0 || t->idle) {
         return;
     }
     while (*at != t) {
@@ -11004,10 +11008,9 @@ static tws_status tws__shard_attach(tws__topic *t, tws_hub_inbox *in, tws_hub_re
     t->visitors += r->visits;
     s->stats.readers++;
     t->came_back = t->idle;
-    if (desc->upstream != NULL && !t->joined) {
+    if (desc->upstream != NULL && t->readers == 1 && !t->idle) {
         s->joinings += s->joinings == UINT32_MAX ? 2 : 1; /* never 0 */
         t->joining = s->joinings;
-        t->joined = true;
         t->loading = true;
         desc->upstream->join(desc->upstream->context, user_id, t->joining);
     }
@@ -11085,25 +11088,45 @@ static void tws__topic_leave(tws__topic *t, tws__chores *c)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
     up->leave(up->context, tws__topic_user(t));
-    t->joined = false;
     tws__topic_forget(t, tws__event_id(0, 0), c);
     tws__topic_tidy(t, c);
 }
 
-/* Its last reader has left. One that is idle from before, since when readers came, is looked at
- * when its time is over. */
+static void tws__shard_append_idle(tws__shard *s, tws__idle *place)
+{
+    place->from = s->sweeps;
+    place->next = NULL;
+    *s->idle_end = place;
+    s->idle_end = &place->next;
+}
+
+static tws__idle *tws__shard_take_idle(tws__shard *s)
+{
+    tws__idle *place = s->idle;
+    s->idle = place->next;
+    s->idle_end = s->idle == NULL ? &s->idle : s->idle_end;
+    return place;
+}
+
+/* Its last reader has left. Where it stands in the list from before, it is looked at when that time
+ * is over. Without memory there is no grace. */
 static void tws__topic_idle(tws__topic *t, tws__chores *c)
 {
-    tws__shard *s = t->shard;
-    if (s->hub->desc.grace_s == 0) {
-        tws__topic_leave(t, c);
-    } else if (!t->idle) {
-        t->idle = true;
-        t->idle_from = s->sweeps;
-        t->later = NULL;
-        *s->idle_end = t;
-        s->idle_end = &t->later;
+    const tws_hub_desc *desc = &t->shard->hub->desc;
+    if (t->idle) {
+        return;
     }
+    tws__idle *place = NULL;
+    if (desc->grace_s > 0) {
+        place = (tws__idle *)tws_alloc(desc->allocator, sizeof *place);
+    }
+    if (place == NULL) {
+        tws__topic_leave(t, c);
+        return;
+    }
+    t->idle = true;
+    place->topic = t;
+    tws__shard_append_idle(t->shard, place);
 }
 
 TWS_API void tws_hub_detach(tws_hub_reader *r)
@@ -11130,7 +11153,7 @@ TWS_API void tws_hub_detach(tws_hub_reader *r)
     if (g->first == NULL) {
         tws__group_free(g);
     }
-    if (t->joined && t->readers == 0) {
+    if (s->hub->desc.upstream != NULL && t->readers == 0) {
         tws__topic_idle(t, &c);
     } else {
         tws__topic_tidy(t, &c);
@@ -11163,17 +11186,18 @@ static bool tws__shard_leave_idle(tws__shard *s)
 {
     tws__chores c;
     tws__shard_enter(s, &c);
-    tws__topic *t = s->idle;
-    bool over = t != NULL && s->sweeps - t->idle_from > s->hub->desc.grace_s;
+    bool over = s->idle != NULL && s->sweeps - s->idle->from > s->hub->desc.grace_s;
     if (over) {
-        bool came_back = t->came_back;
-        s->idle = t->later;
-        s->idle_end = s->idle == NULL ? &s->idle : s->idle_end;
-        t->idle = false;
+        tws__idle *place = tws__shard_take_idle(s);
+        tws__topic *t = place->topic;
+        if (t->readers == 0 && t->came_back) {
+            tws__shard_append_idle(s, place);
+        } else {
+            tws_release(s->hub->desc.allocator, place, sizeof *place);
+            t->idle = false;
+        }
         t->came_back = false;
-        if (t->readers == 0 && came_back) {
-            tws__topic_idle(t, &c);
-        } else if (t->readers == 0) {
+        if (t->readers == 0 && !t->idle) {
             tws__topic_leave(t, &c);
         }
     }
@@ -11599,7 +11623,7 @@ TWS_API bool tws_hub_is_joined(tws_hub *hub, tws_str user_id)
 {
     tws__chores c;
     const tws__topic *t = tws__hub_enter(hub, user_id, &c);
-    bool joined = t != NULL && t->joined;
+    bool joined = t != NULL && hub->desc.upstream != NULL;
     tws__shard_leave(&c);
     return joined;
 }
@@ -11700,11 +11724,15 @@ static void tws__shard_free(tws__shard *s)
 {
     tws__chores c;
     tws__shard_enter(s, &c);
+    while (s->idle != NULL) {
+        tws__idle *place = tws__shard_take_idle(s);
+        place->topic->idle = false;
+        tws_release(s->hub->desc.allocator, place, sizeof *place);
+    }
     for (size_t i = 0; i < s->bucket_count && s->bucket != NULL; i++) {
         while (s->bucket[i] != NULL) {
             tws__topic *t = s->bucket[i];
             TWS_ASSERT(t->readers == 0);
-            t->joined = false;
             if (t->history != NULL) {
                 tws__topic_close_history(t, &c);
             }

@@ -580,7 +580,7 @@ TEST("a user at rest takes little memory")
     tws_hub_reader r;
     size_t before = test_bytes_live;
     CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("12345678"), NULL), TWS_OK);
-    CHECK(test_bytes_live - before + sizeof r <= 248);
+    CHECK(test_bytes_live - before + sizeof r <= 232);
     tws_hub_detach(&r);
     CHECK_EQ(test_bytes_live, before);
     tws_hub_inbox_free(in);
@@ -1584,7 +1584,7 @@ static void script_reload(void *context, tws_str user_id)
     script_note(context, '*', user_id);
 }
 
-static tws_hub *hub_upstream_of(script *s, uint64_t max_total_bytes)
+static tws_hub *hub_upstream_with(script *s, uint64_t max_total_bytes, uint32_t grace_s)
 {
     tws_hub_desc d = hub_desc();
     tws_hub_upstream up = {s, script_join, script_leave, script_reload};
@@ -1592,8 +1592,13 @@ static tws_hub *hub_upstream_of(script *s, uint64_t max_total_bytes)
     d.upstream = &up; /* it is copied */
     d.now_ms = NOW;
     d.max_total_bytes = max_total_bytes;
-    d.grace_s = TWS_OFF;
+    d.grace_s = grace_s;
     return hub_make(&d);
+}
+
+static tws_hub *hub_upstream_of(script *s, uint64_t max_total_bytes)
+{
+    return hub_upstream_with(s, max_total_bytes, TWS_OFF);
 }
 
 /* Attach, and say at once that it was heard. */
@@ -1653,21 +1658,10 @@ static tws_str after_sweeps(tws_hub *hub, script *s, int count)
     return tws_str_c(s->text);
 }
 
-static tws_hub *hub_grace(script *s, uint32_t grace_s)
-{
-    tws_hub_desc d = hub_desc();
-    tws_hub_upstream up = {s, script_join, script_leave, script_reload};
-    memset(s, 0, sizeof *s);
-    d.upstream = &up;
-    d.now_ms = NOW;
-    d.grace_s = grace_s;
-    return hub_make(&d);
-}
-
 TEST("who comes back within the grace goes on from what came meanwhile, and upstream is not asked")
 {
     script s;
-    tws_hub *hub = hub_grace(&s, 0);
+    tws_hub *hub = hub_upstream_with(&s, 0, 0);
     tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
     tws_hub_reader r;
     tws_event_id last, one = id_of(1, 0);
@@ -1698,7 +1692,7 @@ TEST("upstream hears that a user is left once nobody has come for the grace")
 {
     for (uint32_t grace_s = 1; grace_s <= 3; grace_s++) {
         script s;
-        tws_hub *hub = hub_grace(&s, grace_s);
+        tws_hub *hub = hub_upstream_with(&s, 0, grace_s);
         tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
         tws_hub_reader r, other, stays;
         const int grace = (int)grace_s;
@@ -1731,7 +1725,7 @@ TEST("who comes back has the whole grace again when he goes, and twice that at m
 {
     enum { GRACE = 3, TRIES = 40 };
     script s;
-    tws_hub *hub = hub_grace(&s, GRACE);
+    tws_hub *hub = hub_upstream_with(&s, 0, GRACE);
     tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
     tws_hub_reader r, other;
     for (int at = 1; at < TRIES; at++) { /* goes and comes at any time of what went before */
@@ -1758,10 +1752,26 @@ TEST("who comes back has the whole grace again when he goes, and twice that at m
     tws_hub_free(hub);
 }
 
+TEST("without memory to note who has left there is no grace")
+{
+    script s;
+    tws_hub *hub = hub_upstream_with(&s, 0, 0);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    test_fail_at(1);
+    tws_hub_detach(&r);
+    test_fail_at(0);
+    CHECK_TEXT(s.text, "+1 -1");
+    CHECK_TEXT(after_sweeps(hub, &s, 20).ptr, "");
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
 TEST("in the grace the total budget may take a user's past, which is read again then")
 {
     script s;
-    tws_hub *hub = hub_grace(&s, 0);
+    tws_hub *hub = hub_upstream_with(&s, 0, 0);
     tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
     tws_hub_reader r;
     CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
