@@ -1962,9 +1962,9 @@ TWS_API tws_conn_event_type tws_conn_tick(tws_conn *c, tws_turn *t, tws_conn_eve
 /* When tick wants to be called next; UINT64_MAX: never. It moves later as bytes come, so ask again
  * when the time has come. */
 TWS_API uint64_t tws_conn_deadline(const tws_conn *c);
-/* Bytes out: slices to write, in order. Returns their number. */
+/* Bytes out: slices to write, in order, max of them at most. Returns their number. */
 TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *slices, size_t max);
-/* The first n of those bytes have been written. */
+/* The first n of those bytes have been written: output goes on behind them. */
 TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n);
 /* Ends the turn. What was not sent is kept (copied), except offered units that have not begun.
  * returns  how many of the offered units were sent or kept; the others are yours to offer again. */
@@ -14679,7 +14679,7 @@ static bool tws__conn_write(tws_conn *c, tws_turn *t, const void *data, size_t l
     bool room =
         t->out_count < TWS_TURN_SLICES && (slice || len <= TWS_TURN_SCRATCH - t->scratch_len);
     if (!room) {
-        if (!tws__conn_keep_slices(c, t, 0, t->out_bytes, TWS_TURN_UNITS)) {
+        if (!tws__conn_keep_slices(c, t, t->sent_bytes, t->out_bytes, TWS_TURN_UNITS)) {
             return false;
         }
         tws__turn_reset_output(t);
@@ -14714,14 +14714,22 @@ TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *sl
     if (c->out != NULL) {
         return tws__kept_slices(c->out, slices, max);
     }
-    size_t n = tws__min(t->out_count, max);
-    memcpy(slices, t->out, n * sizeof *slices);
+    size_t sent = t->sent_bytes;
+    size_t n = 0;
+    for (size_t i = 0; i < t->out_count && n < max; i++) {
+        const tws_str rest = tws_str_from(t->out[i], sent);
+        sent -= t->out[i].len - rest.len;
+        if (rest.len != 0) {
+            slices[n++] = rest;
+        }
+    }
     return n;
 }
 
 TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
 {
     if (c->out != NULL) {
+        TWS_ASSERT(n <= tws__conn_waiting(c));
         tws__kept_sent(c->out, n);
         if (n != 0) {
             c->progress_ms = t->now_ms;
@@ -14734,6 +14742,7 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
         }
         return;
     }
+    TWS_ASSERT(n <= t->out_bytes - t->sent_bytes);
     t->sent_bytes += n;
     if (t->sent_bytes == t->out_bytes) {
         tws__turn_reset_output(t);

@@ -2208,6 +2208,64 @@ TEST("a unit of more slices than are left is not taken, nor more than 32 units")
     unmake(w);
 }
 
+TEST("output may be written in one turn a few slices or bytes at a time")
+{
+    static const size_t most[] = {1, 3, TWS_TURN_SLICES}; /* slices asked for at once */
+    static char payload[600];                             /* borrowed: a slice of its own */
+    for (size_t row = 0; row < 6; row++) {
+        const size_t takes = row < 3 ? SIZE_MAX : 7; /* of them, in bytes */
+        const char *const early = "early";
+        world *w = make_open();
+        char out[4096];
+        size_t len = 0;
+        test_row(takes == 7 ? "bytes" : "slices", row);
+        begin(w);
+        for (int i = 0; i < 4; i++) {
+            memset(payload, 'x', sizeof payload);
+            CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, payload, sizeof payload, true));
+        }
+        tws_str unit = tws_str_c(early);
+        CHECK(tws_conn_offer(&w->c, w->t, &unit, 1));
+        size_t n = 1;
+        while (n != 0 && len < sizeof out) {
+            tws_str slice[TWS_TURN_SLICES];
+            size_t sent = 0;
+            n = tws_conn_output(&w->c, w->t, slice, most[row % 3]);
+            for (size_t i = 0; i < n && sent < takes && len < sizeof out; i++) {
+                size_t take = slice[i].len < takes - sent ? slice[i].len : takes - sent;
+                take = take < sizeof out - len ? take : sizeof out - len;
+                memcpy(out + len, slice[i].ptr, take);
+                len += take;
+                sent += take;
+            }
+            tws_conn_sent(&w->c, w->t, sent);
+        }
+        CHECK_EQ(tws_conn_end(&w->c, w->t), 1);
+        CHECK(!tws_conn_wants_output(&w->c));
+        CHECK_EQ(len, 4 * 604 + 5);
+        for (size_t i = 0; i < 4; i++) {
+            CHECK_MEM(out + i * 604, 5, "\x81\x7e\x02\x58x", 5);
+        }
+        CHECK_MEM(out + len - 5, 5, early, 5);
+        unmake(w);
+    }
+}
+
+TEST("what was written of a turn's output is not kept when more comes than the turn has room for")
+{
+    static char payload[TWS_TURN_SCRATCH / 2];
+    world *w = make_open();
+    tws_str slice;
+    begin(w);
+    CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, payload, sizeof payload, false));
+    CHECK_EQ(tws_conn_output(&w->c, w->t, &slice, 1), 1);
+    tws_conn_sent(&w->c, w->t, 1000);
+    CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, payload, sizeof payload, false));
+    finish(w);
+    CHECK_EQ(w->out_len, 2 * (4 + sizeof payload) - 1000);
+    unmake(w);
+}
+
 TEST("into a peer that takes nothing only so much can be sent, messages as well as a stream")
 {
     static char payload[10000];
