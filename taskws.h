@@ -1370,6 +1370,8 @@ TWS_API tws_str tws_event_text(const tws_event *e, tws_event_format format);
  * if that said that it gets no shorter. False when nobody has tried. */
 TWS_API bool tws_event_compressed(const tws_event *e, tws_event_format format, tws_str *frame);
 TWS_API tws_event_id tws_event_id_of(const tws_event *e); /* 0-0: none */
+/* From any thread, both. An event outlives its batch by a reference of yours: see tws_conn_lend. */
+TWS_API tws_event *tws_event_ref(tws_event *e);
 TWS_API void tws_event_unref(tws_event *e);
 
 /* For a hub whose store is elsewhere (section 17): it is fed from there, and says by these calls
@@ -10016,6 +10018,12 @@ static uint64_t tws__event_packed_bytes(const tws_event *e)
 TWS_API tws_event_id tws_event_id_of(const tws_event *e)
 {
     return e->has_id ? e->id : tws__event_id(0, 0);
+}
+
+TWS_API tws_event *tws_event_ref(tws_event *e)
+{
+    TWS__REF(&e->refs);
+    return e;
 }
 
 TWS_API void tws_event_unref(tws_event *e)
@@ -21413,7 +21421,7 @@ static void tws__seat_copy(tws__seat *seat, tws__session *s)
 
 static void tws__event_hold(void *event)
 {
-    TWS__REF(&((tws_event *)event)->refs);
+    (void)tws_event_ref((tws_event *)event);
 }
 
 static void tws__event_release(void *event)

@@ -462,7 +462,10 @@ TEST("an event knows its data and id, and outlives its topic while it is referen
     CHECK_STR(tws_event_data(b.event[0]), "{\"task_id\":1}");
     CHECK_EQ(tws_event_id_compare(tws_event_id_of(b.event[0]), id_of(5, 6)), 0);
     CHECK_EQ(tws_event_id_compare(tws_event_id_of(b.event[1]), id_of(0, 0)), 0);
+    tws_event *e = tws_event_ref(b.event[0]);
     tws_hub_batch_free(&b);
+    CHECK_STR(tws_event_data(e), "{\"task_id\":1}");
+    tws_event_unref(e);
 }
 
 /* -- arguments and limits -- */
