@@ -9101,7 +9101,7 @@ TWS_API void tws_router_free(tws_router *r)
 {
     for (size_t i = 0; i < r->count; i++) {
         const tws_router_entry *e = &r->entry[i];
-        tws_release(r->allocator, (char *)e->method, tws__router_text_bytes(e));
+        tws_release(r->allocator, (void *)(uintptr_t)e->method, tws__router_text_bytes(e));
     }
     tws_release(r->allocator, r->entry, r->cap * sizeof *r->entry);
     tws_router_init(r, r->allocator);
@@ -9906,7 +9906,7 @@ struct tws__packed {
 
 static char *tws__event_at(const tws_event *e, size_t offset)
 {
-    return (char *)(e + 1) + TWS__EVENT_HEAD + offset;
+    return (char *)(uintptr_t)(e + 1) + TWS__EVENT_HEAD + offset;
 }
 
 static tws_str tws__event_task(const tws_event *e)

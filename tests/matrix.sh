@@ -4,7 +4,8 @@
 cd "$(dirname "$0")/.." || exit 1
 work=build/test/matrix
 mkdir -p $work
-strict='-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Werror -I.'
+strict='-Wall -Wextra -Wpedantic -Wconversion -Wsign-conversion -Wshadow -Wcast-qual -Wundef'
+strict="$strict -Werror -I."
 passed=0 failed=0
 
 try() { # SENTENCE COMMAND...
