@@ -21956,6 +21956,28 @@ static tws_status tws__check_cookie(const char *name, tws_buf *error)
     return TWS_ERR_ARGUMENT;
 }
 
+/* What no browser sends would match nobody: RFC 6454 6.2 has neither a path nor a pattern. */
+static tws_status tws__check_origins(const char *origins, tws_buf *error)
+{
+    tws_str list = tws_str_c(origins);
+    tws_str item;
+    while (tws_str_split(&list, ',', &item)) {
+        const tws_str rest = tws_str_from(item, tws_str_find(item, ':'));
+        const tws_str host = tws_str_from(rest, 3);
+        const bool whole = tws_str_starts(rest, "://") && host.len != 0 &&
+                           tws_str_find(host, '/') == host.len &&
+                           tws_str_find(host, '*') == host.len;
+        if (!whole && item.len != 0 && !tws_str_eq_c(item, "*") && !tws__str_is(item, "null")) {
+            tws_buf_c(error, "no browser sends such an Origin: ");
+            tws_buf_str(error, item);
+            tws_buf_c(error, " (set origins, --origin or TASKWS_ORIGIN to https://HOST or "
+                             "http://HOST:PORT without a path, or * alone)");
+            return TWS_ERR_ARGUMENT;
+        }
+    }
+    return TWS_OK;
+}
+
 static tws_status tws__make_ring(tws_task_server *ts, tws_buf *error)
 {
     const tws_task_server_desc *d = &ts->desc;
@@ -22095,6 +22117,9 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     tws__task_defaults(&ts->desc);
     tws__log_default(ts);
     tws_status status = tws__check_cookie(desc->token_cookie, why);
+    if (status == TWS_OK) {
+        status = tws__check_origins(desc->origins, why);
+    }
     if (status == TWS_OK) {
         status = tws__make_ring(ts, why);
     }

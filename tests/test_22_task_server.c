@@ -2612,20 +2612,24 @@ TEST("whoever is refused while still sending sees the word and the end, and no r
 TEST("what cannot be served is refused at creation with a sentence that says what to do")
 {
     static const struct {
-        const char *name, *secret, *prefix, *cookie, *part;
+        const char *name, *secret, *prefix, *cookie, *part, *origins;
     } row[] = {
-        {"no key", NULL, NULL, NULL, "a key is empty"},
-        {"an empty key", "", NULL, NULL, "TASKWS_SECRET"},
-        {"a short key", "0123456789", NULL, NULL, "shorter than 32 bytes"},
-        {"a doubled prefix", SECRET, "/api/v1/api/v1/ws", NULL, "/api/v1"},
-        {"a prefix without a slash", SECRET, "api", NULL, "--prefix"},
-        {"a prefix with a slash behind", SECRET, "/api/", NULL, "--prefix"},
-        {"a prefix with dots", SECRET, "/a/../b", NULL, "--prefix"},
-        {"a prefix with a query", SECRET, "/a?b", NULL, "--prefix"},
-        {"a prefix with a parameter", SECRET, "/t/{tenant}", NULL, "the user's is the only one"},
-        {"a cookie without a name", SECRET, NULL, "", "--cookie"},
-        {"a cookie with a value", SECRET, NULL, "a=b", "--cookie"},
-        {"a cookie with a blank", SECRET, NULL, "a b", "--cookie"},
+        {"no key", NULL, NULL, NULL, "a key is empty", NULL},
+        {"an empty key", "", NULL, NULL, "TASKWS_SECRET", NULL},
+        {"a short key", "0123456789", NULL, NULL, "shorter than 32 bytes", NULL},
+        {"a doubled prefix", SECRET, "/api/v1/api/v1/ws", NULL, "/api/v1", NULL},
+        {"a prefix without a slash", SECRET, "api", NULL, "--prefix", NULL},
+        {"a prefix with a slash behind", SECRET, "/api/", NULL, "--prefix", NULL},
+        {"a prefix with dots", SECRET, "/a/../b", NULL, "--prefix", NULL},
+        {"a prefix with a query", SECRET, "/a?b", NULL, "--prefix", NULL},
+        {"a prefix with a parameter", SECRET, "/t/{tenant}", NULL, "the user's is the only one", NULL},
+        {"a cookie without a name", SECRET, NULL, "", "--cookie", NULL},
+        {"a cookie with a value", SECRET, NULL, "a=b", "--cookie", NULL},
+        {"a cookie with a blank", SECRET, NULL, "a b", "--cookie", NULL},
+        {"an origin with a path", SECRET, NULL, NULL, "https://b.example/ (set", "*, https://b.example/"},
+        {"an origin without a scheme", SECRET, NULL, NULL, "--origin", "a.example"},
+        {"an origin without a host", SECRET, NULL, NULL, "--origin", "https://"},
+        {"an origin that is a pattern", SECRET, NULL, NULL, "--origin", "https://*.a.example"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
         char memory[512];
@@ -2636,6 +2640,7 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
         s.desc.jwt_secret = row[i].secret;
         s.desc.prefix = row[i].prefix;
         s.desc.token_cookie = row[i].cookie;
+        s.desc.origins = row[i].origins;
         tws_buf_fixed(&error, memory, sizeof memory);
         CHECK(tws_task_server_create(&s.ts, &s.desc, &error) != TWS_OK);
         CHECK(s.ts == NULL);
