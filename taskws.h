@@ -151,6 +151,7 @@
  *     retain_events, retain_bytes  256, 256 KiB                per user; with Redis 1,100, 1 MiB
  *     retain_s, retain_total_bytes 1 h, 64 MiB                 and 24 h, as its streams keep
  *     auth_ms                      10 s                        for a token in the first message
+ *     receive_bytes                64 KiB                      of memory, each thread
  *     drain_ms                     10 s                        closes are spread over it
  *     limits.max_head_bytes        16 KiB, 100 fields          431, 414
  *     limits.max_message_bytes     64 KiB                      1009
@@ -2394,6 +2395,7 @@ typedef struct tws_task_server_desc {
     uint32_t retain_s;           /* since a user's last event; 0: an hour, with Redis 24 hours */
     uint64_t retain_total_bytes; /* kept of all users; 0: 64 MiB */
     const char *task_key;        /* the member of an event that names its task; NULL: "task_id" */
+    uint32_t receive_bytes;      /* of one read, and of memory a thread; 0: 64 KiB */
     uint32_t auth_ms;            /* for a token in the first message; 0: 10 s */
     uint32_t drain_ms;           /* over which a stop spreads its closes; 0: 10 s; TWS_OFF: none */
     tws_conn_desc limits;        /* the other deadlines and sizes of a connection */
@@ -22008,6 +22010,7 @@ static tws_status tws__make_server(tws_task_server *ts, tws_buf *error)
     sd.threads = d->threads;
     sd.max_connections = d->max_connections;
     sd.max_per_ip = d->max_per_ip == TWS_OFF ? 0 : d->max_per_ip;
+    sd.receive_bytes = d->receive_bytes;
     sd.drain_ms = d->drain_ms;
     sd.trust_proxy = d->trust_proxy;
     sd.limits = d->limits;

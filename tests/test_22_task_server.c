@@ -2662,6 +2662,28 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
     site_end(&s);
 }
 
+TEST("less memory to receive with is taken, and events come in pieces of it")
+{
+    size_t bytes[2];
+    for (int i = 0; i < 2; i++) {
+        static char event[5000];
+        site s;
+        peer p;
+        memset(event, ' ', sizeof event);
+        event[0] = '{', event[sizeof event - 1] = '}';
+        site_init(&s);
+        s.desc.receive_bytes = i == 0 ? 0 : 512;
+        site_start(&s, false);
+        bytes[i] = test_bytes_live;
+        CHECK_EQ(ask(&p, &s, "POST", TASKS "2", bearer(token("1", 100, "publish")),
+                     text("%.*s", (int)sizeof event, event)),
+                 202);
+        peer_close(&p);
+        site_end(&s);
+    }
+    CHECK_EQ(bytes[0] - bytes[1], 64 * 1024 - 512);
+}
+
 TEST("events do not age by a clock that is set")
 {
     site s;
