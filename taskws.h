@@ -12419,9 +12419,9 @@ TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id)
     u->flags &= (uint8_t) ~(TWS__REDIS_WANTED | TWS__REDIS_ASKED | TWS__REDIS_DUE);
     if (u->state == TWS__REDIS_TO_SUBSCRIBE) {
         tws__redis_enter(r, u, TWS__REDIS_OUT);
-    } else if (u->state >= TWS__REDIS_TO_LOAD && u->state <= TWS__REDIS_LIVE) {
+    } else if (u->state == TWS__REDIS_TO_LOAD || u->state == TWS__REDIS_LIVE) {
         tws__redis_enter(r, u, TWS__REDIS_TO_LEAVE);
-    } /* or a subscription or its end is under way, which is waited for */
+    } /* or what is under way is waited for: of a read, no event may be taken for the next one's */
     tws__redis_tidy(r, u);
 }
 
@@ -12564,8 +12564,10 @@ static void tws__redis_settle(tws_redis *r, tws__redis_user *u, uint32_t turn, b
         unsigned again =
             TWS__REDIS_FRESH | TWS__REDIS_BROKEN | TWS__REDIS_FELL | TWS__REDIS_ASKED;
         more = more || newer || (u->flags & again) != 0;
-        tws__redis_enter(r, u, more ? TWS__REDIS_TO_LOAD : TWS__REDIS_LIVE);
-        if (!more && (u->flags & TWS__REDIS_DUE) != 0) {
+        uint8_t next = more ? TWS__REDIS_TO_LOAD : TWS__REDIS_LIVE;
+        next = (u->flags & TWS__REDIS_WANTED) == 0 ? TWS__REDIS_TO_LEAVE : next;
+        tws__redis_enter(r, u, next);
+        if (next == TWS__REDIS_LIVE && (u->flags & TWS__REDIS_DUE) != 0) {
             tws__redis_unlink(&u->work);
             tws__redis_append(&r->to_tell, &u->work);
         }

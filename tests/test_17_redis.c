@@ -1655,19 +1655,47 @@ TEST("what was asked is answered behind an outage, and not to who left")
 TEST("who comes back amid the past is given it from its begin")
 {
     static const char answer[] = "*2\r\n" ENTRY("5-0", "1", "5") ENTRY("4-0", "1", "4");
-    tws_redis_event ev;
-    size_t room;
+    for (int sends = 0; sends < 2; sends++) {
+        tws_redis_event ev;
+        size_t room;
+        test_row("sends meanwhile", (size_t)sends);
+        begin_live("42", "");
+        memcpy(tws_redis_input(r, C, &room), answer, sizeof answer - 1);
+        tws_redis_received(r, C, sizeof answer - 1);
+        CHECK_EQ(tws_redis_next(r, &ev), TWS_REDIS_EVENT);
+        CHECK_EQ(ev.id.ms, 4);
+        tws_redis_drop(r, tws_str_c("42"));
+        tws_redis_want(r, tws_str_c("42"));
+        if (sends) {
+            CHECK_STR(output(C), ""); /* the next read waits for this one's end */
+        }
+        CHECK_STR(notes(), ""); /* 5-0 was for who had 4-0 */
+        CHECK_STR(output(C), "XREVRANGE task_status:42 + - COUNT 256");
+        feed(C, answer);
+        CHECK_STR(notes(), "event(42 4-0 4) event(42 5-0 5) loaded(42 3-max)");
+        end();
+    }
+}
+
+TEST("who comes back amid an answer is given the next one, and that is all that is asked")
+{
+    static const char answer[] = ONE_ENTRY;
+    const size_t half = sizeof answer / 2;
+    tws_redis_stats stats;
     begin_live("42", "");
-    memcpy(tws_redis_input(r, C, &room), answer, sizeof answer - 1);
-    tws_redis_received(r, C, sizeof answer - 1);
-    CHECK_EQ(tws_redis_next(r, &ev), TWS_REDIS_EVENT);
-    CHECK_EQ(ev.id.ms, 4);
+    feed_bytes(C, answer, half);
     tws_redis_drop(r, tws_str_c("42"));
+    CHECK_STR(output(S), "");
     tws_redis_want(r, tws_str_c("42"));
-    CHECK_STR(notes(), ""); /* 5-0 was for who had 4-0 */
+    CHECK_STR(output(C), "");
+    feed(C, answer + half);
+    CHECK_STR(notes(), "");
     CHECK_STR(output(C), "XREVRANGE task_status:42 + - COUNT 256");
-    feed(C, answer);
-    CHECK_STR(notes(), "event(42 4-0 4) event(42 5-0 5) loaded(42 3-max)");
+    feed(C, ONE_ENTRY);
+    CHECK_STR(notes(), "event(42 5-0 {\"a\":5}) loaded(42 4-max)");
+    CHECK_STR(output(C), "");
+    tws_redis_stat(r, &stats);
+    CHECK_EQ(stats.live, 1);
     end();
 }
 
