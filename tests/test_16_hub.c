@@ -1693,12 +1693,12 @@ TEST("who comes back within the grace goes on from what came meanwhile, and upst
 
 TEST("upstream hears that a user is left once nobody has come for the grace")
 {
-    for (uint32_t grace_s = 1; grace_s <= 3; grace_s++) {
+    for (uint32_t grace_s = 0; grace_s <= 3; grace_s++) {
         script s;
         tws_hub *hub = hub_upstream_with(&s, 0, grace_s);
         tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
         tws_hub_reader r, other, stays;
-        const int grace = (int)grace_s;
+        const int grace = grace_s == 0 ? 10 : (int)grace_s;
         test_row("grace", grace_s);
         CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
         CHECK_EQ(attach_joined(in, &other, tws_str_c("22"), NULL), TWS_OK);
@@ -1722,6 +1722,46 @@ TEST("upstream hears that a user is left once nobody has come for the grace")
         tws_hub_inbox_free(in);
         tws_hub_free(hub);
     }
+}
+
+TEST("one sweep leaves all whose grace is over")
+{
+    enum { USERS = 40, GRACE = 2 }; /* more than shards */
+    script s;
+    tws_hub *hub = hub_upstream_with(&s, 0, GRACE);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_stats stats;
+    for (int i = 0; i < USERS; i++) {
+        tws_hub_reader r;
+        char user[16];
+        snprintf(user, sizeof user, "%d", i);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c(user), NULL), TWS_OK);
+        tws_hub_detach(&r);
+    }
+    CHECK_TEXT(after_sweeps(hub, &s, GRACE).ptr, "");
+    tws_hub_stat(hub, &stats);
+    CHECK_EQ(stats.topics, USERS);
+    after_sweeps(hub, &s, 1);
+    tws_hub_stat(hub, &stats);
+    CHECK_EQ(stats.topics, 0);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
+}
+
+TEST("a hub that is the store has joined nobody, and keeps no grace")
+{
+    tws_hub_desc d = hub_desc();
+    tws_hub *hub = hub_make(&d);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r;
+    tws_hub_stats stats;
+    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
+    CHECK(!tws_hub_is_joined(hub, tws_str_c("1")));
+    tws_hub_detach(&r);
+    tws_hub_stat(hub, &stats);
+    CHECK_EQ(stats.topics, 0);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
 }
 
 TEST("who comes back has the whole grace again when he goes, and twice that at most")
