@@ -1376,8 +1376,9 @@ TWS_API tws_event *tws_event_ref(tws_event *e);
 TWS_API void tws_event_unref(tws_event *e);
 
 /* For a hub whose store is elsewhere (section 17): it is fed from there, and says by these calls
- * which users have readers. They come from any thread under a shard's lock: take note and return,
- * call no hub function in them. Without an upstream the hub itself is the store.
+ * which users have readers, or had some within grace_s. They come from any thread under a shard's
+ * lock: take note and return, call no hub function in them. Without an upstream the hub itself is
+ * the store.
  *
  * After join, feed the user's events by tws_hub_publish in the order of their ids: first the past,
  * then call tws_hub_loaded (until then readers are given nothing), then what came live meanwhile;
@@ -1444,7 +1445,7 @@ TWS_API void tws_hub_free(tws_hub *hub); /* no reader may be attached */
  *          the id before it is given it again.
  * out      [out] on success, the id; may be NULL.
  * errors   all leave everything as it was: TWS_ERR_MEMORY, TWS_ERR_LIMIT (event too big),
- *          TWS_ERR_ARGUMENT (user id, empty json), TWS_ERR_NOT_FOUND (upstream: nobody reads).
+ *          TWS_ERR_ARGUMENT (user id, empty json), TWS_ERR_NOT_FOUND (upstream: not joined).
  * thread   any.  lock  one shard, for a few pointer writes; the event is built before. */
 TWS_API tws_status tws_hub_publish(tws_hub *hub, tws_str user_id, tws_str json, uint64_t now_ms,
                                    const tws_event_id *id, tws_event_id *out);
@@ -1460,7 +1461,7 @@ TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number);
  * every reader gets a reset. Call it before what comes behind the gap. */
 TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete_from);
 /* For an upstream that failed to take note, out of memory say: join (with its number, or 0) or
- * reload is called again for each user who has readers. */
+ * reload is called again for each user who is joined. */
 TWS_API void tws_hub_rejoin(tws_hub *hub);
 /* From upstream: what was fed so far is void, ids included (the store came back without it). All of
  * it is dropped and every reader gets a reset. Then feed what there is after complete_from, which
@@ -21056,7 +21057,7 @@ static void tws__write_metrics(tws_task_server *ts, tws_buf *b)
          TWS__FIGURE(hub.resets)},
         {"taskws_retained_events", "gauge", "Events retained now.", TWS__FIGURE(hub.events)},
         {"taskws_retained_bytes", "gauge", "Bytes retained now.", TWS__FIGURE(hub.bytes)},
-        {"taskws_users", "gauge", "Users with retained events or readers.",
+        {"taskws_users", "gauge", "Users with retained events, or readers now or a moment ago.",
          TWS__FIGURE(hub.topics)},
         {"taskws_readers", "gauge", "Readers attached now.", TWS__FIGURE(hub.readers)},
         {"taskws_open_files", "gauge", "Open descriptors.", TWS__FIGURE(open_files)},
