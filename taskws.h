@@ -14345,6 +14345,7 @@ TWS_API void tws_conn_defaults(tws_conn_desc *d)
 
 TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_ms)
 {
+    TWS_ASSERT(desc->context_bits != 0); /* tws_conn_defaults was not called */
     memset(c, 0, sizeof *c);
     c->desc = desc;
     c->since_ms = now_ms;
@@ -18389,6 +18390,7 @@ TWS_API const tws_router *tws_server_router(const tws_server *s)
 
 TWS_API void tws_server_guest(tws_server *s, unsigned thread, tws_guest *g)
 {
+    TWS_ASSERT(thread < s->threads);
     tws__thread *t = s->thread[thread];
     g->watch.fd = -1;
     g->watch.kind = TWS__WATCH_GUEST;
@@ -18425,6 +18427,7 @@ TWS_API uint32_t tws_server_max_connections(const tws_server *s)
 
 TWS_API void tws_server_wake(tws_server *s, unsigned thread)
 {
+    TWS_ASSERT(thread < s->threads);
     tws_loop_wake(s->thread[thread]->loop);
 }
 
