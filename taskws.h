@@ -1018,13 +1018,13 @@ TWS_API tws_jwt_error tws_jwt_verify(const tws_jwt *jwt, const tws_hmac_key *key
  *
  * policy        NULL for the defaults.
  * now_s         Unix time.
- * scratch_rest  room for what the payload holds escaped, and for an integer subject: payload.len +
- *               20 bytes always suffice.
+ * more          other memory than tws_jwt_open's, for what the payload holds escaped and for an
+ *               integer subject: payload.len + 20 bytes always suffice; with less, CLAIMS.
  * errors        MALFORMED (the payload is no JSON object, or has a claim twice), CLAIMS; then, of
  *               a token that is right otherwise, EXPIRED, NOT_YET_VALID.
  * source        RFC 7519 4.1; NumericDate may have a fraction, which is dropped, no exponent. */
 TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *policy, int64_t now_s,
-                                    void *scratch_rest, size_t cap, tws_jwt_claims *claims);
+                                    void *more, size_t cap, tws_jwt_claims *claims);
 /* Append the token of a payload (JSON text). kid: empty for none, at most TWS_JWT_MAX_KID bytes. */
 TWS_API void tws_jwt_sign(tws_buf *b, const tws_hmac_key *key, tws_str kid, tws_str payload);
 #endif /* TASKWS_NO_JWT */
@@ -7899,7 +7899,7 @@ static tws_jwt_error tws__jwt_judge_times(const tws_json_token *claim, const tws
 }
 
 TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *policy, int64_t now_s,
-                                    void *scratch_rest, size_t cap, tws_jwt_claims *claims)
+                                    void *more, size_t cap, tws_jwt_claims *claims)
 {
     tws_json_token claim[TWS__CLAIM_COUNT];
     tws_buf room;
@@ -7908,7 +7908,7 @@ TWS_API tws_jwt_error tws_jwt_judge(const tws_jwt *jwt, const tws_jwt_policy *po
     const char *const name[TWS__CLAIM_COUNT] = {subject, "exp", "nbf",  "iat",
                                                 "iss",   "aud", "scope"};
     memset(claims, 0, sizeof *claims);
-    tws_buf_fixed(&room, scratch_rest, cap);
+    tws_buf_fixed(&room, more, cap);
     tws_jwt_error error = tws__jwt_members(jwt->payload, name, claim, TWS__CLAIM_COUNT);
     if (error != TWS_JWT_OK) {
         return error;
