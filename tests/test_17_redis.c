@@ -1587,6 +1587,18 @@ TEST("who leaves when a read was cut off by its connection's end is forgotten")
     end();
 }
 
+TEST("who leaves while being subscribed is unsubscribed, and nothing is read")
+{
+    begin_open("redis://h");
+    tws_redis_want(r, tws_str_c("42"));
+    output(S);
+    tws_redis_drop(r, tws_str_c("42"));
+    subscribed("42");
+    CHECK_STR(output(C), "");
+    CHECK_STR(output(S), "UNSUBSCRIBE task_status:42");
+    end();
+}
+
 TEST("coming back before it is sent loads again, and subscribes not")
 {
     begin_live("42", ONE_ENTRY);
