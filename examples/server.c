@@ -166,15 +166,25 @@ static void set_prefix(options *o, const char *name, const char *v)
     o->desc.prefix = v;
 }
 
+/* As a browser writes it, for which it is compared whole. */
+static bool is_origin(tws_str s)
+{
+    const tws_str behind_scheme = tws_str_from(s, tws_str_find(s, ':'));
+    bool good = behind_scheme.len > 3 && tws_str_starts(behind_scheme, "://");
+    for (size_t i = 3; good && i < behind_scheme.len; i++) {
+        good = strchr(" */?#", behind_scheme.ptr[i]) == NULL;
+    }
+    return good;
+}
+
 static void set_origin(options *o, const char *name, const char *v)
 {
     tws_str rest = tws_str_c(v), origin;
     while (tws_str_split(&rest, ',', &origin)) {
-        const tws_str behind_scheme = tws_str_from(origin, tws_str_find(origin, ':'));
-        const bool url = tws_str_starts(behind_scheme, "://") &&
-                         tws_str_find(origin, '*') == origin.len;
-        if (!url && !tws_str_eq_c(origin, "*") && !tws_str_eq_c(origin, "null") && origin.len > 0) {
-            fail("an origin is https://HOST or http://HOST:PORT, or * alone for any", name);
+        if (!is_origin(origin) && !tws_str_eq_c(origin, "*") && !tws_str_eq_c(origin, "null") &&
+            origin.len > 0) {
+            fail("an origin is https://HOST or http://HOST:PORT and no more, or * alone for any",
+                 name);
         }
     }
     o->desc.origins = v;

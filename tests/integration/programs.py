@@ -72,9 +72,12 @@ async def _(_user):
 
 @test('--origin takes origins, and * alone')
 async def _(_user):
-    for value in 'https://*.example.com', 'example.com', 'https://a.example,*.b.example':
-        done = await ends('server', '--origin', value)
+    for value in ('https://*.example.com', 'example.com', 'https://a.example,*.b.example',
+                  'https://a.example/', 'https://a.example https://b.example', 'https://'):
+        done = await ends('server', '--routes', '--origin', value)
         assert done.returncode == 2 and '--origin' in done.stderr, (value, done)
+    for value in '*', 'null', 'https://a.example, http://[::1]:8080', 'capacitor://localhost':
+        assert (await ends('server', '--routes', '--origin', value)).returncode == 0, value
 
 
 @test('--audience and --issuer: tokens for others, and of others, are refused')
