@@ -268,8 +268,23 @@ static void read_option(options *o, int argc, char **argv, int *i)
     fail("unknown option", arg);
 }
 
+/* Whatever else is said, also by an environment that would be refused. */
+static void answer_questions(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0) {
+            print_and_end(usage);
+        } else if (strcmp(argv[i], "--version") == 0) {
+            print_and_end("taskws " TWS_VERSION "\n");
+        } else if (strcmp(argv[i], "--redis-script") == 0) {
+            print_and_end(tws_redis_script());
+        }
+    }
+}
+
 static void read_options(options *o, int argc, char **argv)
 {
+    answer_questions(argc, argv);
     for (size_t k = 0; k < OPTIONS; k++) {
         const char *value = getenv(variable_of(option_table[k].name));
         if (value != NULL && value[0] != '\0') {
@@ -279,13 +294,7 @@ static void read_options(options *o, int argc, char **argv)
     }
     in_environment = false;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) {
-            print_and_end(usage);
-        } else if (strcmp(argv[i], "--version") == 0) {
-            print_and_end("taskws " TWS_VERSION "\n");
-        } else if (strcmp(argv[i], "--redis-script") == 0) {
-            print_and_end(tws_redis_script());
-        } else if (strcmp(argv[i], "--routes") == 0) {
+        if (strcmp(argv[i], "--routes") == 0) {
             o->routes = true;
         } else {
             read_option(o, argc, argv, &i);
