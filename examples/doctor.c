@@ -509,10 +509,11 @@ static void user_of_token(doctor *d)
 /* Whose tasks: the user given, the token's own, or one made up for this run. */
 static bool choose_user(doctor *d)
 {
+    const bool has_token = d->common.token != NULL || d->common.token_file != NULL;
     uint32_t number;
     if (d->common.user != NULL) {
         snprintf(d->user, sizeof d->user, "%s", d->common.user);
-    } else if (options_has_secret(&d->common)) {
+    } else if (!has_token) {
         client_random(&number, sizeof number);
         snprintf(d->user, sizeof d->user, "doctor-%08x", number);
     }

@@ -658,6 +658,8 @@ async def _(_user):
             done = await ends('doctor', '--url', own.origin + PREFIX, '--token', token(user))
             assert done.returncode == code, (user, done)
             assert bool(done.stderr) == (code == 1), (user, done)
+        done = await ends('doctor', '--url', own.origin, '--token', token('7'), '--secret', SECRET)
+        assert done.returncode == 0, done
 
 
 @test('doctor finds a wrong secret')
