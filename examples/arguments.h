@@ -1,5 +1,5 @@
-/* arguments.h: a command line of `--name value`, `--name=value` and `--flag`, read one argument after
- * the other; what is wrong with it ends the program with 2. */
+/* arguments.h: a command line of `--name value`, `--name=value` and `--flag`, read one argument
+ * after the other; what is wrong with it ends the program with 2. */
 #ifndef TASKWS_ARGUMENTS_H
 #define TASKWS_ARGUMENTS_H
 

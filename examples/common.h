@@ -59,6 +59,9 @@ static inline void option_url(options *o, const char *url)
     if (!tws_str_starts(rest, "http://") && !tws_str_starts(rest, "ws://")) {
         usage_error("wants http://HOST:PORT", "--url");
     }
+    if (strpbrk(url, "?#") != NULL) {
+        usage_error("wants http://HOST:PORT/PREFIX and nothing from a ? or # on", "--url");
+    }
     rest = tws_str_c(scheme + 3);
     tws_str host = tws_str_of(rest.ptr, tws_str_find(rest, '/'));
     tws_str prefix = tws_str_from(rest, host.len);

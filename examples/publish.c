@@ -288,7 +288,7 @@ static int prepare_redis(job *j)
     tws_str url = j->redis_file != NULL ? tws_buf_view(&file) : tws_str_c(j->redis_url);
     tws_status status = tws_redis_url_parse(url, &j->url, &why);
     if (status != TWS_OK) {
-        fprintf(stderr, "--redis: %s\n", why);
+        fprintf(stderr, "%s: %s\n", j->redis_file != NULL ? j->redis_file : "--redis", why);
         return status == TWS_ERR_UNAVAILABLE ? 1 : 2;
     }
     tws_wipe(file.ptr, file.len);

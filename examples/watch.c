@@ -683,8 +683,12 @@ int main(int argc, char **argv)
         usage_error("is needed", "--user");
     }
     if (w.since_option != NULL) {
-        if (w.since_option[strspn(w.since_option, "0123456789-")] != '\0') {
+        tws_event_id id;
+        if (!tws_event_id_parse(tws_str_c(w.since_option), &id)) {
             usage_error("wants an id such as 1700000000000-0", "--since");
+        }
+        if (w.once) {
+            usage_error("is not for --once, which prints the latest of each task", "--since");
         }
         set_since(&w, tws_str_c(w.since_option));
     }
