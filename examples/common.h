@@ -49,6 +49,37 @@ static inline void option_copy(char *out, size_t cap, tws_str s, const char *nam
     out[s.len] = '\0';
 }
 
+static inline void option_host(options *o, tws_str s, const char *name)
+{
+    if (s.len == 0) {
+        usage_error("wants a host", name);
+    }
+    option_copy(o->host, sizeof o->host, s, name);
+}
+
+/* What getaddrinfo takes is also a service's name, and 70000, which becomes 4464. */
+static inline void option_port(options *o, tws_str s, const char *name)
+{
+    uint64_t n;
+    if (!tws_str_u64(s, &n) || n == 0 || n > 65535) {
+        usage_error("wants a port from 1 to 65535", name);
+    }
+    option_copy(o->port, sizeof o->port, s, name);
+}
+
+/* Empty, too: a server's routes need none. */
+static inline void option_prefix(options *o, tws_str s, const char *name)
+{
+    if (s.len > 0 && (s.ptr[0] != '/' || tws_str_find(s, '?') < s.len ||
+                      tws_str_find(s, '#') < s.len)) {
+        usage_error("wants a prefix that begins with / and has no ? or #", name);
+    }
+    while (s.len > 0 && s.ptr[s.len - 1] == '/') {
+        s.len--;
+    }
+    option_copy(o->prefix, sizeof o->prefix, s, name);
+}
+
 static inline void option_url(options *o, const char *url)
 {
     const char *scheme = strstr(url, "://");
@@ -69,17 +100,13 @@ static inline void option_url(options *o, const char *url)
     tws_str port = v6 ? tws_str_from(host, tws_str_find(host, ']') + 1)
                       : tws_str_from(host, tws_str_find(host, ':'));
     host.len -= port.len;
-    if (v6 && host.len > 2) {
-        host = tws_str_of(host.ptr + 1, host.len - 2);
+    if (v6 && (host.ptr[host.len - 1] != ']' || (port.len > 0 && port.ptr[0] != ':'))) {
+        usage_error("wants http://[ADDRESS]:PORT", "--url");
     }
-    while (prefix.len > 0 && prefix.ptr[prefix.len - 1] == '/') {
-        prefix.len--;
-    }
-    option_copy(o->host, sizeof o->host, host, "--url");
-    option_copy(o->port, sizeof o->port, port.len > 1 ? tws_str_from(port, 1) : tws_str_c("80"),
-                "--url");
-    if (prefix.len > 0) {
-        option_copy(o->prefix, sizeof o->prefix, prefix, "--url");
+    option_host(o, v6 ? tws_str_of(host.ptr + 1, host.len - 2) : host, "--url");
+    option_port(o, port.len > 1 ? tws_str_from(port, 1) : tws_str_c("80"), "--url");
+    if (prefix.len > 1) { /* else the one there is */
+        option_prefix(o, prefix, "--url");
     }
 }
 
@@ -118,11 +145,11 @@ static inline bool option_of_server(arguments *a, options *o)
     if (option(a, "--url", &value)) {
         option_url(o, value);
     } else if (option(a, "--host", &value)) {
-        option_copy(o->host, sizeof o->host, tws_str_c(value), "--host");
+        option_host(o, tws_str_c(value), "--host");
     } else if (option(a, "--port", &value)) {
-        option_copy(o->port, sizeof o->port, tws_str_c(value), "--port");
+        option_port(o, tws_str_c(value), "--port");
     } else if (option(a, "--prefix", &value)) {
-        option_copy(o->prefix, sizeof o->prefix, tws_str_c(value), "--prefix");
+        option_prefix(o, tws_str_c(value), "--prefix");
     } else {
         return option_user(a, "--user", &o->user);
     }

@@ -76,6 +76,31 @@ async def _(_user):
         assert done.returncode == 2 and done.stderr.startswith(file.name), done
 
 
+@test('an address that is none is wrong usage, and nobody connects to what it might have meant')
+async def _(_user):
+    for option, values in (
+            ('--port', ['70000', '0', '-1', 'http', '']), ('--host', ['', 'a b']),
+            ('--prefix', ['live', '/a?b', '/#user=demo']),
+            ('--url', ['http://', 'http://:80', 'http://[::1', 'http://[::1]80', 'http://[]:80',
+                       'http://127.0.0.1:70000', 'http://u:p@127.0.0.1:80', '127.0.0.1:80'])):
+        for name in 'watch', 'publish', 'doctor':
+            for value in values:
+                args = ['{}'] if name == 'publish' else ['--once'] if name == 'watch' else []
+                done = await ends(name, '--user', '2', '--token', 'a', option, value, *args)
+                assert done.returncode == 2, (name, option, value, done)
+                assert done.stderr.startswith(f'{option}: '), (name, option, value, done)
+
+
+@test('--url and its parts say the same, with a / at the end or none')
+async def _(user):
+    with Server('--prefix', '/live') as own:
+        host, port = own.origin.rpartition('/')[2].split(':')
+        for args in (['--url', f'{own.origin}/live/'], ['--url', own.origin, '--prefix', '/live/'],
+                     ['--host', host, '--port', port, '--prefix', '/live']):
+            done = await ends('watch', '--once', '--user', user, '--secret', SECRET, *args)
+            assert done.returncode == 0, (args, done)
+
+
 @test('a misspelt option that takes a secret is told without it')
 async def _(_user):
     for name in 'server', 'token', 'watch', 'publish', 'doctor':
@@ -126,7 +151,8 @@ async def _(_user):
 @test('every program takes --name=value, too, and no number out of its range')
 async def _(user):
     for name in PROGRAMS[:-1]:
-        option = '--scope' if name == 'token' else '--prefix' if name == 'server' else '--host'
+        named = {'token': '--scope', 'server': '--prefix', 'echo': '--host'}
+        option = named.get(name, '--token')
         done = await ends(name, f'{option}=', '--no-such-option')
         assert done.returncode == 2 and '--no-such-option' in done.stderr, (name, done)
     v6 = os.path.exists('/proc/net/if_inet6')
