@@ -166,12 +166,19 @@ static inline bool option_of_secret(arguments *a, options *o)
     return option(a, "--secret", &o->secret) || option(a, "--secret-file", &o->secret_file);
 }
 
+/* As in the server's environment, an empty one is none. */
+static inline const char *variable(const char *name)
+{
+    const char *value = getenv(name);
+    return value != NULL && value[0] != '\0' ? value : NULL;
+}
+
 /* The command line takes precedence over the environment. */
 static inline void options_end(options *o)
 {
     if (o->token == NULL && o->token_file == NULL && o->secret == NULL && o->secret_file == NULL) {
-        o->token = getenv("TASKWS_TOKEN");
-        o->secret = o->token == NULL ? getenv("TASKWS_SECRET") : NULL;
+        o->token = variable("TASKWS_TOKEN");
+        o->secret = o->token == NULL ? variable("TASKWS_SECRET") : NULL;
     }
 }
 

@@ -590,8 +590,7 @@ int main(int argc, char **argv)
         fputs(help, stdout);
         return 0;
     }
-    const char *no_color = getenv("NO_COLOR");
-    d.no_color = d.no_color || !isatty(STDOUT_FILENO) || (no_color != NULL && no_color[0] != '\0');
+    d.no_color = d.no_color || !isatty(STDOUT_FILENO) || variable("NO_COLOR") != NULL;
     options_end(&d.common);
     d.reader.fd = -1;
     d.worker.fd = -1;

@@ -255,7 +255,7 @@ int main(int argc, char **argv)
         return 0;
     }
     if (!options_has_secret(&w.common)) {
-        w.common.secret = getenv("TASKWS_SECRET");
+        w.common.secret = variable("TASKWS_SECRET");
     }
     if (w.inspect != NULL) {
         return inspect(&w);

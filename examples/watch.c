@@ -660,8 +660,7 @@ static void look_at_terminal(watch *w)
             break;
         }
     }
-    const char *no_color = getenv("NO_COLOR");
-    w->no_color = w->no_color || (no_color != NULL && no_color[0] != '\0');
+    w->no_color = w->no_color || variable("NO_COLOR") != NULL;
     w->live = !w->raw && isatty(STDOUT_FILENO);
 }
 

@@ -682,6 +682,19 @@ async def _(_user):
     assert done.returncode == 2 and '--port: a number from 0 to 65535' in done.stderr, done
 
 
+@test('an empty variable is as good as none, for every program')
+async def _(user):
+    empty = {**os.environ, 'TASKWS_TOKEN': '', 'TASKWS_SECRET': SECRET}
+    with Server() as own:
+        done = await ends('watch', '--once', '--user', user, '--url', own.origin, env=empty)
+        assert done.returncode == 0, done
+    empty['TASKWS_SECRET'] = ''
+    done = await ends('token', '--inspect', token(user), env=empty)
+    assert done.returncode == 0 and 'no secret given' in done.stdout, done
+    done = await ends('watch', '--once', '--user', user, env=empty)
+    assert done.returncode == 1 and 'no token' in done.stderr, done
+
+
 @test('doctor finds nothing wrong with a healthy server, and says so line by line')
 async def _(_user):
     with Server() as own:
