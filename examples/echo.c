@@ -74,8 +74,8 @@ static bool take(arguments *a, tws_server_desc *d)
     } else if (option_u32(a, "--max-frames", 0, MOST, &n)) {
         limits->max_frames = n == 0 ? TWS_OFF : n;
     } else if (option(a, "--compress-from", &text)) {
-        limits->compress_bytes =
-            strcmp(text, "off") == 0 ? TWS_OFF : number("--compress-from", text, 0, MOST);
+        n = strcmp(text, "off") == 0 ? TWS_OFF : number("--compress-from", text, 0, MOST);
+        limits->compress_bytes = n == 0 ? 1 : n; /* in a desc 0 is the default */
     } else {
         return option(a, "--host", &d->host) ||
                option_u32(a, "--threads", 1, 256, &d->threads) ||

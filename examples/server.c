@@ -137,6 +137,12 @@ static void set_port(options *o, const char *name, const char *v)
     prefer_tcp(o);
 }
 
+static void set_compress(options *o, const char *name, const char *v)
+{
+    const uint32_t n = strcmp(v, "off") == 0 ? TWS_OFF : number(name, v, 0x7fffffff);
+    o->desc.limits.compress_bytes = n == 0 ? 1 : n; /* in a desc 0 is the default */
+}
+
 static void set_log(options *o, const char *name, const char *v)
 {
     o->desc.log.json = strcmp(v, "json") == 0;
@@ -204,7 +210,6 @@ static void set_user(options *o, const char *name, const char *v) { o->desc.max_
 static void set_ip(options *o, const char *name, const char *v) { o->desc.max_per_ip = number_or_off(name, v, 1); }
 static void set_beat(options *o, const char *name, const char *v) { o->desc.limits.heartbeat_ms = number_or_off(name, v, 1000); }
 static void set_drain(options *o, const char *name, const char *v) { o->desc.drain_ms = number_or_off(name, v, 1000); }
-static void set_compress(options *o, const char *name, const char *v) { o->desc.limits.compress_bytes = strcmp(v, "off") == 0 ? TWS_OFF : number(name, v, 0x7fffffff); }
 static void set_proxy(options *o, const char *name, const char *v) { o->desc.trust_proxy = yes_or_no(name, v); }
 static void set_demo(options *o, const char *name, const char *v) { o->demo = yes_or_no(name, v); }
 

@@ -1017,6 +1017,23 @@ def off(start, target):
             peer.expect_end()
 
 
+def short_ones():
+    short = b'{"m":"%s"}' % (b'a' * 40)
+    with Echo('--compress-from', '0') as server, Packer(server.port) as peer:
+        peer.send(text(short))
+        peer.expect([(TEXT, short)])
+        assert peer.packed == 1
+        peer.leave()
+    with Server('--compress-from', '0') as server:
+        answer = server.request_now('POST', f'{PREFIX}/tasks/2',
+                                    {'Authorization': 'Bearer ' + worker()}, short)
+        target = f'{PREFIX}/tasks/2?since=0-0&format=raw&token={token("2")}'
+        with Packer(server.port, target=target) as peer:
+            peer.expect([(TEXT, short)])
+            assert answer.status == 202 and peer.packed == 1
+            peer.leave()
+
+
 def without():
     """A program that was built without section 10."""
     with tempfile.TemporaryDirectory() as place:
@@ -1036,6 +1053,7 @@ def without():
 case('built with TASKWS_NO_DEFLATE, echo agrees to nothing', without)
 for least in (20, 128, 1000):
     case(f'--compress-from {least} compresses from there on', threshold, least)
+case('--compress-from 0 compresses what is short, too', short_ones)
 case('--compress-from off: echo agrees to nothing', off, Echo, '/')
 # -- build/server ---------------------------------------------------------------------------
 
