@@ -21964,22 +21964,33 @@ static tws_status tws__check_cookie(const char *name, tws_buf *error)
     return TWS_ERR_ARGUMENT;
 }
 
-/* What no browser sends would match nobody: RFC 6454 6.2 has neither a path nor a pattern. */
+/* As a browser writes it, for which it is compared whole (RFC 6454 6.2): no path, no default port;
+ * in an Android WebView file:// alone. */
+static bool tws__is_origin(tws_str s)
+{
+    const tws_str scheme = tws_str_of(s.ptr, tws_str_find(s, ':'));
+    const tws_str rest = tws_str_from(s, scheme.len);
+    bool good = tws_str_starts(rest, "://") && (rest.len > 3 || tws_str_eq_c(scheme, "file"));
+    for (size_t i = 3; good && i < rest.len; i++) {
+        good = strchr(" */?#@", rest.ptr[i]) == NULL;
+    }
+    const char *port = tws__str_is(scheme, "https")  ? ":443"
+                       : tws__str_is(scheme, "http") ? ":80"
+                                                     : "";
+    return good && tws__auth_without(rest, port).len == rest.len;
+}
+
 static tws_status tws__check_origins(const char *origins, tws_buf *error)
 {
     tws_str list = tws_str_c(origins);
     tws_str item;
     while (tws_str_split(&list, ',', &item)) {
-        const tws_str rest = tws_str_from(item, tws_str_find(item, ':'));
-        const tws_str host = tws_str_from(rest, 3);
-        const bool whole = tws_str_starts(rest, "://") && host.len != 0 &&
-                           tws_str_find(host, '/') == host.len &&
-                           tws_str_find(host, '*') == host.len;
-        if (!whole && item.len != 0 && !tws_str_eq_c(item, "*") && !tws__str_is(item, "null")) {
-            tws_buf_c(error, "no browser sends such an Origin: ");
+        if (item.len != 0 && !tws_str_eq_c(item, "*") && !tws__str_is(item, "null") &&
+            !tws__is_origin(item)) {
+            tws_buf_c(error, "no browser sends this Origin: ");
             tws_buf_str(error, item);
-            tws_buf_c(error, " (set origins, --origin or TASKWS_ORIGIN to https://HOST or "
-                             "http://HOST:PORT without a path, or * alone)");
+            tws_buf_c(error, " (origins, --origin or TASKWS_ORIGIN is https://HOST or "
+                             "http://HOST:PORT and no more, without :80 and :443; or * for any)");
             return TWS_ERR_ARGUMENT;
         }
     }

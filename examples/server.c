@@ -172,36 +172,13 @@ static void set_prefix(options *o, const char *name, const char *v)
     o->desc.prefix = v;
 }
 
-/* As a browser writes it, for which it is compared whole. */
-static bool is_origin(tws_str s)
-{
-    const tws_str behind_scheme = tws_str_from(s, tws_str_find(s, ':'));
-    bool good = behind_scheme.len > 3 && tws_str_starts(behind_scheme, "://");
-    for (size_t i = 3; good && i < behind_scheme.len; i++) {
-        good = strchr(" */?#", behind_scheme.ptr[i]) == NULL;
-    }
-    return good;
-}
-
-static void set_origin(options *o, const char *name, const char *v)
-{
-    tws_str rest = tws_str_c(v), origin;
-    while (tws_str_split(&rest, ',', &origin)) {
-        if (!is_origin(origin) && !tws_str_eq_c(origin, "*") && !tws_str_eq_c(origin, "null") &&
-            origin.len > 0) {
-            fail("an origin is https://HOST or http://HOST:PORT and no more, or * alone for any",
-                 name);
-        }
-    }
-    o->desc.origins = v;
-}
-
 static void set_host(options *o, const char *name, const char *v) { (void)name; o->desc.host = v; prefer_tcp(o); }
 static void set_unix(options *o, const char *name, const char *v) { (void)name; o->desc.unix_path = v; o->unix_is_variable = in_environment; }
 static void set_secret(options *o, const char *name, const char *v) { (void)name; o->desc.jwt_secret = v; o->secret_file = !in_environment && o->file_is_variable ? NULL : o->secret_file; }
 static void set_file(options *o, const char *name, const char *v) { (void)name; o->secret_file = v; o->file_is_variable = in_environment; }
 static void set_redis(options *o, const char *name, const char *v) { (void)name; o->desc.redis_url = v; }
 static void set_cookie(options *o, const char *name, const char *v) { (void)name; o->desc.token_cookie = v; }
+static void set_origin(options *o, const char *name, const char *v) { (void)name; o->desc.origins = v; }
 static void set_audience(options *o, const char *name, const char *v) { o->desc.token.audience = a_name(name, v); }
 static void set_issuer(options *o, const char *name, const char *v) { o->desc.token.issuer = a_name(name, v); }
 static void set_threads(options *o, const char *name, const char *v) { o->desc.threads = number(name, v, 64); }
@@ -676,6 +653,7 @@ int main(int argc, char **argv)
     if (status == TWS_OK) {
         code = serve(&o, ts);
     } else {
+        code = status == TWS_ERR_ARGUMENT ? 2 : 1;
         fprintf(stderr, "server: %.*s\n", (int)error.len, error.ptr);
     }
     tws_task_server_free(ts);

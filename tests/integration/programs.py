@@ -113,10 +113,12 @@ async def _(_user):
 @test('--origin takes origins, and * alone')
 async def _(_user):
     for value in ('https://*.example.com', 'example.com', 'https://a.example,*.b.example',
-                  'https://a.example/', 'https://a.example https://b.example', 'https://'):
+                  'https://a.example/', 'https://a.example https://b.example', 'https://',
+                  'https://a.example:443', 'HTTP://a.example:80', 'https://u:p@a.example'):
         done = await ends('server', '--routes', '--origin', value)
         assert done.returncode == 2 and '--origin' in done.stderr, (value, done)
-    for value in '*', 'null', 'https://a.example, http://[::1]:8080', 'capacitor://localhost':
+    for value in ('*', 'null', 'https://a.example, http://[::1]:8080', 'capacitor://localhost',
+                  'file://', 'https://a.example:80,http://a.example:443', 'http://[::80]'):
         assert (await ends('server', '--routes', '--origin', value)).returncode == 0, value
 
 
@@ -672,7 +674,7 @@ async def _(user):
 @test('what is wrong in the environment is named as it stands there')
 async def _(_user):
     for variables, word in [({'TASKWS_PORT': 'tcp://10.0.0.1:8000'}, '$TASKWS_PORT'),
-                            ({'TASKWS_ORIGIN': 'example.com'}, '$TASKWS_ORIGIN'),
+                            ({'TASKWS_ORIGIN': 'example.com'}, 'TASKWS_ORIGIN'),
                             ({'TASKWS_LOG_LEVEL': 'loud'}, '$TASKWS_LOG_LEVEL')]:
         done = await ends('server', env={**os.environ, **variables})
         assert done.returncode == 2 and word in done.stderr, done
