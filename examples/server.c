@@ -194,8 +194,8 @@ static void set_tls(options *o, const char *name, const char *v)
 {
     (void)o;
     (void)v;
-    fprintf(stderr, "server: %s: TLS is not in this build yet; put a proxy that ends TLS in front\n",
-            name);
+    fprintf(stderr, "server: %s%s: TLS is not in this build yet; put a proxy that ends TLS in front\n",
+            in_environment ? "$" : "", in_environment ? variable_of(name) : name);
     exit(1);
 }
 

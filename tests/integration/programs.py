@@ -680,6 +680,8 @@ async def _(_user):
         assert done.returncode == 2 and word in done.stderr, done
         done = await ends('server', '--help', env=variables)
         assert done.returncode == 0 and word[1:] not in done.stderr, done
+    done = await ends('server', env={**os.environ, 'TASKWS_TLS_CERT': 'x'})
+    assert done.returncode == 1 and '$TASKWS_TLS_CERT' in done.stderr, done
     done = await ends('server', '--port', '70000')
     assert done.returncode == 2 and '--port: a number from 0 to 65535' in done.stderr, done
 
