@@ -212,5 +212,5 @@ function parseEvent(block) {
     }
     if (!said.data) return;
     const data = JSON.parse(said.data);
-    return said.event ? { ...data, type: said.event } : { type: 'task', id: said.id ?? null, data };
+    return said.event ? { ...data, type: said.event } : { type: 'task', id: said.id || null, data };
 }

@@ -1563,6 +1563,7 @@ test('taskws.js: an event stream in any pieces gives the same messages as a WebS
     const STREAM = [
         'event: connected\ndata: {"user_id":"2","heartbeat_s":25,"last_id":"3-0","resumed":true}\n\n',
         ': a comment\n\n',
+        'id: \ndata: "none yet"\n\n', // an EventSource forgets 0-0
         'id: 4-0\ndata: {"task_id":"ä"}\n\n',
         'data: "no id\u2028"\n\n',
         'id: 5-0\r\ndata: {"two":\r\ndata: "lines"}\r\n\r\n',
@@ -1608,6 +1609,7 @@ test('taskws.js: an event stream in any pieces gives the same messages as a WebS
             { Accept: 'text/event-stream', Authorization: 'Bearer t.t' },
         ]);
         assert.deepEqual(seen[i + 1], [
+            ['none yet', null],
             [{ task_id: 'ä' }, '4-0'],
             ['no id\u2028', null],
             [{ two: 'lines' }, '5-0'],
