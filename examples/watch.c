@@ -689,7 +689,7 @@ int main(int argc, char **argv)
         if (w.once) {
             usage_error("is not for --once, which prints the latest of each task", "--since");
         }
-        set_since(&w, tws_str_c(w.since_option));
+        w.since[tws_event_id_format(id, w.since)] = '\0'; /* without zeros in front */
     }
     options_end(&w.common);
     look_at_terminal(&w);

@@ -603,6 +603,17 @@ async def _(user):
                                 timeout=PATIENCE)
 
 
+@test('watch --since takes an id with any number of zeros before it')
+async def _(user):
+    with Server() as own:
+        first = await own.publish(user, {'task_id': 'a', 'name': 'Old'})
+        await own.publish(user, {'task_id': 'b', 'name': 'New'})
+        with Program('watch', '--raw', '--url', own.origin, '--user', user, '--secret', SECRET,
+                     '--since', '0' * 60 + first) as watch:
+            await asyncio.to_thread(watch.wait_for, 'New')
+            assert 'Old' not in watch.output(), watch.output()
+
+
 @test('watch is ended at once by SIGINT and SIGTERM, also while the server does not answer')
 async def _(user):
     with socket.create_server(('127.0.0.1', 0)) as silent:
