@@ -12552,7 +12552,7 @@ static bool tws__redis_stale(const tws__redis_call *c)
 {
     const tws__redis_user *u = (const tws__redis_user *)c->what;
     return u->state != TWS__REDIS_LOADING || u->turn != c->turn ||
-           (u->flags & TWS__REDIS_FRESH) != 0 ||
+           (u->flags & (TWS__REDIS_FRESH | TWS__REDIS_WANTED)) != TWS__REDIS_WANTED ||
            (c->kind == TWS__REDIS_MORE && (u->flags & TWS__REDIS_BROKEN) != 0);
 }
 

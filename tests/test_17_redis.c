@@ -1587,6 +1587,39 @@ TEST("who leaves when a read was cut off by its connection's end is forgotten")
     end();
 }
 
+TEST("of who leaves amid a read nothing more is given, and he is unsubscribed behind its answer")
+{
+    static const struct {
+        const char *name, *answer;
+        bool first;
+    } rows[] = {
+        {"the past", ONE_ENTRY, true},
+        {"the past, refused", "-WRONGTYPE no\r\n", true},
+        {"what is new", "*2\r\n" ENTRY("5-0", "1", "5") ENTRY("6-0", "1", "6"), false},
+        {"what leads on no more", "*1\r\n" ENTRY("6-0", "1", "6"), false},
+        {"a stream that is gone", NO_ENTRIES, false},
+        {"what is new, refused", "-WRONGTYPE no\r\n", false},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tws_redis_stats stats;
+        test_row(rows[i].name, i);
+        begin_live("42", rows[i].first ? "" : ONE_ENTRY);
+        tws_redis_want(r, tws_str_c("42"));
+        output(C);
+        tws_redis_drop(r, tws_str_c("42"));
+        CHECK_STR(output(S), "");
+        feed(C, rows[i].answer);
+        CHECK_STR(notes(), "");
+        CHECK_STR(output(C), "");
+        CHECK_STR(output(S), "UNSUBSCRIBE task_status:42");
+        feed_push("unsubscribe", "task_status:42", "0");
+        tws_redis_stat(r, &stats);
+        CHECK_EQ(stats.users, 0);
+        CHECK_EQ(stats.dropped + stats.lost, 0);
+        end();
+    }
+}
+
 TEST("who leaves while being subscribed is unsubscribed, and nothing is read")
 {
     begin_open("redis://h");
