@@ -21964,19 +21964,19 @@ static tws_status tws__check_cookie(const char *name, tws_buf *error)
     return TWS_ERR_ARGUMENT;
 }
 
-/* As a browser writes it, for which it is compared whole (RFC 6454 6.2): no path, no default port;
- * in an Android WebView file:// alone. */
+/* As a browser writes it, for which it is compared whole (RFC 6454 6.2): no path, no default port,
+ * a name in ASCII. Of other schemes some have no host: file:// in an Android WebView. */
 static bool tws__is_origin(tws_str s)
 {
     const tws_str scheme = tws_str_of(s.ptr, tws_str_find(s, ':'));
     const tws_str rest = tws_str_from(s, scheme.len);
-    bool good = tws_str_starts(rest, "://") && (rest.len > 3 || tws_str_eq_c(scheme, "file"));
+    const bool https = tws__str_is(scheme, "https");
+    const bool web = https || tws__str_is(scheme, "http");
+    const char *port = https ? ":443" : web ? ":80" : "";
+    bool good = scheme.len != 0 && tws_str_starts(rest, "://") && (rest.len > 3 || !web);
     for (size_t i = 3; good && i < rest.len; i++) {
-        good = strchr(" */?#@", rest.ptr[i]) == NULL;
+        good = rest.ptr[i] > ' ' && rest.ptr[i] < 0x7f && strchr("*/?#@", rest.ptr[i]) == NULL;
     }
-    const char *port = tws__str_is(scheme, "https")  ? ":443"
-                       : tws__str_is(scheme, "http") ? ":80"
-                                                     : "";
     return good && tws__auth_without(rest, port).len == rest.len;
 }
 

@@ -2622,13 +2622,19 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
         {"a prefix with a slash behind", SECRET, "/api/", NULL, "--prefix", NULL},
         {"a prefix with dots", SECRET, "/a/../b", NULL, "--prefix", NULL},
         {"a prefix with a query", SECRET, "/a?b", NULL, "--prefix", NULL},
-        {"a prefix with a parameter", SECRET, "/t/{tenant}", NULL, "the user's is the only one", NULL},
+        {"a prefix with a parameter", SECRET, "/t/{tenant}", NULL, "the user's is the only one",
+         NULL},
         {"a cookie without a name", SECRET, NULL, "", "--cookie", NULL},
         {"a cookie with a value", SECRET, NULL, "a=b", "--cookie", NULL},
         {"a cookie with a blank", SECRET, NULL, "a b", "--cookie", NULL},
-        {"an origin with a path", SECRET, NULL, NULL, "https://b.example/ (set", "*, https://b.example/"},
+        {"an origin with a path", SECRET, NULL, NULL, "https://b.example/ (origins, --origin",
+         "*, https://b.example/"},
         {"an origin without a scheme", SECRET, NULL, NULL, "--origin", "a.example"},
+        {"an origin with an empty scheme", SECRET, NULL, NULL, "--origin", "://a.example"},
         {"an origin without a host", SECRET, NULL, NULL, "--origin", "https://"},
+        {"an origin with its scheme's port", SECRET, NULL, NULL, "--origin", "http://a.example:80"},
+        {"an origin not in ASCII", SECRET, NULL, NULL, "--origin", "https://b\xc3\xbc.example"},
+        {"an origin with a tab in it", SECRET, NULL, NULL, "--origin", "https://a\tb"},
         {"an origin that is a pattern", SECRET, NULL, NULL, "--origin", "https://*.a.example"},
     };
     for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
@@ -2652,6 +2658,7 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
     s.desc.jwt_secret = "short";
     s.desc.allow_short_secret = true;
     s.desc.prefix = "/p";
+    s.desc.origins = "null, file://,,qrc://,app://., HTTPS://A.example:80 ,http://[::80],*";
     site_start(&s, false);
     peer p;
     CHECK_EQ(ask(&p, &s, "GET", "/p/tasks/2",
