@@ -1268,8 +1268,9 @@ typedef struct tws_auth_ring tws_auth_ring;
 
 /* Copies what it needs; of secrets only prepared HMAC keys are kept, and wiped at the end.
  * why     [out] a static sentence on refusal, else NULL. May be NULL.
- * errors  TWS_ERR_ARGUMENT: no key, an empty key, one under 32 bytes (RFC 7518 3.2) unless
- *         allow_short, a kid twice or above TWS_JWT_MAX_KID; *why says which. TWS_ERR_MEMORY. */
+ * errors  TWS_ERR_ARGUMENT: no key, or NULL for some, an empty key, one under 32 bytes (RFC 7518
+ *         3.2) unless allow_short, a kid twice or above TWS_JWT_MAX_KID; *why says which.
+ *         TWS_ERR_MEMORY. */
 TWS_API tws_status tws_auth_ring_create(tws_auth_ring **ring, const tws_allocator *a,
                                         const tws_auth_key *keys, size_t count, bool allow_short,
                                         const char **why);
@@ -9325,6 +9326,9 @@ static const char *tws__auth_check_key(const tws_auth_key *key, bool allow_short
 /* NULL or the rule broken. */
 static const char *tws__auth_check_keys(const tws_auth_key *keys, size_t count, bool allow_short)
 {
+    if (keys == NULL && count > 0) {
+        return "there are no keys, though their number is not 0";
+    }
     for (size_t i = 0; i < count; i++) {
         const char *reason = tws__auth_check_key(&keys[i], allow_short);
         if (reason != NULL) {

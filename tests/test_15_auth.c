@@ -264,6 +264,11 @@ TEST("a ring that would be weak or ambiguous is refused with the reason")
         CHECK_STR(tws_str_c(why), row[i].why != NULL ? row[i].why : "");
         tws_auth_ring_unref(ring);
     }
+    tws_auth_ring *ring;
+    const char *why;
+    test_row("NULL", 0);
+    CHECK_EQ(tws_auth_ring_create(&ring, NULL, NULL, 2, false, &why), TWS_ERR_ARGUMENT);
+    CHECK_STR(tws_str_c(why), "there are no keys, though their number is not 0");
 }
 
 TEST("a key may hold any bytes, NUL included")

@@ -2655,6 +2655,9 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
     }
     site s;
     site_init(&s);
+    s.desc.key_count = 1; /* of keys that are not there */
+    CHECK_EQ(tws_task_server_create(&s.ts, &s.desc, NULL), TWS_ERR_ARGUMENT);
+    s.desc.key_count = 0;
     s.desc.jwt_secret = "short";
     s.desc.allow_short_secret = true;
     s.desc.prefix = "/p";
