@@ -11434,7 +11434,7 @@ TWS_API void tws_hub_batch_free(tws_hub_batch *b)
     for (size_t i = 0; i < b->count; i++) {
         tws_event_unref(b->event[i]);
     }
-    b->count = 0;
+    memset(b, 0, offsetof(tws_hub_batch, event)); /* nor is it any reader's */
 }
 
 /* -- compressed frames -- */

@@ -821,6 +821,7 @@ TEST("a gather that nothing was taken of is gathered again, but tells start once
     CHECK(b.start && b.count == 1 && b.last_id.ms == NOW);
     tws_hub_advance(&r, &b, 0);
     tws_hub_batch_free(&b);
+    CHECK(b.group == NULL && b.from == 0 && !b.start); /* empty, as a zeroed one */
     CHECK_TEXT(drain(&r), "1");
     tws_hub_detach(&r);
     tws_hub_inbox_free(in);
