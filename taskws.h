@@ -16949,6 +16949,7 @@ struct tws__thread {
     char date[96];
     uint64_t date_s;
     tws_server_stats traffic; /* its own part */
+    uint32_t turning;         /* in tws__thread_turn: see what asserts that it is not */
     tws_turn turn;
     tws_ready ready[TWS_LOOP_READY];
 };
@@ -18031,6 +18032,8 @@ static int tws__thread_patience(const tws__thread *t)
 
 static bool tws__thread_turn(tws__thread *t, int timeout_ms)
 {
+    TWS_ASSERT(TWS__LOAD(&t->turning) == 0); /* run or step is called twice at once, or in a hook */
+    TWS__STORE(&t->turning, 1u);
     const int wait_ms = tws__sooner(tws__thread_patience(t), timeout_ms);
     size_t n = tws_loop_wait(t->loop, wait_ms, t->ready, &t->now_ms);
     tws__thread_date(t);
@@ -18051,6 +18054,7 @@ static bool tws__thread_turn(tws__thread *t, int timeout_ms)
     tws__thread_news(t);
     bool over = tws__thread_drained(t);
     tws__thread_free_dead(t);
+    TWS__STORE(&t->turning, 0u);
     return !over;
 }
 
@@ -18173,6 +18177,7 @@ TWS_API void tws_server_free(tws_server *s)
     const tws_allocator *a = s->desc.allocator;
     /* All connections first: one that ends may wake any thread. */
     for (unsigned i = 0; i < s->threads; i++) {
+        TWS_ASSERT(TWS__LOAD(&s->thread[i]->turning) == 0); /* it runs */
         tws__thread_end_all(s->thread[i]);
     }
     /* Nobody is there any more: each hears NULL, and may post or wake once more itself. */

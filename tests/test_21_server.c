@@ -5,6 +5,7 @@
 #include "peer.h"
 
 #include <sched.h>
+#include <sys/wait.h>
 
 /* -- a host program: routes of every kind, and what they have met -- */
 
@@ -2813,5 +2814,45 @@ TEST("four threads under load end when another one says so, at any moment")
         __atomic_store_n(&h.over, 1, __ATOMIC_SEQ_CST);
         pthread_join(id[0], NULL);
         pthread_join(id[1], NULL);
+    }
+}
+
+/* -- a host's mistakes -- */
+
+static int mistake;
+
+static void make_mistake(void *context, unsigned thread)
+{
+    static const tws_route late = {"GET", "/late", say_hello, NULL, NULL};
+    tws_server *s = *(tws_server **)context;
+    (void)thread;
+    switch (mistake) {
+    case 1: (void)tws_server_step(s, 0); break;
+    case 2: (void)tws_server_route(s, &late, NULL); break;
+    case 3: tws_server_free(s); break;
+    default: break;
+    }
+}
+
+TEST("a server that is stepped, given a route or freed while it runs stops the program")
+{
+    for (mistake = 0; mistake <= 3; mistake++) {
+        test_row("mistake", (size_t)mistake);
+        fflush(stdout);
+        const pid_t child = fork();
+        if (child == 0) {
+            tws_server *s;
+            tws_server_desc desc;
+            memset(&desc, 0, sizeof desc);
+            desc.context = &s;
+            desc.on_turn = make_mistake;
+            (void)!freopen("/dev/null", "w", stderr); /* where the assertion speaks */
+            bool good = tws_server_create(&s, &desc) == TWS_OK && tws_server_step(s, 0) == TWS_OK;
+            _exit(good ? 0 : 1);
+        }
+        int status = -1;
+        CHECK_EQ(waitpid(child, &status, 0), child);
+        CHECK(mistake == 0 ? WIFEXITED(status) && WEXITSTATUS(status) == 0
+                           : WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
     }
 }
