@@ -18201,6 +18201,7 @@ TWS_API void tws_server_free(tws_server *s)
 TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_buf *error)
 {
     tws_buf none;
+    TWS_ASSERT(TWS__LOAD(&s->thread[0]->turning) == 0); /* requests are being looked up in it */
     tws_buf_fixed(&none, NULL, 0);
     error = error != NULL ? error : &none;
     if ((route->on_request == NULL) == (route->websocket == NULL)) {
@@ -20109,11 +20110,16 @@ static void tws__upstream_event(tws__upstream *up, const tws_redis_event *ev)
     if (ev->reason.len > 0) {
         tws__upstream_log(up, TWS_LOG_WARN, "a message delivered as a string", ev);
     }
+    const bool no_memory = status == TWS_ERR_MEMORY;
+    if (no_memory) {
+        tws_redis_event told = *ev;
+        told.reason = tws_str_c("no memory");
+        tws__upstream_log(up, TWS_LOG_WARN, "all events of a user are read again", &told);
+    }
     /* No repeat, which the session passes over: the store's clock was set back. */
-    bool again = status == TWS_ERR_MEMORY || status == TWS_ERR_EXISTS;
-    if (again && user_len <= sizeof user) {
+    if ((no_memory || status == TWS_ERR_EXISTS) && user_len <= sizeof user) {
         memcpy(user, ev->user_id.ptr, user_len); /* the slice ends with the next call */
-        tws_redis_reload(up->session, tws_str_of(user, user_len), false);
+        tws_redis_reload(up->session, tws_str_of(user, user_len), no_memory);
     }
 }
 

@@ -2816,6 +2816,32 @@ TEST("whatever allocation fails, who waits for Redis to store is answered, a sec
     CHECK(refused > 5 && late > 0);
 }
 
+TEST("an event for which there is no memory is read again, and not said to be gone from Redis")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    s.desc.redis_url = "redis://127.0.0.1:1";
+    site_start(&s, false);
+    watch(&p, &s, text("2?token=%s", token("2", 60, "")), NULL);
+    const tws__redis_user *u = NULL;
+    PEER_UNTIL((u = tws__redis_find(s.ts->up->session, tws_str_c("2"))) != NULL);
+    tws_redis_event ev;
+    memset(&ev, 0, sizeof ev);
+    ev.type = TWS_REDIS_EVENT;
+    ev.user_id = tws_str_c("2");
+    ev.json = tws_str_c("{}");
+    ev.id.ms = 5;
+    test_fail_at(1);
+    tws__upstream_event(s.ts->up, &ev);
+    test_fail_at(0);
+    CHECK_EQ(u->flags & (TWS__REDIS_BROKEN | TWS__REDIS_AGAIN_ONLY),
+             TWS__REDIS_BROKEN | TWS__REDIS_AGAIN_ONLY);
+    CHECK(was_logged("user_id=2 reason=\"no memory\""));
+    peer_close(&p);
+    site_end(&s);
+}
+
 TEST("a name that is still being looked up when the server ends holds none of its memory")
 {
     for (int i = 0; i < 50; i++) {
