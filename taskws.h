@@ -12569,8 +12569,10 @@ static void tws__redis_settle(tws_redis *r, tws__redis_user *u, uint32_t turn, b
         unsigned again =
             TWS__REDIS_FRESH | TWS__REDIS_BROKEN | TWS__REDIS_FELL | TWS__REDIS_ASKED;
         more = more || newer || (u->flags & again) != 0;
-        uint8_t next = more ? TWS__REDIS_TO_LOAD : TWS__REDIS_LIVE;
-        next = (u->flags & TWS__REDIS_WANTED) == 0 ? TWS__REDIS_TO_LEAVE : next;
+        const bool wanted = (u->flags & TWS__REDIS_WANTED) != 0;
+        const uint8_t next = !wanted ? TWS__REDIS_TO_LEAVE
+                             : more  ? TWS__REDIS_TO_LOAD
+                                     : TWS__REDIS_LIVE;
         tws__redis_enter(r, u, next);
         if (next == TWS__REDIS_LIVE && (u->flags & TWS__REDIS_DUE) != 0) {
             tws__redis_unlink(&u->work);
