@@ -1829,7 +1829,7 @@ typedef struct tws_conn_desc {
     uint32_t close_ms;          /* for the close handshake, and again for the drain; 5 s */
 } tws_conn_desc;
 
-/* Fill in the defaults. Call it before desc is given to tws_conn_init, which takes a 0 for 0. */
+/* Fill in the defaults. Call it before desc is given to tws_conn_init, which knows none. */
 TWS_API void tws_conn_defaults(tws_conn_desc *desc);
 
 /* How to keep and give back what is offered: see tws_conn_lend. */
