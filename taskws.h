@@ -14604,7 +14604,6 @@ static void tws__turn_reset_output(tws_turn *t)
     t->scratch_len = 0;
     t->unit_count = 0;
     t->unit_fixed = 0;
-    t->full = false;
 }
 
 static void tws__turn_release_last(const tws_conn *c, tws_turn *t)
@@ -14815,6 +14814,7 @@ TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
     t->work = 0;
     tws__turn_reset_output(t);
     t->unit_done = 0;
+    t->full = false;
     t->now_ms = now_ms;
     t->message = NULL;
     t->message_end = NULL;

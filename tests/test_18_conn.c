@@ -1769,6 +1769,30 @@ TEST("messages of many pieces that nobody answers are all handed out")
     unmake(w);
 }
 
+TEST("that output was in the way of input can be asked behind writing it")
+{
+    world *w = make_open();
+    uint8_t in[1024];
+    size_t len = 0;
+    for (size_t i = 0; i < TWS_TURN_HELD + 1; i++) {
+        len += frame(in + len, false, TWS_WS_TEXT, "a", 1);
+        len += frame(in + len, true, TWS_WS_CONTINUATION, "b", 1);
+    }
+    tws_conn_event ev;
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    CHECK(!w->t->full);
+    tws_conn_feed(&w->c, w->t, in, len);
+    dispatch(w);
+    CHECK(write_out(w));
+    CHECK(w->t->full); /* else nothing would ever ask for the last message */
+    CHECK_EQ(tws_conn_next(&w->c, w->t, &ev), TWS_CONN_MESSAGE);
+    CHECK_EQ(tws_conn_next(&w->c, w->t, &ev), TWS_CONN_NONE);
+    CHECK(!w->t->full);
+    tws_conn_end(&w->c, w->t);
+    CHECK(owns_nothing(w));
+    unmake(w);
+}
+
 TEST("a peer that never takes all of what waits costs no more memory than what waits")
 {
     world *w = make_open();
