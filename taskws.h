@@ -1952,9 +1952,10 @@ TWS_API void tws_conn_init(tws_conn *c, const tws_conn_desc *desc, uint64_t now_
 TWS_API void tws_conn_free(tws_conn *c);
 
 /* A turn is: begin; feed, eof or tick as there is cause; next until NONE; output and sent (and,
- * when turn->full and all was sent, next again); end. Also to send something of your own: begin,
- * send, output and sent, end. Memory that runs out ends the connection (tws_conn_done), never the
- * program. */
+ * when turn->full and all was sent, next again); end. So also to write what waits, or to send or
+ * answer something of your own, behind begin, or behind NONE with next until NONE once more: input
+ * may have been held back for that. Memory that runs out ends the connection (tws_conn_done), never
+ * the program. What end has ended so, another next tells as CLOSED. */
 TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms);
 /* Bytes in, once a turn; data is changed in place and must live until tws_conn_end. */
 TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len);
@@ -1996,9 +1997,9 @@ TWS_API void tws_conn_respond(tws_conn *c, tws_turn *t, int status, const char *
  * to it by tws_conn_put, end it by tws_conn_close. */
 TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *head,
                              const char *content_type);
-/* Answer 101; in the turn of the request and after tws_ws_check gave 101 and key. protocol: the
- * subprotocol selected, 100 bytes at most, empty for none. terms: of tws_ws_check_extensions; NULL:
- * no compression. */
+/* Answer 101, after tws_ws_check gave 101 and key, which in a later turn is a copy of yours.
+ * protocol: the subprotocol selected, 100 bytes at most, empty for none. terms: of
+ * tws_ws_check_extensions; NULL: no compression. */
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
 /* Send a message. opcode: TWS_WS_TEXT or TWS_WS_BINARY. borrowed: payload lives until it has gone

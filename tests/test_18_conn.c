@@ -1793,6 +1793,45 @@ TEST("that output was in the way of input can be asked behind writing it")
     unmake(w);
 }
 
+TEST("an upgrade may be answered in a later turn, and what its client sent meanwhile is read then")
+{
+    world *w = make();
+    uint8_t in[1024];
+    size_t len = strlen(UPGRADE);
+    memcpy(in, UPGRADE, len);
+    memcpy(in, "GET /later", 10); /* longer than /ws by 3 */
+    memcpy(in + 10, UPGRADE + 7, len - 7);
+    len += 3;
+    len += frame(in + len, true, TWS_WS_TEXT, "hi", 2);
+    turn(w, in, len);
+    CHECK(tws_conn_waits(&w->c));
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_accept(&w->c, w->t, tws_str_c("dGhlIHNhbXBsZSBub25jZQ=="), tws_str_of(NULL, 0), NULL);
+    finish(w);
+    CHECK(out_ends(w, "\x81\x02hi"));
+    CHECK(owns_nothing(w));
+    unmake(w);
+}
+
+TEST("input that was held back goes on in the turn that writes the output in its way")
+{
+    static const char two[] =
+        "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n";
+    world *w = make();
+    w->desc.max_output_bytes = 1;
+    w->takes = 0;
+    turn_c(w, "GET /0 HTTP/1.1\r\nHost: a\r\n\r\n");
+    turn_c(w, two); /* although it is not asked for */
+    CHECK_STR(tws_str_c(w->log), "GET /0 [];");
+    w->takes = SIZE_MAX;
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    finish(w);
+    CHECK_STR(tws_str_c(w->log), "GET /0 [];GET /1 [];GET /2 [];");
+    CHECK(out_ends(w, "/2"));
+    CHECK(owns_nothing(w));
+    unmake(w);
+}
+
 TEST("a peer that never takes all of what waits costs no more memory than what waits")
 {
     world *w = make_open();
