@@ -15670,6 +15670,7 @@ static void tws__conn_input(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     memset(ev, 0, sizeof *ev);
+    const bool between = t->input == NULL && c->in != NULL; /* turns; there is input */
     t->full = false;
     if ((c->flags & TWS__REPORT) == 0) {
         tws__conn_input(c, t, ev);
@@ -15681,7 +15682,7 @@ TWS_API tws_conn_event_type tws_conn_next(tws_conn *c, tws_turn *t, tws_conn_eve
         c->flags &= (uint8_t)~TWS__REPORT;
         ev->type = TWS_CONN_CLOSED;
         ev->code = c->close_code;
-    } else if ((c->flags & TWS__EOF) != 0 && !tws__conn_backed_up(c, t)) {
+    } else if ((c->flags & TWS__EOF) != 0 && !between && !tws__conn_backed_up(c, t)) {
         tws__conn_at_eof(c, t, ev);
     }
     return ev->type;

@@ -1832,6 +1832,33 @@ TEST("input that was held back goes on in the turn that writes the output in its
     unmake(w);
 }
 
+TEST("requests that were held back when their client ended are answered, whoever asks between turns")
+{
+    static char in[160000], target[301];
+    const char *format = "GET /%03d%s HTTP/1.1\r\nHost: a\r\n\r\n";
+    world *w = make();
+    size_t len = 0, answers = 0;
+    memset(target, 'x', sizeof target - 1);
+    for (int i = 0; i < 400; i++) { /* more than a turn takes: its answers are 64 KiB and more */
+        len += (size_t)snprintf(in + len, sizeof in - len, format, i, target);
+    }
+    w->desc.max_output_bytes = 1 << 20;
+    w->takes = 0;
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    tws_conn_feed(&w->c, w->t, (uint8_t *)in, len);
+    tws_conn_eof(&w->c);
+    finish(w); /* it calls next behind end */
+    w->takes = SIZE_MAX;
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    finish(w);
+    for (size_t i = 0; i + 8 < w->out_len; i++) {
+        answers += memcmp(w->out + i, "HTTP/1.1", 8) == 0;
+    }
+    CHECK_EQ(answers, 400);
+    CHECK(tws_conn_done(&w->c));
+    unmake(w);
+}
+
 TEST("a peer that never takes all of what waits costs no more memory than what waits")
 {
     world *w = make_open();
