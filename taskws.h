@@ -15052,7 +15052,6 @@ static void tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_event *ev)
         return;
     }
     tws__conn_begin_head(c, t); /* a pipelined one */
-    c->flags &= (uint8_t)~TWS__NO_BODY;
     tws_http_result result = tws__conn_parse(c, t, &c->u.http.scanned);
     if (result == TWS_HTTP_MORE) {
         return;
@@ -15072,6 +15071,7 @@ static void tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 static void tws__conn_answered(tws_conn *c, tws_turn *t, bool last)
 {
     tws__conn_enter(c, last ? (uint8_t)TWS__FLUSH : (uint8_t)TWS__HEAD, t->now_ms);
+    c->flags &= (uint8_t)~TWS__NO_BODY;
     memset(&c->u, 0, sizeof c->u);
 }
 

@@ -1859,6 +1859,22 @@ TEST("requests that were held back when their client ended are answered, whoever
     unmake(w);
 }
 
+TEST("a head behind a HEAD that takes too long is answered with a body")
+{
+    world *w = make();
+    w->desc.max_output_bytes = 1;
+    w->takes = 0;
+    turn_c(w, "HEAD /0 HTTP/1.1\r\nHost: a\r\n\r\n");
+    turn_c(w, "GET /1 HT"); /* held back, and so not looked at */
+    pass(w, w->desc.head_ms);
+    CHECK_STR(tws_str_c(w->log), "HEAD /0 [];bad 408;");
+    w->takes = SIZE_MAX;
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    finish(w);
+    CHECK(out_ends(w, "Content-Length: 2\r\n\r\nno"));
+    unmake(w);
+}
+
 TEST("a peer that never takes all of what waits costs no more memory than what waits")
 {
     world *w = make_open();
