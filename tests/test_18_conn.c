@@ -1796,12 +1796,13 @@ TEST("that output was in the way of input can be asked behind writing it")
 TEST("an upgrade may be answered in a later turn, and what its client sent meanwhile is read then")
 {
     world *w = make();
+    static const char request[] = UPGRADE;
+    static const char later[] = "GET /later";
     uint8_t in[1024];
-    size_t len = strlen(UPGRADE);
-    memcpy(in, UPGRADE, len);
-    memcpy(in, "GET /later", 10); /* longer than /ws by 3 */
-    memcpy(in + 10, UPGRADE + 7, len - 7);
-    len += 3;
+    size_t len = sizeof later - 1;
+    memcpy(in, later, len);
+    memcpy(in + len, request + 7, sizeof request - 1 - 7); /* behind GET /ws */
+    len += sizeof request - 1 - 7;
     len += frame(in + len, true, TWS_WS_TEXT, "hi", 2);
     turn(w, in, len);
     CHECK(tws_conn_waits(&w->c));
