@@ -1391,8 +1391,8 @@ TWS_API void tws_event_unref(tws_event *e);
  * old events would be taken for the past of the new readers.
  *
  * A join with number 0, which is not given back, may come for a user who has not left: a reader's
- * `since`, from another server, is beyond the newest id here. Feed what is new, then call
- * tws_hub_loaded: until then that reader waits.
+ * `since`, from another server, is beyond the newest id here, or in the grace somebody visits. Feed
+ * what is new, then call tws_hub_loaded: until then that one waits.
  *
  * reload: max_total_bytes took the past from a user who has readers, and one of them wants it. Call
  * tws_hub_forget, feed the past again, then call tws_hub_loaded: until then all of them wait. (With
@@ -1505,7 +1505,8 @@ typedef struct tws_hub_reader {
  * errors  TWS_ERR_LIMIT (max_readers), TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id). */
 TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
                                   const tws_event_id *since);
-/* The same for one who only wants a snapshot: max_readers neither counts nor limits it. */
+/* The same for one who only wants a snapshot: max_readers neither counts nor limits it. Of a user
+ * in his grace it waits for what upstream has by now, as if the past had to be fed again. */
 TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id);
 /* A detached reader is fine. */
 TWS_API void tws_hub_detach(tws_hub_reader *r);
@@ -10096,7 +10097,8 @@ typedef struct tws__topic {
     uint32_t joining;     /* tws_hub_joined with this number is waited for; 0: with none */
     uint16_t loads;       /* how often it was said to be loaded, modulo 2^16 */
     bool idle;            /* its last reader left within the grace: it is in the shard's list, */
-    bool came_back;       /* and another has come since */
+    bool came_back : 1;   /* and another has come since */
+    bool asked : 1;       /* upstream, for what is new, by a visitor: it is not loaded yet */
     bool has_ids;         /* an event has had one */
     bool loading;         /* an upstream has joined it and not said that it is loaded */
     uint8_t thin;         /* what the total budget took of what an upstream had loaded */
@@ -10965,7 +10967,7 @@ TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str j
 #define TWS__READER_SINCE 1    /* likewise; it wants what follows `since` */
 #define TWS__READER_SNAPSHOT 2 /* below snapshot_until it may miss further steps */
 #define TWS__READER_STEPS 3    /* it was promised every event */
-#define TWS__READER_AHEAD 4    /* as SINCE; upstream was asked, when loads was `position` */
+#define TWS__READER_AHEAD 4    /* as SINCE, or a visitor; upstream was asked at loads `position` */
 
 static tws_hub_group *tws__topic_group(tws__topic *t, tws_hub_inbox *in)
 {
@@ -11003,6 +11005,17 @@ static void tws__group_free(tws_hub_group *g)
     tws_release(in->hub->desc.allocator, g, sizeof *g);
 }
 
+/* What upstream has by now is fed, and then loaded once more: r may wait for that. */
+static void tws__reader_ask(tws_hub_reader *r, const tws__topic *t, bool already)
+{
+    const tws_hub_upstream *up = t->shard->hub->desc.upstream;
+    r->state = TWS__READER_AHEAD;
+    r->position = t->loads;
+    if (!already) {
+        up->join(up->context, tws__topic_user(t), 0);
+    }
+}
+
 static tws_status tws__shard_attach(tws__topic *t, tws_hub_inbox *in, tws_hub_reader *r,
                                     tws_str user_id, tws__chores *c)
 {
@@ -11029,6 +11042,9 @@ static tws_status tws__shard_attach(tws__topic *t, tws_hub_inbox *in, tws_hub_re
         t->joining = s->joinings;
         t->loading = true;
         desc->upstream->join(desc->upstream->context, user_id, t->joining);
+    } else if (t->idle && r->visits) { /* nobody but the last one wanted what is here */
+        tws__reader_ask(r, t, t->asked);
+        t->asked = true;
     }
     return TWS_OK;
 }
@@ -11040,6 +11056,7 @@ static tws_status tws__hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str 
     tws_event_id from = since == NULL ? tws__event_id(0, 0) : *since;
     memset(r, 0, sizeof *r);
     r->visits = visits;
+    r->state = since == NULL ? TWS__READER_NEW : TWS__READER_SINCE;
     if (!tws__user_id_fits(user_id)) {
         return TWS_ERR_ARGUMENT;
     }
@@ -11049,7 +11066,6 @@ static tws_status tws__hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str 
     if (status != TWS_OK) {
         return status;
     }
-    r->state = since == NULL ? TWS__READER_NEW : TWS__READER_SINCE;
     r->u.since = from;
     r->next = r->group->first;
     if (r->next != NULL) {
@@ -11257,20 +11273,17 @@ static bool tws__reader_is_found(const tws_hub_reader *r)
 }
 
 /* Must a new reader wait? On another server it may have seen more than this one's upstream has fed
- * yet: upstream is asked, once, before its position is said to be gone. */
+ * yet: upstream is asked, once, before its position is said to be gone; a visitor has asked. */
 static bool tws__reader_waits(tws_hub_reader *r, const tws__topic *t)
 {
-    const tws_hub_upstream *up = t->shard->hub->desc.upstream;
-    if (up == NULL || r->state == TWS__READER_NEW || tws__reader_is_found(r) ||
-        tws_event_id_compare(r->u.since, t->last_id) <= 0) {
+    if (r->state != TWS__READER_SINCE && r->state != TWS__READER_AHEAD) {
         return false;
     }
-    if (r->state == TWS__READER_SINCE) {
-        r->state = TWS__READER_AHEAD;
-        r->position = t->loads;
-        up->join(up->context, tws__topic_user(t), 0);
+    const bool ahead = r->visits || tws_event_id_compare(r->u.since, t->last_id) > 0;
+    if (ahead && r->state == TWS__READER_SINCE && t->shard->hub->desc.upstream != NULL) {
+        tws__reader_ask(r, t, false);
     }
-    return r->position == t->loads;
+    return ahead && r->state == TWS__READER_AHEAD && r->position == t->loads;
 }
 
 /* Find a new reader's position. One that asks for all, by 0-0, is first given the last statuses
@@ -11279,7 +11292,7 @@ static void tws__reader_start(tws_hub_reader *r, const tws__topic *t, tws_hub_ba
 {
     b->start = true;
     b->last_id = tws__topic_last_id(t);
-    if (r->state == TWS__READER_NEW) {
+    if (r->state == TWS__READER_NEW || r->visits) {
         tws__reader_to_snapshot(r, t);
         return;
     }
@@ -11354,8 +11367,10 @@ static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws
  * here. */
 static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
 {
+    if (r->state == TWS__READER_NEW || r->visits) {
+        return t->thin == TWS__THIN_ALL;
+    }
     switch (r->state) {
-    case TWS__READER_NEW: return t->thin == TWS__THIN_ALL;
     case TWS__READER_SINCE:
     case TWS__READER_AHEAD:
         return tws_event_id_compare(r->u.since, t->floor) < 0 ||
@@ -11549,6 +11564,7 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
         t->floor = tws__event_id_max(t->floor, complete_from);
         t->last_id = tws__event_id_max(t->last_id, complete_from);
         t->loading = false;
+        t->asked = false;
         t->loads++;
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
@@ -19397,7 +19413,7 @@ static void tws__session_respond_snapshot(tws__session *s)
     tws_status status = tws_hub_snapshot(ts->hub, tws__session_user(s), tws__hub_now(ts), &events,
                                          &count, &last);
     if (status != TWS_OK) {
-        tws__session_refuse(s, "internal");
+        tws__session_refuse(s, status == TWS_ERR_UNAVAILABLE ? "unavailable" : "internal");
         return;
     }
     char id[TWS_EVENT_ID_MAX];
@@ -19441,10 +19457,8 @@ static void tws__session_snapshot(tws__session *s)
         tws_hub_visit(tws__session_seat(s)->inbox, &s->reader, tws__session_user(s));
     if (status != TWS_OK) {
         tws__session_refuse(s, "internal");
-    } else if (tws__session_is_loaded(s)) {
-        tws__session_respond_snapshot(s);
-    } else if (tws__unready(ts) != NULL) {
-        tws__session_refuse(s, "unavailable");
+    } else if (tws__session_is_loaded(s) || tws__unready(ts) != NULL) {
+        tws__session_respond_snapshot(s); /* of what is here */
     } else {
         s->phase = TWS__LOADING;
         tws_peer_set(s->peer, &tws__waiting_ops, s);
@@ -21532,18 +21546,18 @@ static void tws__on_stream_timer(tws_peer *p)
         tws__session_refuse(s, "auth_timeout");
         return;
     }
-    if (s->phase == TWS__LOADING && tws__session_is_loaded(s)) { /* of which it could not hear */
-        tws__session_respond_snapshot(s);
+    if (s->phase == TWS__LOADING) { /* or loaded, of which it could not hear */
+        tws__session_respond_snapshot(s); /* of what is here */
         return;
     }
-    if (s->phase == TWS__LOADING || s->phase == TWS__STORING || s->phase == TWS__AWAIT_VERDICT) {
+    if (s->phase == TWS__STORING || s->phase == TWS__AWAIT_VERDICT) {
         /* The connection ends too: an answer that comes late finds nobody, not the next request. */
         if (s->phase == TWS__STORING) {
             tws_buf none;
             tws_buf_fixed(&none, NULL, 0);
             tws__respond_stored(s, &none, "no answer in time: stored or not is not known");
         } else {
-            tws__session_refuse(s, s->phase == TWS__LOADING ? "unavailable" : "internal");
+            tws__session_refuse(s, "internal");
         }
         tws_peer_close(p, 1011, "no answer in time");
         return;

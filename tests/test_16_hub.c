@@ -1683,13 +1683,47 @@ TEST("who comes back within the grace goes on from what came meanwhile, and upst
     CHECK_EQ(tws_hub_attach(in, &r, user, &one), TWS_OK);
     CHECK_TEXT(drain(&r), "start resumed 2");
     tws_hub_detach(&r);
-    CHECK_EQ(tws_hub_visit(in, &r, user), TWS_OK);
-    CHECK_TEXT(drain(&r), "start 1 2");
-    tws_hub_detach(&r);
     CHECK_TEXT(s.text, "");
     check_hub(hub);
     tws_hub_inbox_free(in);
     tws_hub_free(hub); /* nobody to tell, nothing left over */
+}
+
+TEST("who visits a user in his grace waits for what upstream has by now, which is asked once for all")
+{
+    script s;
+    tws_hub *hub = hub_upstream_with(&s, 0, 0);
+    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+    tws_hub_reader r, one, two;
+    tws_event_id last;
+    tws_str user = tws_str_c("1");
+    CHECK_EQ(attach_joined(in, &r, user, NULL), TWS_OK);
+    CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
+    tws_hub_loaded(hub, user, id_of(0, 5));
+    s.text[0] = '\0';
+    CHECK_EQ(tws_hub_visit(in, &one, user), TWS_OK);
+    CHECK_TEXT(drain(&one), "start 1"); /* as the reader has it */
+    tws_hub_detach(&one);
+    tws_hub_detach(&r);
+    for (uint64_t id = 2; id < 4; id++) {
+        s.text[0] = '\0';
+        CHECK_EQ(tws_hub_visit(in, &one, user), TWS_OK);
+        CHECK_TEXT(drain(&one), "");
+        CHECK_EQ(tws_hub_visit(in, &two, user), TWS_OK);
+        CHECK_EQ(feed(hub, id, "a", (int)id), TWS_OK); /* stored before, and come behind */
+        CHECK_TEXT(drain(&one), "");
+        CHECK_TEXT(drain(&two), "");
+        CHECK_TEXT(snapshot(hub, "1", NOW, &last), id == 2 ? "2" : "3");
+        tws_hub_loaded(hub, user, id_of(0, 0));
+        CHECK_TEXT(drain(&one), id == 2 ? "start 2" : "start 3");
+        CHECK_TEXT(drain(&two), id == 2 ? "start 2" : "start 3");
+        CHECK_TEXT(s.text, "+1");
+        tws_hub_detach(&one);
+        tws_hub_detach(&two);
+    }
+    check_hub(hub);
+    tws_hub_inbox_free(in);
+    tws_hub_free(hub);
 }
 
 TEST("upstream hears that a user is left once nobody has come for the grace")

@@ -366,6 +366,28 @@ async def _(user):
             assert client.of('reset')
 
 
+@test('who asks for the tasks of one who was here is told of all that Redis has, or of what is here')
+async def _(user):
+    async def last_id():
+        tasks = await server.request('GET', TASKS + user, bearer=token(user))
+        assert tasks.status == 200, tasks.body
+        return tasks.json['last_id']
+
+    async with Redis() as redis, Way(redis.port) as way, serving(way.url) as server:
+        redis.publish(user, redis.number(user))
+        await last_id()
+        way.deaf = True # what comes by the subscription is late
+        for _ in range(3):
+            last = redis.publish(user, redis.number(user))
+            assert await last_id() == last
+            last = (await post(server, user, redis.number(user))).json['id']
+            assert await last_id() == last
+        way.block() # and what Redis has is not to be had
+        assert await last_id() == last
+        way.open.set()
+        way.deaf = False
+
+
 @test('who asks for the tasks is none of the connections that a user may have')
 async def _(user):
     async with Redis() as redis, serving(redis.url, '--max-per-user', '1') as server:
