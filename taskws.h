@@ -11042,7 +11042,7 @@ static tws_status tws__shard_attach(tws__topic *t, tws_hub_inbox *in, tws_hub_re
         t->joining = s->joinings;
         t->loading = true;
         desc->upstream->join(desc->upstream->context, user_id, t->joining);
-    } else if (t->idle && r->visits) { /* nobody but the last one wanted what is here */
+    } else if (t->idle && r->visits && t->thin != TWS__THIN_ALL) { /* or it is read again anyway */
         tws__reader_ask(r, t, t->asked);
         t->asked = true;
     }

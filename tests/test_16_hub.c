@@ -1848,28 +1848,33 @@ TEST("without memory to note who has left there is no grace")
 
 TEST("in the grace the total budget may take a user's past, which is read again then")
 {
-    script s;
-    tws_hub *hub = hub_upstream_with(&s, 0, 0);
-    tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
-    tws_hub_reader r;
-    CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
-    CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
-    tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 5));
-    tws_hub_detach(&r);
-    tws__shard *shard = &hub->shard[0];
-    while (shard->oldest == NULL) {
-        shard++;
+    for (size_t visits = 0; visits < 2; visits++) {
+        script s;
+        tws_hub *hub = hub_upstream_with(&s, 0, 0);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, count_wake, NULL);
+        tws_hub_reader r;
+        test_row(visits ? "a visitor" : "a reader", visits);
+        CHECK_EQ(attach_joined(in, &r, tws_str_c("1"), NULL), TWS_OK);
+        CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 5));
+        tws_hub_detach(&r);
+        tws__shard *shard = &hub->shard[0];
+        while (shard->oldest == NULL) {
+            shard++;
+        }
+        while (shard->oldest != NULL) {
+            tws__shard_yield(shard, UINT64_MAX);
+        }
+        CHECK(tws_hub_is_joined(hub, tws_str_c("1")));
+        CHECK_EQ(visits ? tws_hub_visit(in, &r, tws_str_c("1"))
+                        : tws_hub_attach(in, &r, tws_str_c("1"), NULL),
+                 TWS_OK);
+        CHECK_TEXT(drain(&r), "");
+        CHECK_TEXT(s.text, "+1 *1");
+        tws_hub_detach(&r);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
     }
-    while (shard->oldest != NULL) {
-        tws__shard_yield(shard, UINT64_MAX);
-    }
-    CHECK(tws_hub_is_joined(hub, tws_str_c("1")));
-    CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), NULL), TWS_OK);
-    CHECK_TEXT(drain(&r), "");
-    CHECK_TEXT(s.text, "+1 *1");
-    tws_hub_detach(&r);
-    tws_hub_inbox_free(in);
-    tws_hub_free(hub);
 }
 
 TEST("an upstream that could not take note hears again whose readers wait, and for what")
