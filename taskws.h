@@ -154,7 +154,7 @@
  *     receive_bytes                64 KiB                      of memory, each thread
  *     drain_ms                     10 s                        closes are spread over it
  *     limits.max_head_bytes        16 KiB, 100 fields          431, 414
- *     limits.max_message_bytes     64 KiB                      1009
+ *     limits.max_message_bytes     64 KiB                      1009; 16 KiB before a token
  *     limits.max_frames            1,024 in one message        1009
  *     limits.head_ms, body_ms      10 s, 10 s                  408
  *     limits.idle_ms               75 s                        between two requests: closed
@@ -2003,6 +2003,9 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
  * tws_ws_check_extensions; NULL: no compression. */
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
+/* Have an open WebSocket's messages be so many bytes at most, or max_message_bytes if that is less;
+ * 0: that again. One that has begun may become as long as its frames so far say. */
+TWS_API void tws_conn_limit(tws_conn *c, uint32_t bytes);
 /* Send a message. opcode: TWS_WS_TEXT or TWS_WS_BINARY. borrowed: payload lives until it has gone
  * out or tws_conn_end (the last one received does), else it is copied. False when it was not taken:
  * no open WebSocket, too much is waiting already (see max_output_bytes), or no memory, which has
@@ -2339,6 +2342,8 @@ TWS_API void tws_peer_pull(tws_peer *p);
 TWS_API void tws_peer_pull_later(tws_peer *p);
 /* As tws_conn_close. reason may be NULL. */
 TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason);
+/* As tws_conn_limit: messages are to be short for a while, say until it has shown who it is. */
+TWS_API void tws_peer_limit(tws_peer *p, uint32_t bytes);
 /* When on_timer is called, once; monotonic milliseconds (tws_sys_now_ms); UINT64_MAX: never. */
 TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms);
 
@@ -15373,12 +15378,12 @@ static bool tws__conn_inflate(tws_conn *c, tws_turn *t, const tws_conn_event *ev
  * to the turn as a collected one does, and takes such a one's place. False: frame says why. */
 static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
 {
-    const uint32_t most = c->desc->max_message_bytes;
+    const uint32_t most = c->u.ws.max_message;
     bool collected = t->held_count != 0 && t->held[t->held_count - 1] == ev->payload;
     tws__unpacking u;
     memset(&u, 0, sizeof u);
     u.allocator = c->desc->allocator;
-    u.limit = most == TWS_OFF ? 0x7fffffffu : most;
+    u.limit = most == 0 ? 0x7fffffffu : most;
     u.frame = frame;
     if (!tws__conn_inflate(c, t, ev, &u)) {
         tws_release(u.allocator, u.memory, u.bytes);
@@ -15459,12 +15464,24 @@ TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str prot
         return;
     }
     tws__conn_enter(c, TWS__OPEN, t->now_ms);
-    tws_ws_init(&c->u.ws, TWS_WS_SERVER,
-                c->desc->max_message_bytes == TWS_OFF ? 0 : c->desc->max_message_bytes,
+    tws_ws_init(&c->u.ws, TWS_WS_SERVER, 0,
                 c->desc->max_frames == TWS_OFF ? 0 : c->desc->max_frames);
+    tws_conn_limit(c, 0);
     if (packs) {
         tws_ws_allow_compressed(&c->u.ws, terms);
     }
+}
+
+TWS_API void tws_conn_limit(tws_conn *c, uint32_t bytes)
+{
+    const uint32_t most = c->desc->max_message_bytes;
+    if (c->state != TWS__OPEN) {
+        return;
+    }
+    bytes = bytes == 0 || bytes > most ? most : bytes;
+    const uint64_t begun = c->u.ws.message_bytes;
+    bytes = begun > bytes ? (uint32_t)tws__min64(begun, most) : bytes;
+    c->u.ws.max_message = bytes == TWS_OFF ? 0 : bytes;
 }
 
 /* -- WebSocket -- */
@@ -18779,6 +18796,11 @@ TWS_API void tws_peer_close(tws_peer *p, uint16_t code, const char *reason)
     tws_conn_close(&p->conn, tws__peer_turn(p), code, tws_str_c(reason));
 }
 
+TWS_API void tws_peer_limit(tws_peer *p, uint32_t bytes)
+{
+    tws_conn_limit(&p->conn, bytes);
+}
+
 TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
 {
     p->user_ms = at_ms;
@@ -18798,6 +18820,9 @@ TWS_API void tws_peer_set_timer(tws_peer *p, uint64_t at_ms)
 /* The longest of the server's own messages: a user id of control characters, six bytes for each. */
 #define TWS__SAY_MAX (TWS_MAX_USER_ID * 6 + 256)
 #define TWS__VERDICT_MS 30000u /* for a host's later answer */
+/* The longest message of who has shown no token. JSON may write each byte as six, but nobody writes
+ * a token so, and a stranger is not to make the server hold much: there is room for some. */
+#define TWS__TOKEN_MESSAGE (2 * TWS_JWT_MAX)
 #define TWS__LOAD_MS 5000u  /* for a snapshot's past to be read */
 #define TWS__AWAY_MS 1000u  /* a reader waits for Redis before it is told that it is away */
 #define TWS__STORE_MS 30000u /* for Redis to store; its own deadlines are shorter */
@@ -21335,6 +21360,7 @@ static void tws__session_new_token(tws__session *s, tws_str token)
     tws_task_server *ts = tws__session_server(s);
     tws_identity who;
     if (s->phase == TWS__AWAIT_TOKEN) {
+        tws_peer_limit(s->peer, 0);
         tws__session_authenticate(s, token, tws_str_of(NULL, 0));
         return;
     }
@@ -21745,7 +21771,10 @@ static void tws__session_begin(tws__session *s, const tws_http_request *r)
     if (tws_auth_find(r, own ? ts->desc.token_cookie : NULL, &token) == TWS_AUTH_NONE) {
         if (s->kind != TWS__WEBSOCKET) {
             tws__session_refuse(s, "token_missing");
-        } else if (ts->desc.auth_ms != TWS_OFF) {
+            return;
+        }
+        tws_peer_limit(s->peer, TWS__TOKEN_MESSAGE);
+        if (ts->desc.auth_ms != TWS_OFF) {
             tws_peer_set_timer(s->peer, tws_sys_now_ms() + ts->desc.auth_ms);
         }
         return;

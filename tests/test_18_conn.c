@@ -1119,6 +1119,58 @@ TEST("the message limit counts inflated bytes, and a bomb costs no more than the
     }
 }
 
+TEST("one connection's messages may be bounded for a while, as they come and as they are inflated")
+{
+    static const uint8_t ten[] = {0x4a, 0x4c, 0x84, 0x01, 0x00, 0x00};
+    static const uint8_t nine[] = {0x4a, 0x4c, 0x84, 0x02, 0x00, 0x00};
+    static const struct {
+        const char *name;
+        uint32_t before, amid; /* the bounds, of which 0 is 64 */
+        size_t frame[2];       /* bytes; 0: none */
+        const uint8_t *packed; /* instead */
+        const char *log;
+    } rows[] = {
+        {"none", 0, 0, {64, 0}, NULL, "m2:64;"},
+        {"at the bound", 9, 9, {9, 0}, NULL, "m2:9;"},
+        {"beyond it", 9, 9, {10, 0}, NULL, "closed 1009;"},
+        {"in two frames", 9, 9, {5, 5}, NULL, "closed 1009;"},
+        {"inflated, at it", 9, 9, {6, 0}, nine, "m2:9;"},
+        {"inflated, beyond it", 9, 9, {6, 0}, ten, "closed 1009;"},
+        {"lifted", 9, 0, {9, 55}, NULL, "m2:64;"},
+        {"lifted, inflated", 9, 0, {2, 4}, ten, "m2:10;"},
+        {"above the limit of all", 1000, 1000, {65, 0}, NULL, "closed 1009;"},
+        {"set below what has begun", 0, 9, {32, 1}, NULL, "closed 1009;"},
+    };
+    static const uint8_t zeros[65];
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        world *w = make_compressing(64);
+        uint8_t bytes[128];
+        const uint8_t *p = rows[i].packed != NULL ? rows[i].packed : zeros;
+        const size_t first = rows[i].frame[0], second = rows[i].frame[1];
+        test_row(rows[i].name, i);
+        tws_conn_limit(&w->c, rows[i].before);
+        size_t n = frame(bytes, second == 0, TWS_WS_BINARY, p, first);
+        bytes[0] |= rows[i].packed != NULL ? TWS_WS_RSV1 : 0;
+        turn(w, bytes, n);
+        tws_conn_limit(&w->c, rows[i].amid);
+        if (second != 0) {
+            turn(w, bytes, frame(bytes, true, TWS_WS_CONTINUATION, p + first, second));
+        }
+        CHECK_STR(tws_str_c(w->log), rows[i].log);
+        unmake(w);
+    }
+}
+
+TEST("a message that has begun ends as its frames say, whatever it is bounded by since")
+{
+    world *w = make_compressing(64);
+    turn_frame(w, false, TWS_WS_BINARY, "0123456789");
+    tws_conn_limit(&w->c, 9);
+    turn_frame(w, true, TWS_WS_CONTINUATION, "");
+    CHECK_STR(tws_str_c(w->log), "m2:10;");
+    unmake(w);
+}
+
 /* Read what went out: one frame, its payload inflated where it says that it is compressed. */
 static tws_str read_frame(world *w, uint8_t *memory, size_t cap, bool *compressed)
 {

@@ -567,6 +567,37 @@ TEST("a token may come as the first message; until then pings are answered and n
     site_end(&s);
 }
 
+TEST("who has shown no token sends no message longer than what one needs, and then may")
+{
+    static char long_token[TWS_JWT_MAX + 1], blanks[60001];
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    memset(long_token, 'x', TWS_JWT_MAX);
+    memset(blanks, ' ', sizeof blanks - 1);
+    watch(&p, &s, "2", NULL);
+    char *message = (char *)malloc(sizeof blanks + 64);
+    snprintf(message, sizeof blanks + 64, "{\"type\":\"ping\"%.*s}", 2 * TWS_JWT_MAX, blanks);
+    peer_say(&p, message);
+    CHECK_TEXT(&p, "closed 1009 a message longer than the limit");
+    CHECK(peer_end(&p));
+    watch(&p, &s, "2", NULL);
+    snprintf(message, sizeof blanks + 64, "{\"type\":\"auth\",\"token\":\"\\u0078%s\"}",
+             long_token + 1);
+    peer_say(&p, message); /* as long as it may be, and heard */
+    check_ws_refusal(&p, 4401, "token_malformed", false);
+    watch(&p, &s, "2", NULL);
+    peer_say(&p, text("{\"type\":\"auth\",\"token\":\"%s\"}", token("2", 100, "")));
+    CHECK_TEXT(&p, connected("2", "0-0", false));
+    snprintf(message, sizeof blanks + 64, "{\"type\":\"ping\"%s}", blanks);
+    peer_say(&p, message);
+    CHECK_TEXT(&p, "{\"type\":\"pong\"}");
+    free(message);
+    peer_close(&p);
+    site_end(&s);
+}
+
 TEST("who brings no token in time is told auth_timeout")
 {
     site s;
