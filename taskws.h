@@ -22026,8 +22026,9 @@ static tws_status tws__check_cookie(const char *name, tws_buf *error)
     return TWS_ERR_ARGUMENT;
 }
 
-/* As a browser writes it, for which it is compared whole (RFC 6454 6.2): no path, no default port,
- * a name in ASCII. Of other schemes some have no host: file:// in an Android WebView. */
+/* As a browser writes it, for which it is compared whole (RFC 6454 6.2): no path, no port that is
+ * the default or empty, a name in ASCII. Of other schemes some have no host: file:// in an Android
+ * WebView. */
 static bool tws__is_origin(tws_str s)
 {
     const tws_str scheme = tws_str_of(s.ptr, tws_str_find(s, ':'));
@@ -22036,6 +22037,7 @@ static bool tws__is_origin(tws_str s)
     const bool web = https || tws__str_is(scheme, "http");
     const char *port = https ? ":443" : web ? ":80" : "";
     bool good = scheme.len != 0 && tws_str_starts(rest, "://") && (rest.len > 3 || !web);
+    good = good && rest.ptr[rest.len - 1] != ':' && !tws_str_starts(rest, "://:");
     for (size_t i = 3; good && i < rest.len; i++) {
         good = rest.ptr[i] > ' ' && rest.ptr[i] < 0x7f && strchr("*/?#@", rest.ptr[i]) == NULL;
     }

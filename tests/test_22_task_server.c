@@ -2664,6 +2664,8 @@ TEST("what cannot be served is refused at creation with a sentence that says wha
         {"an origin with an empty scheme", SECRET, NULL, NULL, "--origin", "://a.example"},
         {"an origin without a host", SECRET, NULL, NULL, "--origin", "https://"},
         {"an origin with its scheme's port", SECRET, NULL, NULL, "--origin", "http://a.example:80"},
+        {"an origin with a colon and no port", SECRET, NULL, NULL, "--origin", "https://a.example:"},
+        {"an origin with a port and no host", SECRET, NULL, NULL, "--origin", "https://:8443"},
         {"an origin not in ASCII", SECRET, NULL, NULL, "--origin", "https://b\xc3\xbc.example"},
         {"an origin with a tab in it", SECRET, NULL, NULL, "--origin", "https://a\tb"},
         {"an origin that is a pattern", SECRET, NULL, NULL, "--origin", "https://*.a.example"},
