@@ -2438,8 +2438,8 @@ TWS_API void tws_task_server_free(tws_task_server *ts);
  * json     len bytes, copied.
  * id       [out] may be NULL. With Redis the id is not known yet: 0-0.
  * errors   TWS_ERR_SYNTAX (no JSON), TWS_ERR_ARGUMENT (JSON but no object; the user id),
- *          TWS_ERR_LIMIT (too big; with Redis too many wait, or there is no memory),
- *          TWS_ERR_MEMORY, TWS_ERR_UNAVAILABLE (Redis cannot store it now).
+ *          TWS_ERR_LIMIT (too big; with Redis too many wait), TWS_ERR_MEMORY,
+ *          TWS_ERR_UNAVAILABLE (Redis cannot store it now).
  * thread   any, never blocking. */
 TWS_API tws_status tws_task_server_publish(tws_task_server *ts, const char *user_id,
                                            const char *json, size_t len, tws_event_id *id);
@@ -19916,7 +19916,7 @@ static tws_status tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str u
     size_t bytes = sizeof(tws__order) + user.len + json.len + key.len;
     tws__order *o = (tws__order *)tws_alloc(a, bytes);
     if (o == NULL) {
-        return TWS_ERR_LIMIT;
+        return TWS_ERR_MEMORY;
     }
     char *text = (char *)(o + 1);
     o->bytes = bytes;
@@ -20850,10 +20850,13 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
     uint32_t ordered = 0;
     for (uint64_t n = 0; tws__next_event(s, &body, &n, &json); ordered++) {
         tws_str key = tws__event_key(s, n, memory);
-        if (tws__upstream_order(up, TWS__ORDER_PUBLISH, tws__session_user(s), json, key,
-                                (uint64_t)(uintptr_t)w) != TWS_OK) {
+        const tws_status status = tws__upstream_order(up, TWS__ORDER_PUBLISH, tws__session_user(s),
+                                                      json, key, (uint64_t)(uintptr_t)w);
+        if (status != TWS_OK) {
             if (TWS__LOAD(&w->fault) == NULL) {
-                TWS__STORE(&w->fault, (const char *)"too many events are waiting for Redis");
+                TWS__STORE(&w->fault, status == TWS_ERR_MEMORY
+                                          ? (const char *)"no memory"
+                                          : (const char *)"too many events are waiting for Redis");
             }
             break;
         }

@@ -2840,6 +2840,11 @@ TEST("whatever allocation fails, who waits for Redis to store is answered, a sec
         test_fail_at(0);
         uint64_t passed_ms = tws_sys_now_ms() - from_ms;
         CHECK(status == 503 || p.eof);
+        CHECK(!peer_contains(tws_buf_view(&p.body), "too many")); /* it is memory that there is not */
+        test_fail_at(1);
+        TWS__STORE(&s.ts->up->state, (uint32_t)TWS_REDIS_IS_READY);
+        CHECK_EQ(tws_task_server_publish(s.ts, "2", "{}", 2, NULL), TWS_ERR_MEMORY);
+        test_fail_at(0);
         refused += status == 503;
         late += passed_ms > 200;
         CHECK(passed_ms < 5000);
