@@ -331,11 +331,14 @@ static int publish(job *j, tws_str text, bool many)
 
 /* -- one event -- */
 
-static bool is_number(const char *text)
+/* Also a number in JSON, where it is put as it is. */
+static bool is_percent(const char *text)
 {
     tws_json_reader r;
     tws_json_init(&r, tws_str_c(text));
-    return tws_json_valid(tws_str_c(text)) && tws_json_next(&r, NULL) == TWS_JSON_NUMBER;
+    const bool number = tws_json_valid(tws_str_c(text)) &&
+                        tws_json_next(&r, NULL) == TWS_JSON_NUMBER;
+    return number && strtod(text, NULL) >= 0 && strtod(text, NULL) <= 100;
 }
 
 static void write_part(tws_buf *b, const char *name, const char *value)
@@ -478,8 +481,8 @@ static void check(const job *j, bool parts)
     if (parts && j->task_id == NULL) {
         usage_error("is needed with the others", "--task-id");
     }
-    if (j->progress != NULL && !is_number(j->progress)) {
-        usage_error("wants a number", "--progress");
+    if (j->progress != NULL && !is_percent(j->progress)) {
+        usage_error("wants a number from 0 to 100", "--progress");
     }
 }
 

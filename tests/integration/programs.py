@@ -662,6 +662,26 @@ async def _(user):
     assert gone.returncode == 1 and gone.stderr, gone
 
 
+@test('a progress is 0 to 100; what others send for one is shown as the nearest, or not')
+async def _(user):
+    with Server() as own:
+        for value in '-1', '100.1', '250', '1e3', '1e999', '0x10', '05', '+5', 'nan', '"5"', '[5]', '':
+            done = await ends('publish', '--url', own.origin, '--user', user, '--token', worker(),
+                              '--task-id', 'a', '--progress', value)
+            assert done.returncode == 2 and '--progress: ' in done.stderr, (value, done)
+        for value in '0', '-0', '1e2', '99.9', '100':
+            done = await ends('publish', '--url', own.origin, '--user', user, '--token', worker(),
+                              '--task-id', 'a', '--progress', value)
+            assert done.returncode == 0, (value, done)
+        for value, shown in (('250', '100%'), ('-5', ''), ('1e999', '100%'), ('-1e999', ''),
+                             ('"nan"', ''), ('{"a":1}', ''), ('49.6', '50%')):
+            own_task = f'{{"task_id":"{user}","status":"odd","progress":{value}}}'.encode()
+            await own.publish(user + 'b', own_task)
+            done = await ends('watch', '--url', own.origin, '--once', '--user', user + 'b',
+                              '--secret', SECRET)
+            assert done.stdout.split()[1:] == [user, 'odd', *shown.split()], (value, done)
+
+
 @test('a file of keys is read alike by the server and by who makes tokens with it')
 async def _(user):
     with tempfile.NamedTemporaryFile('w', suffix='.keys') as file:
