@@ -46,6 +46,21 @@ static inline bool option(arguments *a, const char *name, const char **value)
     return true;
 }
 
+/* Something, or the file where it stands. With both nobody can tell which one is meant. */
+static inline bool option_or_file(arguments *a, const char *name, const char **value,
+                                  const char *file_name, const char **file)
+{
+    char what[64];
+    if (!option(a, name, value) && !option(a, file_name, file)) {
+        return false;
+    }
+    if (*value != NULL && *file != NULL) {
+        snprintf(what, sizeof what, "not together with %s", file_name);
+        usage_error(what, name);
+    }
+    return true;
+}
+
 static inline bool option_number(arguments *a, const char *name, int64_t *value)
 {
     const char *text;

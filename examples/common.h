@@ -158,12 +158,12 @@ static inline bool option_of_server(arguments *a, options *o)
 
 static inline bool option_of_token(arguments *a, options *o)
 {
-    return option(a, "--token", &o->token) || option(a, "--token-file", &o->token_file);
+    return option_or_file(a, "--token", &o->token, "--token-file", &o->token_file);
 }
 
 static inline bool option_of_secret(arguments *a, options *o)
 {
-    return option(a, "--secret", &o->secret) || option(a, "--secret-file", &o->secret_file);
+    return option_or_file(a, "--secret", &o->secret, "--secret-file", &o->secret_file);
 }
 
 /* As in the server's environment, an empty one is none. */

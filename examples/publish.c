@@ -448,8 +448,8 @@ static bool take(arguments *a, job *j)
            option_of_secret(a, &j->common) || option(a, "--task-id", &j->task_id) ||
            option(a, "--status", &j->status) || option(a, "--progress", &j->progress) ||
            option(a, "--message", &j->message) || option(a, "--name", &j->name) ||
-           option(a, "--idempotency-key", &j->key) || option(a, "--redis", &j->redis_url) ||
-           option(a, "--redis-file", &j->redis_file) || flag(a, "--live", &j->live);
+           option(a, "--idempotency-key", &j->key) || flag(a, "--live", &j->live) ||
+           option_or_file(a, "--redis", &j->redis_url, "--redis-file", &j->redis_file);
 }
 
 static void check_key(const char *key)

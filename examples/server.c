@@ -56,7 +56,7 @@ typedef struct options {
     const char *secret_file;
     bool demo, routes;
     bool key_made_up; /* by the demo */
-    bool unix_is_variable, file_is_variable; /* and not on the command line */
+    bool unix_is_variable, secret_is_variable, file_is_variable; /* not on the command line */
 } options;
 
 /* -- reading options -- */
@@ -174,7 +174,7 @@ static void set_prefix(options *o, const char *name, const char *v)
 
 static void set_host(options *o, const char *name, const char *v) { (void)name; o->desc.host = v; prefer_tcp(o); }
 static void set_unix(options *o, const char *name, const char *v) { (void)name; o->desc.unix_path = v; o->unix_is_variable = in_environment; }
-static void set_secret(options *o, const char *name, const char *v) { (void)name; o->desc.jwt_secret = v; o->secret_file = !in_environment && o->file_is_variable ? NULL : o->secret_file; }
+static void set_secret(options *o, const char *name, const char *v) { (void)name; o->desc.jwt_secret = v; o->secret_is_variable = in_environment; o->secret_file = !in_environment && o->file_is_variable ? NULL : o->secret_file; }
 static void set_file(options *o, const char *name, const char *v) { (void)name; o->secret_file = v; o->file_is_variable = in_environment; }
 static void set_redis(options *o, const char *name, const char *v) { (void)name; o->desc.redis_url = v; }
 static void set_cookie(options *o, const char *name, const char *v) { (void)name; o->desc.token_cookie = v; }
@@ -281,6 +281,9 @@ static void read_options(options *o, int argc, char **argv)
         } else {
             read_option(o, argc, argv, &i);
         }
+    }
+    if (o->desc.jwt_secret != NULL && !o->secret_is_variable && o->secret_file != NULL) {
+        fail("not together with --secret-file", "--secret");
     }
 }
 

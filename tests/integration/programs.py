@@ -322,9 +322,22 @@ async def _(user):
     with tempfile.NamedTemporaryFile('w') as file:
         file.write('0123456789' * 4)
         file.flush()
-        with Server('--secret', SECRET, '--secret-file', file.name, secret=None) as own:
+        with Server('--secret-file', file.name) as own:  # and the other in $TASKWS_SECRET
             answer = await own.request('GET', f'{PREFIX}/tasks/{user}', bearer=token(user))
             assert answer.status == 401, answer.body
+
+
+@test('of two places for one thing on the command line none is taken in silence')
+async def _(user):
+    for name in 'server', 'token', 'watch', 'publish', 'doctor':
+        for what in 'secret', 'token', 'redis':
+            if name in ('server', 'token') and what != 'secret' or what == 'redis' and name != 'publish':
+                continue
+            args = [f'--{what}', 'redis://127.0.0.1:1', f'--{what}-file', '/no/such/file']
+            for given in args, args[2:] + args[:2]:
+                done = await ends(name, *given, seconds=10)
+                assert done.returncode == 2, (name, given, done)
+                assert f'--{what}: not together with --{what}-file' in done.stderr, (name, done)
 
 
 @test('keys by kid have deadlines and are replaced at SIGHUP, under open connections')
