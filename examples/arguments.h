@@ -18,7 +18,7 @@ typedef struct arguments {
 static inline void usage_error(const char *what, const char *which)
 {
     const size_t n = which[0] == '-' ? strcspn(which, "=") : strlen(which);
-    fprintf(stderr, "%.*s: %s (--help says more)\n", (int)n, which, what); /* no secret behind = */
+    fprintf(stderr, "%.*s: %s (see --help)\n", (int)n, which, what); /* no secret behind = */
     exit(2);
 }
 

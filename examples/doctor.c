@@ -583,7 +583,7 @@ int main(int argc, char **argv)
     options_init(&d.common);
     for (; a.at < argc; a.at++) {
         if (!take(&a, &d)) {
-            usage_error("unknown", argv[a.at]);
+            usage_error("unknown option", argv[a.at]);
         }
     }
     if (d.wants_help) {

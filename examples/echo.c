@@ -92,7 +92,7 @@ static void read_options(int argc, char **argv, tws_server_desc *desc)
     bool wants_help = false;
     for (; a.at < argc; a.at++) {
         if (!take(&a, desc) && !flag(&a, "--help", &wants_help)) {
-            usage_error("unknown", argv[a.at]);
+            usage_error("unknown option", argv[a.at]);
         }
     }
     if (wants_help) {

@@ -494,7 +494,7 @@ int main(int argc, char **argv)
     options_init(&j.common);
     for (; a.at < argc; a.at++) {
         if (!take(&a, &j) && !flag(&a, "--help", &wants_help)) {
-            usage_error("unknown", argv[a.at]);
+            usage_error("unknown option", argv[a.at]);
         }
     }
     if (wants_help) {

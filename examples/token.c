@@ -247,7 +247,7 @@ int main(int argc, char **argv)
     w.life_s = 3600;
     for (; a.at < argc; a.at++) {
         if (!take(&a, &w) && !flag(&a, "--help", &wants_help)) {
-            usage_error("unknown", argv[a.at]);
+            usage_error("unknown option", argv[a.at]);
         }
     }
     if (wants_help) {

@@ -671,7 +671,7 @@ int main(int argc, char **argv)
     options_init(&w.common);
     for (; a.at < argc; a.at++) {
         if (!take(&a, &w)) {
-            usage_error("unknown", argv[a.at]);
+            usage_error("unknown option", argv[a.at]);
         }
     }
     if (w.wants_help) {

@@ -48,7 +48,10 @@ async def _(_user):
             if name == 'token' and args == ['--host']:
                 args = ['--sub']
             done = await ends(name, *args)
-            assert done.returncode == 2 and done.stderr and not done.stdout, (name, args, done)
+            assert done.returncode == 2 and not done.stdout, (name, args, done)
+            said = 'unknown option' if args == ['--no-such-option'] else 'a value'
+            assert args[0] in done.stderr and said in done.stderr, (name, args, done)
+            assert done.stderr.endswith(' (see --help)\n'), (name, args, done)
 
 
 @test('a user that no server takes is wrong usage, and not cut to one that it does')
