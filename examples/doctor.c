@@ -8,6 +8,7 @@
 
 static const char help[] =
     "usage: doctor [options]\n"
+    "Checks a running server point by point, through whatever proxies stand before it.\n"
     "\n"
     OPTIONS_SERVER_HELP
     OPTIONS_TOKEN_HELP

@@ -9,6 +9,7 @@
 
 static const char help[] =
     "usage: watch --user ID [options]\n"
+    "Follows a user's tasks, live; comes back by itself when the connection is lost.\n"
     "\n"
     OPTIONS_SERVER_HELP
     OPTIONS_TOKEN_HELP
