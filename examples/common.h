@@ -309,6 +309,10 @@ static inline bool options_token(const options *o, const char *user, const char 
     } else {
         have = token_make(o, user, scope, life_s, token);
     }
+    if (have && token->len == 0) {
+        fprintf(stderr, "the token is empty\n");
+        return false;
+    }
     for (size_t i = 0; have && i < token->len; i++) {
         if ((unsigned char)token->ptr[i] <= ' ' || (unsigned char)token->ptr[i] >= 0x7f) {
             fprintf(stderr, "the token has a blank or a character that is not ASCII\n");

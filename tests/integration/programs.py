@@ -645,6 +645,17 @@ async def _(user):
                 peer.close()
 
 
+@test('an empty token is said to be empty, and not sent')
+async def _(user):
+    with tempfile.NamedTemporaryFile('w') as file:
+        file.write('\n')
+        file.flush()
+        for name, *args in ['watch', '--user', user], ['publish', '--user', user, '{}'], ['doctor']:
+            for given in ['--token', ''], ['--token-file', file.name]:
+                done = await ends(name, '--url', 'http://127.0.0.1:1', *given, *args, seconds=10)
+                assert (done.returncode, done.stderr) == (1, 'the token is empty\n'), (name, done)
+
+
 @test('watch gives up where trying again is no use, and says why: 1')
 async def _(user):
     with Server() as own:
