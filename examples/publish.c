@@ -415,6 +415,9 @@ static int publish_stream(job *j)
     ssize_t n;
     int status;
     tws_buf_init(&waiting, NULL, 1u << 20);
+    if (isatty(STDIN_FILENO)) {
+        fprintf(stderr, "type events, one JSON object a line; Ctrl-D ends\n");
+    }
     do {
         char part[16384];
         n = read(STDIN_FILENO, part, sizeof part);
@@ -476,10 +479,10 @@ static void check(const job *j, bool parts)
         usage_error("an event is a JSON object", "''");
     }
     if (parts && j->event != NULL) {
-        usage_error("an event and parts of one", j->event);
+        usage_error("give an event or its parts (--task-id, --status ...), not both", j->event);
     }
     if (parts && j->task_id == NULL) {
-        usage_error("is needed with the others", "--task-id");
+        usage_error("is needed with --status, --progress, --message and --name", "--task-id");
     }
     if (j->progress != NULL && !is_percent(j->progress)) {
         usage_error("wants a number from 0 to 100", "--progress");

@@ -645,6 +645,23 @@ async def _(user):
                 peer.close()
 
 
+@test('publish says what it waits for on a terminal, and which options go together')
+async def _(user):
+    with Server() as own:
+        ours, theirs = pty.openpty()
+        with Program('publish', '--url', own.origin, '--user', user, '--secret', SECRET,
+                     stdin=theirs) as typed:
+            await asyncio.to_thread(typed.wait_for, 'one JSON object a line')
+            os.write(ours, b'{"task_id":"a"}\n\x04')
+            assert await asyncio.to_thread(typed.end) == 0, typed.output()
+        os.close(ours)
+        os.close(theirs)
+    for args, word in ((['--status', 'running'], '--task-id: is needed with --status'),
+                       (['--task-id', 'a', '{}'], 'an event or its parts')):
+        done = await ends('publish', '--user', user, *args, seconds=10)
+        assert done.returncode == 2 and word in done.stderr, (args, done)
+
+
 @test('an empty token is said to be empty, and not sent')
 async def _(user):
     with tempfile.NamedTemporaryFile('w') as file:
