@@ -4665,16 +4665,37 @@ static int tws__http_count(const tws_http_field *field, uint32_t fields, const c
     return count;
 }
 
+/* The items of a list, in as many fields of a name as it is spread over (RFC 9110 5.3). */
+typedef struct tws__http_items {
+    const tws_http_field *field; /* still to be looked at */
+    uint32_t fields;
+    const char *name;
+    tws_str rest; /* of the field before them */
+} tws__http_items;
+
+static bool tws__http_next(tws__http_items *items, char separator, tws_str *item)
+{
+    while (!tws_str_split(&items->rest, separator, item)) {
+        if (items->fields == 0) {
+            return false;
+        }
+        if (tws__http_is_named(items->field, items->name)) {
+            items->rest = items->field->value;
+        }
+        items->field++;
+        items->fields--;
+    }
+    return true;
+}
+
 static bool tws__http_lists(const tws_http_field *field, uint32_t fields, const char *name,
                             const char *token)
 {
     tws_str item;
-    for (uint32_t i = 0; i < fields; i++) {
-        tws_str list = field[i].value;
-        while (tws__http_is_named(&field[i], name) && tws_str_split(&list, ',', &item)) {
-            if (tws__str_is(item, token)) {
-                return true;
-            }
+    tws__http_items items = {field, fields, name, {NULL, 0}};
+    while (tws__http_next(&items, ',', &item)) {
+        if (tws__str_is(item, token)) {
+            return true;
         }
     }
     return false;
@@ -4922,17 +4943,12 @@ TWS_API bool tws_http_lists(const tws_http_request *r, const char *name, const c
     return tws__http_lists(r->field, r->field_count, name, token);
 }
 
-/* Takes the next `name=value` off a list. Without `=` the value is empty. */
-static bool tws__http_pair(tws_str *rest, char separator, tws_str *name, tws_str *value)
+/* `name=value`; without `=` the value is empty. Is it that name? */
+static bool tws__http_pair(tws_str pair, const char *name, tws_str *value)
 {
-    tws_str pair;
-    if (!tws_str_split(rest, separator, &pair)) {
-        return false;
-    }
     size_t equals = tws_str_find(pair, '=');
-    *name = tws_str_of(pair.ptr, equals);
     *value = tws_str_from(pair, equals + 1);
-    return true;
+    return tws_str_eq_c(tws_str_of(pair.ptr, equals), name);
 }
 
 static tws_str tws__http_unquote(tws_str s)
@@ -4943,15 +4959,12 @@ static tws_str tws__http_unquote(tws_str s)
 
 TWS_API bool tws_http_cookie(const tws_http_request *r, const char *name, tws_str *value)
 {
-    tws_str found;
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        tws_str cookies = r->field[i].value;
-        bool named = tws__http_is_named(&r->field[i], "cookie");
-        while (named && tws__http_pair(&cookies, ';', &found, value)) {
-            if (tws_str_eq_c(found, name)) {
-                *value = tws__http_unquote(*value);
-                return true;
-            }
+    tws_str pair;
+    tws__http_items cookies = {r->field, r->field_count, "cookie", {NULL, 0}};
+    while (tws__http_next(&cookies, ';', &pair)) {
+        if (tws__http_pair(pair, name, value)) {
+            *value = tws__http_unquote(*value);
+            return true;
         }
     }
     *value = tws_str_c(NULL);
@@ -4961,15 +4974,15 @@ TWS_API bool tws_http_cookie(const tws_http_request *r, const char *name, tws_st
 TWS_API int tws_http_query(tws_str query, const char *name, tws_str *value)
 {
     int count = 0;
+    tws_str pair;
     tws_str found;
-    tws_str found_value;
     *value = tws_str_c(NULL);
-    while (tws__http_pair(&query, '&', &found, &found_value)) {
-        if (!tws_str_eq_c(found, name)) {
+    while (tws_str_split(&query, '&', &pair)) {
+        if (!tws__http_pair(pair, name, &found)) {
             continue;
         }
         if (count == 0) {
-            *value = found_value;
+            *value = found;
         }
         count++;
     }
@@ -5499,18 +5512,13 @@ TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_
 {
     memset(terms, 0, sizeof *terms);
     *reason = NULL;
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        if (!tws__http_is_named(&r->field[i], "sec-websocket-extensions")) {
-            continue;
-        }
-        tws_str rest = r->field[i].value;
-        tws_str one;
-        while (tws_str_split(&rest, ',', &one)) { /* an empty one is no harm: RFC 9110 5.6.1.2 */
-            if (one.len > 0 && !tws__ws_extension_read(one, context_bits, terms)) {
-                memset(terms, 0, sizeof *terms);
-                *reason = "Sec-WebSocket-Extensions is no list of extensions";
-                return 400;
-            }
+    tws_str one;
+    tws__http_items offers = {r->field, r->field_count, "sec-websocket-extensions", {NULL, 0}};
+    while (tws__http_next(&offers, ',', &one)) { /* an empty one is no harm: RFC 9110 5.6.1.2 */
+        if (one.len > 0 && !tws__ws_extension_read(one, context_bits, terms)) {
+            memset(terms, 0, sizeof *terms);
+            *reason = "Sec-WebSocket-Extensions is no list of extensions";
+            return 400;
         }
     }
     return 101;
@@ -9261,17 +9269,12 @@ static bool tws__auth_bearer(const tws_http_request *r, tws_str *token)
 static bool tws__auth_subprotocol(const tws_http_request *r, tws_str *token)
 {
     size_t count = 0;
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        tws_str offers = r->field[i].value;
-        tws_str offer;
-        if (!tws__http_is_named(&r->field[i], "Sec-WebSocket-Protocol")) {
-            continue;
-        }
-        while (tws_str_split(&offers, ',', &offer)) {
-            if (tws_str_starts(offer, "bearer.")) {
-                *token = tws_str_from(offer, strlen("bearer."));
-                count++;
-            }
+    tws_str offer;
+    tws__http_items offers = {r->field, r->field_count, "Sec-WebSocket-Protocol", {NULL, 0}};
+    while (tws__http_next(&offers, ',', &offer)) {
+        if (tws_str_starts(offer, "bearer.")) {
+            *token = tws_str_from(offer, strlen("bearer."));
+            count++;
         }
     }
     if (count > 1) {
@@ -18691,14 +18694,11 @@ TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_
  * own values (RFC 6455 4.1), and will not forgive another case. */
 static bool tws__peer_offered(const tws_http_request *r, const char *protocol)
 {
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        tws_str offers = r->field[i].value;
-        tws_str offer;
-        bool named = tws__http_is_named(&r->field[i], "Sec-WebSocket-Protocol");
-        while (named && tws_str_split(&offers, ',', &offer)) {
-            if (tws_str_eq_c(offer, protocol)) {
-                return true;
-            }
+    tws_str offer;
+    tws__http_items offers = {r->field, r->field_count, "Sec-WebSocket-Protocol", {NULL, 0}};
+    while (tws__http_next(&offers, ',', &offer)) {
+        if (tws_str_eq_c(offer, protocol)) {
+            return true;
         }
     }
     return false;
