@@ -17001,8 +17001,6 @@ typedef struct tws__tally {
 } tws__tally;
 
 struct tws_server {
-    tws_route *route;
-    size_t route_count, route_cap;
     tws__thread **thread;
     unsigned threads; /* that stand */
     int port;
@@ -17358,7 +17356,7 @@ static void tws__peer_route(tws_peer *p, const tws_http_request *r)
         tws__peer_error(p, r, 404, "not_found", "there is nothing at this path");
         return;
     }
-    const tws_route *route = &t->server->route[(size_t)(uintptr_t)t->match.entry->value];
+    const tws_route *route = (const tws_route *)t->match.entry->value;
     if (route->websocket != NULL) {
         tws__peer_websocket(p, r, route);
         return;
@@ -18231,7 +18229,9 @@ TWS_API void tws_server_free(tws_server *s)
         tws__thread_free(s->thread[i]);
     }
     tws_release(a, s->thread, s->desc.threads * sizeof *s->thread);
-    tws_release(a, s->route, s->route_cap * sizeof *s->route);
+    for (size_t i = 0; i < s->router.count; i++) {
+        tws_release(a, s->router.entry[i].value, sizeof(tws_route));
+    }
     tws_release(a, s->tally, s->tally_cap * sizeof *s->tally);
     tws_router_free(&s->router);
     TWS__MUTEX_FREE(&s->tally_lock);
@@ -18248,23 +18248,15 @@ TWS_API tws_status tws_server_route(tws_server *s, const tws_route *route, tws_b
         tws_buf_c(error, "a route needs on_request or websocket, one of them");
         return TWS_ERR_ARGUMENT;
     }
-    if (s->route_count == s->route_cap) {
-        size_t cap = s->route_cap == 0 ? 16 : s->route_cap * 2;
-        void *grown = tws_resize(s->desc.allocator, s->route, s->route_cap * sizeof *s->route,
-                                 cap * sizeof *s->route);
-        if (grown == NULL) {
-            tws_buf_c(error, "no memory");
-            return TWS_ERR_MEMORY;
-        }
-        s->route = (tws_route *)grown;
-        s->route_cap = cap;
+    tws_route *own = (tws_route *)tws_alloc(s->desc.allocator, sizeof *own);
+    if (own == NULL) {
+        tws_buf_c(error, "no memory");
+        return TWS_ERR_MEMORY;
     }
-    tws_status status =
-        tws_router_add(&s->router, route->method, route->pattern, (void *)(uintptr_t)s->route_count,
-                       error);
-    if (status == TWS_OK) {
-        s->route[s->route_count] = *route;
-        s->route_count++;
+    *own = *route;
+    tws_status status = tws_router_add(&s->router, route->method, route->pattern, own, error);
+    if (status != TWS_OK) {
+        tws_release(s->desc.allocator, own, sizeof *own);
     }
     return status;
 }
