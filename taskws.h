@@ -17760,23 +17760,19 @@ static bool tws__thread_accept(tws__thread *t, int batch)
 
 /* -- drain -- */
 
-/* A path goes with its last listener, before that: behind it, it may be another server's. */
-static void tws__thread_unlink(tws__thread *t)
+/* A path goes with its last listener, before that: behind it, it may be another server's.
+ * tell: who has come already is told, not reset. */
+static void tws__thread_close_listener(tws__thread *t, bool tell)
 {
     tws_server *s = t->server;
-    if (t->listener.fd >= 0 && TWS__UNREF(&s->listeners) && s->desc.unix_path != NULL) {
-        unlink(s->desc.unix_path);
-    }
-}
-
-static void tws__thread_close_listener(tws__thread *t)
-{
     int fd = t->listener.fd;
     if (fd < 0) {
         return;
     }
-    tws__thread_unlink(t);
-    while (tws__thread_accept(t, TWS__ACCEPT_ALONE)) { /* who has come already is told, not reset */
+    if (TWS__UNREF(&s->listeners) && s->desc.unix_path != NULL) {
+        unlink(s->desc.unix_path);
+    }
+    while (tell && tws__thread_accept(t, TWS__ACCEPT_ALONE)) {
     }
     tws_loop_remove(t->loop, &t->listener);
     t->listener_rests = false;
@@ -17865,7 +17861,7 @@ static bool tws__thread_drained(tws__thread *t)
     /* Until its end a draining server says so to whoever comes: a closed port would reset them, and
      * who is on the way to one thread's is not moved to another's. */
     if (empty || passed >= drain_ms || stopping >= 2) {
-        tws__thread_close_listener(t);
+        tws__thread_close_listener(t, true);
     }
     if (stopping >= 2 || passed > limit) {
         tws__thread_end_all(t);
@@ -18105,13 +18101,7 @@ static void tws__thread_free(tws__thread *t)
         tws__thread_end_all(t);
         tws__thread_run_later(t, UINT64_MAX); /* nobody of whom is there any more */
         tws__thread_free_dead(t);
-        tws__thread_unlink(t);
-        if (t->listener.fd >= 0) {
-            close(t->listener.fd);
-        }
-        if (t->accepted >= 0) {
-            close(t->accepted);
-        }
+        tws__thread_close_listener(t, false);
     }
     tws_loop_free(t->loop);
     tws_release(a, t->receive, t->server->desc.receive_bytes);
@@ -18342,7 +18332,7 @@ TWS_API tws_status tws_server_listen(tws_server *s, tws_buf *error)
         }
         while (i > 0) {
             i--;
-            tws__thread_close_listener(s->thread[i]);
+            tws__thread_close_listener(s->thread[i], true);
         }
         return status;
     }
