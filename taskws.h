@@ -16134,6 +16134,16 @@ static int tws__sys_listen_tcp(const char *host, int port, bool shared, const ch
     return fd;
 }
 
+/* False: the path is too long for a socket. */
+static bool tws__sys_unix_path(const char *path, struct sockaddr_un *a)
+{
+    bool fits = strlen(path) < sizeof a->sun_path;
+    memset(a, 0, sizeof *a);
+    a->sun_family = AF_UNIX;
+    memcpy(a->sun_path, path, fits ? strlen(path) : 0);
+    return fits;
+}
+
 /* Does somebody listen there? Nobody does where a killed server has left its socket behind. */
 static bool tws__sys_unix_alive(const struct sockaddr_un *a)
 {
@@ -16152,13 +16162,10 @@ static int tws__sys_listen_unix(const char *path, const char **why)
 {
     struct sockaddr_un a;
     struct stat st;
-    memset(&a, 0, sizeof a);
-    a.sun_family = AF_UNIX;
-    if (path[0] == '\0' || strlen(path) >= sizeof a.sun_path) {
+    if (path[0] == '\0' || !tws__sys_unix_path(path, &a)) {
         *why = path[0] == '\0' ? "the socket's path is empty" : "the path is too long for a socket";
         return -1;
     }
-    memcpy(a.sun_path, path, strlen(path));
     if (lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) && !tws__sys_unix_alive(&a)) {
         unlink(path); /* else bind says that the address is in use */
     }
@@ -16313,16 +16320,9 @@ static bool tws__sys_resolve(const char *host, int port, bool numeric, tws__addr
 
 static void tws__sys_unix_address(const char *path, tws__addresses *out)
 {
-    struct sockaddr_un a;
-    memset(&a, 0, sizeof a);
-    a.sun_family = AF_UNIX;
-    out->count = 0;
-    if (strlen(path) < sizeof a.sun_path) {
-        memcpy(a.sun_path, path, strlen(path));
-        memcpy(&out->at[0], &a, sizeof a);
-        out->len[0] = (socklen_t)sizeof a;
-        out->count = 1;
-    }
+    struct sockaddr_un *a = (struct sockaddr_un *)(void *)&out->at[0];
+    out->count = tws__sys_unix_path(path, a) ? 1 : 0;
+    out->len[0] = (socklen_t)sizeof *a;
 }
 
 /* Begin to connect without waiting. *now: it is connected already. -1 with errno. */
