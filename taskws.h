@@ -2924,6 +2924,17 @@ static char *tws__decimal(char *end, uint64_t value)
     return end;
 }
 
+/* The lowest `width` digits of value, zeros in front. */
+static void tws__buf_digits(tws_buf *b, uint64_t value, unsigned base, size_t width)
+{
+    char digits[TWS__DECIMAL_MAX];
+    for (size_t i = width; i > 0; i--) {
+        digits[i - 1] = "0123456789abcdef"[value % base];
+        value /= base;
+    }
+    tws_buf_put(b, digits, width);
+}
+
 static void tws__buf_decimal(tws_buf *b, uint64_t magnitude, bool negative)
 {
     char digits[TWS__DECIMAL_MAX];
@@ -4199,13 +4210,8 @@ static bool tws__json_writes_plain(uint8_t c)
 
 static void tws__json_write_u(tws_buf *b, uint32_t unit)
 {
-    static const char hex[] = "0123456789abcdef";
-    char escape[6] = {'\\', 'u', '0', '0', '0', '0'};
-    for (size_t i = 5; i > 1; i--) {
-        escape[i] = hex[unit & 15];
-        unit >>= 4;
-    }
-    tws_buf_put(b, escape, sizeof escape);
+    tws_buf_c(b, "\\u");
+    tws__buf_digits(b, unit, 16, 4);
 }
 
 static void tws__json_write_ascii(tws_buf *b, char c)
@@ -8545,22 +8551,11 @@ TWS_API void tws_metrics_write(tws_buf *b, const char *name, const char *help, c
     tws_buf_char(b, '\n');
 }
 
-/* The lowest `width` decimal digits of value, zeros in front. */
-static void tws__write_digits(tws_buf *b, uint64_t value, size_t width)
-{
-    char digits[TWS__DECIMAL_MAX];
-    for (size_t i = width; i > 0; i--) {
-        digits[i - 1] = (char)('0' + value % 10);
-        value /= 10;
-    }
-    tws_buf_put(b, digits, width);
-}
-
 static void tws__metrics_seconds(tws_buf *b, uint64_t us)
 {
     tws_buf_u64(b, us / 1000000);
     tws_buf_char(b, '.');
-    tws__write_digits(b, us, 6);
+    tws__buf_digits(b, us, 10, 6);
 }
 
 TWS_API void tws_metrics_write_histogram(tws_buf *b, const char *name, const char *help,
@@ -8714,7 +8709,7 @@ static void tws__log_time(tws_buf *b, uint64_t ms)
                              ms / 3600000 % 24, ms / 60000 % 60, ms / 1000 % 60, ms};
     const char *shape = "4-2-2T2:2:2.3Z"; /* how many digits of a part, and what stands behind */
     for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
-        tws__write_digits(b, part[i], (size_t)(shape[2 * i] - '0'));
+        tws__buf_digits(b, part[i], 10, (size_t)(shape[2 * i] - '0'));
         tws_buf_char(b, shape[2 * i + 1]);
     }
 }
@@ -8728,7 +8723,6 @@ static bool tws__log_is_plain(char c)
 
 static void tws__log_escape(tws_buf *b, tws_str s)
 {
-    static const char hex[] = "0123456789abcdef";
     for (size_t i = 0; i < s.len; i++) {
         uint8_t c = (uint8_t)s.ptr[i];
         if (tws__log_is_plain(s.ptr[i])) {
@@ -8740,8 +8734,7 @@ static void tws__log_escape(tws_buf *b, tws_str s)
             tws_buf_c(b, "\\n");
         } else {
             tws_buf_c(b, "\\x");
-            tws_buf_char(b, hex[c >> 4]);
-            tws_buf_char(b, hex[c & 15]);
+            tws__buf_digits(b, c, 16, 2);
         }
     }
 }
