@@ -14667,23 +14667,17 @@ static void tws__turn_hand_out_here(tws_turn *t, tws_conn_event *ev, uint8_t *me
     ev->len = len;
 }
 
+/* Add a slice, or lengthen the last one if this begins where that ends. */
 static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
 {
-    t->out[t->out_count] = tws_str_of((const char *)data, len);
-    t->out_count++;
-    t->out_bytes += len;
-}
-
-/* Add a slice, or lengthen the last one if this begins where that ends. */
-static void tws__turn_join_slice(tws_turn *t, const void *data, size_t len)
-{
     tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
+    t->out_bytes += len;
     if (last != NULL && last->ptr + last->len == (const char *)data) {
         last->len += len;
-        t->out_bytes += len;
         return;
     }
-    tws__turn_add_slice(t, data, len);
+    t->out[t->out_count] = tws_str_of((const char *)data, len);
+    t->out_count++;
 }
 
 /* len bytes have been written at the end of scratch: they are output. */
@@ -14692,7 +14686,7 @@ static void tws__turn_added(tws_turn *t, size_t len)
     const uint8_t *at = t->scratch + t->scratch_len;
     t->unit_fixed = t->unit_count;
     t->scratch_len += len;
-    tws__turn_join_slice(t, at, len);
+    tws__turn_add_slice(t, at, len);
 }
 
 /* Can a frame with a payload of len bytes be written at the end of scratch? */
@@ -14804,7 +14798,7 @@ TWS_API bool tws_conn_offer(tws_conn *c, tws_turn *t, const tws_str *slices, siz
     t->unit_count++;
     for (size_t i = 0; i < count; i++) {
         if (slices[i].len != 0) { /* else perhaps of no memory, from which no end can be counted */
-            tws__turn_join_slice(t, slices[i].ptr, slices[i].len);
+            tws__turn_add_slice(t, slices[i].ptr, slices[i].len);
         }
     }
     return true;
@@ -15489,7 +15483,7 @@ static void tws__turn_send_back(tws_turn *t, tws_ws_opcode opcode, size_t len)
     const size_t n = tws_ws_header(frame, true, opcode, len, NULL);
     t->message = NULL;
     t->unit_fixed = t->unit_count;
-    tws__turn_join_slice(t, frame, n + len);
+    tws__turn_add_slice(t, frame, n + len);
 }
 
 /* Write a frame; bits are added to its first byte. Header and payload go straight to their place in
