@@ -8149,11 +8149,11 @@ static size_t tws__resp_sign(tws_str s, size_t at)
     return at < s.len && (s.ptr[at] == '-' || s.ptr[at] == '+') ? at + 1 : at;
 }
 
-/* [sign]digits */
-static bool tws__resp_is_whole_number(tws_str s)
+/* The end of the digits that must stand from `at` on; beyond the end of s without any. */
+static size_t tws__resp_digits(tws_str s, size_t at)
 {
-    size_t first = tws__resp_sign(s, 0);
-    return first < s.len && tws__str_digits(s, first) == s.len;
+    size_t end = tws__str_digits(s, at);
+    return end > at ? end : s.len + 1;
 }
 
 static bool tws__resp_integer(tws_str s, int64_t *value)
@@ -8165,23 +8165,18 @@ static bool tws__resp_integer(tws_str s, int64_t *value)
 static bool tws__resp_is_double(tws_str s)
 {
     size_t first = tws__resp_sign(s, 0);
-    size_t end = tws__str_digits(s, first);
     tws_str unsigned_part = tws_str_from(s, first);
     if (tws_str_eq_c(unsigned_part, "inf") || tws_str_eq_c(unsigned_part, "nan")) {
         return true;
     }
-    bool good = end > first;
+    size_t end = tws__resp_digits(s, first);
     if (end < s.len && s.ptr[end] == '.') {
-        first = end + 1;
-        end = tws__str_digits(s, first);
-        good = good && end > first;
+        end = tws__resp_digits(s, end + 1);
     }
     if (end < s.len && (s.ptr[end] == 'e' || s.ptr[end] == 'E')) {
-        first = tws__resp_sign(s, end + 1);
-        end = tws__str_digits(s, first);
-        good = good && end > first;
+        end = tws__resp_digits(s, tws__resp_sign(s, end + 1));
     }
-    return good && end == s.len;
+    return end == s.len;
 }
 
 /* A value that is its line. */
@@ -8390,7 +8385,9 @@ static size_t tws__resp_value(tws_resp_decoder *d, tws_str in, tws_str line, tws
         break;
     case TWS_RESP_INTEGER: good = tws__resp_integer(text, &ev->integer); break;
     case TWS_RESP_DOUBLE: good = tws__resp_is_double(text); break;
-    case TWS_RESP_BIG_NUMBER: good = tws__resp_is_whole_number(text); break;
+    case TWS_RESP_BIG_NUMBER: /* [sign]digits */
+        good = tws__resp_digits(text, tws__resp_sign(text, 0)) == text.len;
+        break;
     case TWS_RESP_BOOL:
         ev->integer = tws_str_eq_c(text, "t") ? 1 : 0;
         good = ev->integer == 1 || tws_str_eq_c(text, "f");
