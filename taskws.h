@@ -1871,6 +1871,7 @@ typedef struct tws_turn {
     size_t scratch_len;
     struct tws__packer *packer; /* 240 KiB, once a message was compressed, here or by its client */
     tws_http_request request;
+    bool known; /* the request is of this turn's connection, else of any */
     uint8_t scratch[TWS_TURN_SCRATCH];
 } tws_turn;
 
@@ -14824,6 +14825,7 @@ TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms)
     tws__turn_reset_output(t);
     t->unit_done = 0;
     t->full = false;
+    t->known = false;
     t->now_ms = now_ms;
     t->message = NULL;
     t->message_end = NULL;
@@ -14956,18 +14958,23 @@ static tws_http_result tws__conn_parse(const tws_conn *c, tws_turn *t, size_t *s
 {
     tws_http_limits limits;
     limits.max_head_bytes = c->desc->max_head_bytes;
+    t->known = true;
     return tws_http_parse(&t->request, (const char *)t->input, t->input_len, scanned, &limits);
 }
 
-/* The request is whole: it takes so many bytes of the input. fresh: its head was parsed just now,
- * else the turn's request may be another connection's, and the head is parsed once more. */
-static void tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh,
-                               size_t bytes)
+/* The head of the request whose body is being read: of an earlier turn, it is parsed once more. */
+static tws_http_request *tws__conn_known(const tws_conn *c, tws_turn *t)
 {
-    tws_http_request *r = &t->request;
-    if (!fresh) {
+    if (!t->known) {
         tws__conn_parse(c, t, NULL);
     }
+    return &t->request;
+}
+
+/* The request is whole: it takes so many bytes of the input. */
+static void tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev, size_t bytes)
+{
+    tws_http_request *r = tws__conn_known(c, t);
     r->body = tws_str_of((const char *)t->input + c->u.http.head_bytes, c->u.http.body_bytes);
     tws__turn_take(t, bytes);
     c->flags &= (uint8_t) ~(TWS__KEEP_ALIVE | TWS__MINOR_0 | TWS__BEGUN);
@@ -14983,11 +14990,9 @@ static void tws__conn_hand_out(tws_conn *c, tws_turn *t, tws_conn_event *ev, boo
     ev->type = TWS_CONN_REQUEST;
 }
 
-static void tws__conn_refuse_body(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
+static void tws__conn_refuse_body(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
-    if (!fresh) {
-        tws__conn_parse(c, t, NULL);
-    }
+    tws__conn_known(c, t);
     tws__conn_refuse(c, t, ev, 413, "the request body is larger than this server takes");
 }
 
@@ -15002,7 +15007,7 @@ static void tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_event *ev)
         c->flags |= TWS__NO_BODY; /* however it is answered */
     }
     if (r->content_length > most) {
-        tws__conn_refuse_body(c, t, ev, true);
+        tws__conn_refuse_body(c, t, ev);
         return;
     }
     size_t need = r->head_bytes + (size_t)r->content_length;
@@ -15016,7 +15021,7 @@ static void tws__conn_head(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 }
 
 /* A chunked body, decoded in place: [head][decoded so far][raw]. */
-static void tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
+static void tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     size_t at = (size_t)c->u.http.head_bytes + c->u.http.body_bytes;
     char *raw = (char *)t->input + at;
@@ -15028,7 +15033,7 @@ static void tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool
     uint64_t room = c->desc->max_body_bytes - c->u.http.body_bytes;
     bool sized = c->u.http.chunks.state == TWS__CHUNK_DATA;
     if (produced > room || (sized && c->u.http.chunks.remaining > room - produced)) {
-        tws__conn_refuse_body(c, t, ev, fresh);
+        tws__conn_refuse_body(c, t, ev);
     } else if (result == TWS_HTTP_ERROR) {
         tws__conn_refuse(c, t, ev, 400, "malformed chunked body");
     } else {
@@ -15036,17 +15041,17 @@ static void tws__conn_chunked(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool
         if (result == TWS_HTTP_MORE) {
             t->input_len = at + produced;
         } else {
-            tws__conn_hand_out(c, t, ev, fresh, at + consumed);
+            tws__conn_hand_out(c, t, ev, at + consumed);
         }
     }
 }
 
-static void tws__conn_body(tws_conn *c, tws_turn *t, tws_conn_event *ev, bool fresh)
+static void tws__conn_body(tws_conn *c, tws_turn *t, tws_conn_event *ev)
 {
     if (c->u.http.need == 0) {
-        tws__conn_chunked(c, t, ev, fresh);
+        tws__conn_chunked(c, t, ev);
     } else if (t->input_len >= c->u.http.need) {
-        tws__conn_hand_out(c, t, ev, fresh, c->u.http.need);
+        tws__conn_hand_out(c, t, ev, c->u.http.need);
     }
 }
 
@@ -15055,22 +15060,17 @@ static void tws__conn_request(tws_conn *c, tws_turn *t, tws_conn_event *ev)
     if (t->input_len == 0) {
         return;
     }
-    if (c->state == TWS__BODY) {
-        tws__conn_body(c, t, ev, false);
-        return;
+    if (c->state == TWS__HEAD) {
+        tws__conn_begin_head(c, t); /* a pipelined one */
+        tws_http_result result = tws__conn_parse(c, t, &c->u.http.scanned);
+        if (result == TWS_HTTP_ERROR) {
+            tws__conn_refuse(c, t, ev, t->request.status, t->request.reason);
+        } else if (result == TWS_HTTP_DONE) {
+            tws__conn_head(c, t, ev);
+        }
     }
-    tws__conn_begin_head(c, t); /* a pipelined one */
-    tws_http_result result = tws__conn_parse(c, t, &c->u.http.scanned);
-    if (result == TWS_HTTP_MORE) {
-        return;
-    }
-    if (result == TWS_HTTP_ERROR) {
-        tws__conn_refuse(c, t, ev, t->request.status, t->request.reason);
-        return;
-    }
-    tws__conn_head(c, t, ev);
     if (c->state == TWS__BODY) { /* not refused, and there was memory to ask for the body */
-        tws__conn_body(c, t, ev, true);
+        tws__conn_body(c, t, ev);
     }
 }
 
