@@ -1862,7 +1862,7 @@ typedef struct tws_turn {
     size_t unit_fixed; /* these have other output behind them: they are kept, sent or not */
     size_t unit_done;
     bool full;         /* output is in the way of input: write it, then call tws_conn_next again */
-    uint8_t *held[TWS_TURN_HELD]; /* collected messages that have been handed out */
+    void *held[TWS_TURN_HELD]; /* blocks of collected messages that have been handed out */
     uint32_t held_cap[TWS_TURN_HELD];
     size_t held_count;
     uint8_t *message;     /* the last one handed out where it came, if it can be sent from there */
@@ -1937,9 +1937,8 @@ typedef struct tws_conn {
     } u;
     tws_conn_kept *in;  /* input left incomplete; NULL at rest */
     tws_conn_kept *out; /* output that the socket did not take; NULL at rest */
-    uint8_t *message;   /* left incomplete; NULL at rest */
+    tws_conn_kept *message; /* left incomplete; NULL at rest */
     struct tws__context *context; /* what messages refer to; NULL: no earlier ones */
-    uint32_t message_len, message_cap;
     uint16_t close_code; /* 0: neither a WebSocket nor a stream, or it goes on */
     uint8_t flags;
     uint8_t state;
@@ -14431,20 +14430,6 @@ static void tws__conn_drop(const tws_conn *c, tws_conn_kept **k)
     }
 }
 
-/* The message collected so far is no longer this connection's. */
-static void tws__conn_no_message(tws_conn *c)
-{
-    c->message = NULL;
-    c->message_len = 0;
-    c->message_cap = 0;
-}
-
-static void tws__conn_drop_message(tws_conn *c)
-{
-    tws_release(c->desc->allocator, c->message, c->message_cap);
-    tws__conn_no_message(c);
-}
-
 /* An open WebSocket ends, and its context with it. */
 static void tws__conn_drop_context(tws_conn *c)
 {
@@ -14456,7 +14441,7 @@ TWS_API void tws_conn_free(tws_conn *c)
 {
     tws__conn_drop_context(c);
     tws__conn_drop(c, &c->in);
-    tws__conn_drop_message(c);
+    tws__conn_drop(c, &c->message);
     tws__conn_drop(c, &c->out);
 }
 
@@ -14470,7 +14455,7 @@ TWS_API bool tws_conn_open(const tws_conn *c)
 static void tws__conn_enter(tws_conn *c, uint8_t state, uint64_t now_ms)
 {
     if (state >= TWS__CLOSING) {
-        tws__conn_drop_message(c);
+        tws__conn_drop(c, &c->message);
         tws__conn_drop_context(c);
     }
     c->state = state;
@@ -14496,45 +14481,43 @@ TWS_API void tws_conn_abort(tws_conn *c)
 
 /* -- output: either the turn's slices or the kept buffer, never both -- */
 
-/* Grow the block *p of *bytes, where needed, to have n bytes of room behind the first `used`. */
-static bool tws__conn_room(const tws_conn *c, void **p, uint32_t used, uint32_t *bytes, size_t n)
+/* Make room for n more bytes. Without memory that is the end of the connection, and false. */
+static bool tws__conn_room(tws_conn *c, tws_conn_kept **k, size_t n)
 {
-    if (n <= *bytes - used) {
+    const bool fresh = *k == NULL;
+    const size_t counts = sizeof **k;
+    const size_t used = counts + (fresh ? 0 : (*k)->len);
+    const size_t bytes = fresh ? 0 : counts + (*k)->cap;
+    size_t want = bytes;
+    void *grown = NULL;
+    if (!fresh && n <= bytes - used) {
         return true;
     }
-    if (n > 0x7fffffffu - used) {
-        return false;
+    if (n <= 0x7fffffffu - used) {
+        want = fresh ? tws__max(used + n, 256) : bytes;
+        while (want - used < n) {
+            want *= 2;
+        }
+        grown = tws_resize(c->desc->allocator, *k, bytes, want);
     }
-    size_t want = *bytes == 0 ? tws__max(n, 256) : *bytes;
-    while (want - used < n) {
-        want *= 2;
-    }
-    void *grown = tws_resize(c->desc->allocator, *p, *bytes, want);
     if (grown == NULL) {
-        return false;
-    }
-    *p = grown;
-    *bytes = (uint32_t)want;
-    return true;
-}
-
-/* Append to what is kept. Without memory that is the end of the connection, and false. */
-static bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data, size_t len)
-{
-    const uint32_t counts = (uint32_t)sizeof **k;
-    const bool fresh = *k == NULL;
-    void *block = *k;
-    uint32_t bytes = fresh ? 0 : counts + (*k)->cap;
-    uint32_t used = fresh ? 0 : counts + (*k)->len;
-    if (!tws__conn_room(c, &block, used, &bytes, fresh ? counts + len : len)) {
         tws_conn_abort(c);
         return false;
     }
-    *k = (tws_conn_kept *)block;
+    *k = (tws_conn_kept *)grown;
     if (fresh) {
         memset(*k, 0, counts);
     }
-    (*k)->cap = bytes - counts;
+    (*k)->cap = (uint32_t)(want - counts);
+    return true;
+}
+
+/* Append to what is kept. */
+static bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data, size_t len)
+{
+    if (!tws__conn_room(c, k, len)) {
+        return false;
+    }
     memcpy(tws__kept_bytes(*k) + (*k)->len, data, len);
     (*k)->len += (uint32_t)len;
     return true;
@@ -14635,15 +14618,12 @@ static void tws__turn_release_held(const tws_conn *c, tws_turn *t)
     }
 }
 
-/* Hand out a message whose memory belongs to the turn from now on: what was sent of it may be
- * borrowed until the turn's end, while the next message is being collected already. */
-static void tws__turn_hand_out(tws_turn *t, tws_conn_event *ev, uint8_t *message, size_t len,
-                               size_t cap)
+/* A message's memory is the turn's from now on: what was sent of it may be borrowed until the
+ * turn's end, while the next message is being collected already. */
+static void tws__turn_hold(tws_turn *t, void *block, size_t bytes)
 {
-    ev->payload = message;
-    ev->len = len;
-    t->held[t->held_count] = message;
-    t->held_cap[t->held_count] = (uint32_t)cap;
+    t->held[t->held_count] = block;
+    t->held_cap[t->held_count] = (uint32_t)bytes;
     t->held_count++;
 }
 
@@ -15366,7 +15346,7 @@ static bool tws__conn_inflate(tws_conn *c, tws_turn *t, const tws_conn_event *ev
 static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_ws_event *frame)
 {
     const uint32_t most = c->u.ws.max_message;
-    bool collected = t->held_count != 0 && t->held[t->held_count - 1] == ev->payload;
+    const bool collected = !frame->first || !frame->last;
     tws__unpacking u;
     memset(&u, 0, sizeof u);
     u.allocator = c->desc->allocator;
@@ -15379,7 +15359,9 @@ static bool tws__conn_unpack(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_w
     if (collected) {
         tws__turn_release_last(c, t);
     }
-    tws__turn_hand_out(t, ev, u.memory, u.len, u.bytes);
+    ev->payload = u.memory;
+    ev->len = u.len;
+    tws__turn_hold(t, u.memory, u.bytes);
     return true;
 }
 
@@ -15574,27 +15556,14 @@ static void tws__conn_finish(tws_conn *c, tws_turn *t, tws_conn_event *ev,
 }
 
 /* Collect a message that does not come in one piece. Room grows with what has come, not with what
- * a header promises. False without memory. */
+ * a header promises. */
 static bool tws__conn_collect(tws_conn *c, const tws_ws_event *frame)
 {
-    size_t need = frame->len;
-    if (c->message_cap - c->message_len < need) {
-        uint64_t whole = (uint64_t)frame->len + frame->frame_left;
-        size_t hint = need < 2048 ? 4096 : need * 2;
-        need = !frame->last && whole > need && whole < hint ? (size_t)whole : need;
-    }
-    void *block = c->message;
-    if (!tws__conn_room(c, &block, c->message_len, &c->message_cap, need)) {
-        return false;
-    }
-    c->message = (uint8_t *)block;
-    if (frame->len != 0) {
-        memcpy(c->message + c->message_len, frame->payload, frame->len);
-    }
-    c->message_len += (uint32_t)frame->len;
-    return true;
+    const uint64_t whole = (uint64_t)frame->len + frame->frame_left;
+    const size_t hint = frame->len < 2048 ? 4096 : frame->len * 2;
+    return tws__conn_room(c, &c->message, whole < hint ? (size_t)whole : frame->len) &&
+           tws__conn_keep_in(c, &c->message, frame->payload, frame->len);
 }
-
 
 /* A piece of a message, behind so many bytes of its frame's header if that has come just now, else
  * 0: *ev holds the message once it is whole. */
@@ -15603,12 +15572,11 @@ static void tws__conn_message(tws_conn *c, tws_turn *t, tws_conn_event *ev, tws_
 {
     if (frame->first && frame->last) {
         tws__turn_hand_out_here(t, ev, frame->payload, frame->len, header);
-    } else if (!tws__conn_collect(c, frame)) {
-        tws_conn_abort(c);
-        return;
-    } else if (frame->last) {
-        tws__turn_hand_out(t, ev, c->message, c->message_len, c->message_cap);
-        tws__conn_no_message(c);
+    } else if (tws__conn_collect(c, frame) && frame->last) {
+        ev->payload = tws__kept_bytes(c->message);
+        ev->len = c->message->len;
+        tws__turn_hold(t, c->message, sizeof *c->message + c->message->cap);
+        c->message = NULL;
     } else {
         return;
     }

@@ -520,7 +520,7 @@ static void check_memory(const world *w)
                  BIG_BODY + FEED_MAX +
                  (TWS_TURN_HELD + 1) * (size_t)d->max_message_bytes + 64 * 1024;
     REQUIRE(block_of(w->c.in) <= 2 * in);
-    REQUIRE(w->c.message_cap <= message);
+    REQUIRE(block_of(w->c.message) <= message);
     REQUIRE(block_of(w->c.out) <= 2 * out);
     const tws__context *x = w->c.context;
     size_t context = 0;
@@ -529,7 +529,7 @@ static void check_memory(const world *w)
                   (x->deflater.head != NULL ? tws__context_deflates(x) : 0);
     }
     REQUIRE(w->context_use == (x != NULL ? tws__context_bytes(x) : 0));
-    REQUIRE(live_bytes == block_of(w->c.in) + w->c.message_cap + block_of(w->c.out) + context +
+    REQUIRE(live_bytes == block_of(w->c.in) + block_of(w->c.message) + block_of(w->c.out) + context +
                               (turn->packer != NULL ? sizeof *turn->packer : 0));
 }
 

@@ -924,7 +924,7 @@ TEST("memory for a message grows with what has come, not with what its header pr
     uint8_t in[64];
     size_t n = tws_ws_header(in, true, TWS_WS_BINARY, 65536, (const uint8_t *)"\0\0\0\0");
     turn(w, in, n + 1);
-    CHECK(w->c.message_cap <= 4096);
+    CHECK(w->c.message->cap <= 4096);
     unmake(w);
 }
 
