@@ -13680,11 +13680,13 @@ static tws_event_id tws__redis_split(tws_str *payload)
 
 /* May this stored event be given now? On one channel ids only rise. Where they do not, the stream
  * is another one, or somebody forged an id: reading will tell. So it will on a replica, which takes
- * over its master's data at times and pushes nothing of it. */
+ * over its master's data at times and pushes nothing of it; and where the first event that is
+ * pushed is none after the past, which may be of another stream: most often it is a repeat, and
+ * the next ones are. */
 static bool tws__redis_hear(tws_redis *r, tws__redis_user *u, tws_event_id id)
 {
-    bool falls = tws_event_id_compare(id, u->heard) <= 0;
     bool next = tws_event_id_compare(id, u->last) > 0;
+    bool falls = tws_event_id_compare(id, u->heard) <= 0 || (!next && tws__event_id_none(u->heard));
     u->heard = id;
     if (u->state == TWS__REDIS_LOADING) {
         u->flags |= falls ? TWS__REDIS_MISSED | TWS__REDIS_FELL : TWS__REDIS_MISSED;

@@ -1200,6 +1200,28 @@ TEST("a stream deleted and begun again with lower ids is noticed by its first ev
     end();
 }
 
+TEST("so it is where none was pushed before, and one that was read already is no loss")
+{
+    begin_live("42", "*2\r\n" ENTRY("5-0", "1", "5") ENTRY("4-0", "1", "4"));
+    notes();
+    message("42", "4-0 4"); /* on its way while the past was read */
+    CHECK_STR(output(C), "XRANGE task_status:42 5-0 + COUNT 256");
+    feed(C, "*1\r\n" ENTRY("5-0", "1", "5"));
+    message("42", "5-0 5");
+    CHECK_STR(output(C), "");
+    lose_subscriber();
+    feed(C, "*1\r\n" ENTRY("5-0", "1", "5"));
+    CHECK_STR(notes(), "");
+    message("42", "2-0 2");
+    CHECK_STR(output(C), "XRANGE task_status:42 5-0 + COUNT 256");
+    feed(C, NO_ENTRIES);
+    output(C);
+    feed(C, "*1\r\n" ENTRY("2-0", "1", "2"));
+    message("42", "3-0 3");
+    CHECK_STR(notes(), "lost(42 1-max) event(42 2-0 2) event(42 3-0 3)");
+    end();
+}
+
 TEST("reading again from the begin, after lost, can be asked for")
 {
     begin_live("42", ONE_ENTRY);
