@@ -19299,30 +19299,22 @@ static void tws__session_renew(tws__session *s, const tws_identity *who)
 
 /* -- acting, once allowed -- */
 
-static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len);
-static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason);
-static void tws__on_stream_output(tws_peer *p);
-static void tws__on_stream_taken(tws_peer *p, size_t n);
-static void tws__on_stream_timer(tws_peer *p);
-static void tws__on_stream_leave(tws_peer *p, uint16_t code, const char *word, const char *message);
-static void tws__on_waiting_leave(tws_peer *p, uint16_t code, const char *word,
-                                  const char *message);
+static void tws__on_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len);
+static void tws__on_close(tws_peer *p, uint16_t code, tws_str reason);
+static void tws__on_output(tws_peer *p);
+static void tws__on_taken(tws_peer *p, size_t n);
+static void tws__on_timer(tws_peer *p);
+static void tws__on_leave(tws_peer *p, uint16_t code, const char *word, const char *message);
 
-static const tws_peer_ops tws__stream_ops = {
-    tws__on_stream_message, tws__on_stream_close, tws__on_stream_output,
-    tws__on_stream_taken,   tws__on_stream_timer, tws__on_stream_leave,
-};
-
-/* A request whose answer is still to come: only its end is of interest. */
-static const tws_peer_ops tws__waiting_ops = {
-    NULL, tws__on_stream_close, NULL, NULL, tws__on_stream_timer, tws__on_waiting_leave,
+/* Of a stream, and of a request whose answer is still to come. */
+static const tws_peer_ops tws__session_ops = {
+    tws__on_message, tws__on_close, tws__on_output, tws__on_taken, tws__on_timer, tws__on_leave,
 };
 
 /* For a posted call: NULL when the session has gone, whatever its connection does now. */
 static tws__session *tws__session_of(const tws_peer *p)
 {
-    void *waiting = tws_peer_data_of(p, &tws__waiting_ops);
-    return (tws__session *)(waiting != NULL ? waiting : tws_peer_data_of(p, &tws__stream_ops));
+    return (tws__session *)tws_peer_data_of(p, &tws__session_ops);
 }
 
 static void tws__session_read(tws__session *s)
@@ -19339,7 +19331,7 @@ static void tws__session_read(tws__session *s)
         /* Who compresses or buffers on the way would hold events back: RFC 9111 5.2.2.6; nginx. */
         const char *lines = "Cache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n";
         tws_peer_stream(s->peer, tws__session_head(s, head, lines),
-                        "text/event-stream", &tws__stream_ops, s);
+                        "text/event-stream", &tws__session_ops, s);
     }
     s->phase = TWS__LIVE;
     tws_peer_pull(s->peer);
@@ -19422,7 +19414,7 @@ static void tws__session_snapshot(tws__session *s)
         tws__session_respond_snapshot(s); /* of what is here */
     } else {
         s->phase = TWS__LOADING;
-        tws_peer_set(s->peer, &tws__waiting_ops, s);
+        tws_peer_set(s->peer, &tws__session_ops, s);
         tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__LOAD_MS);
     }
 }
@@ -19683,7 +19675,7 @@ static bool tws__parts_wait(tws__session *s, tws__parts *g)
     }
     g->seat->storing[g->place] += kept != g;
     s->phase = TWS__STORING;
-    tws_peer_set(s->peer, &tws__waiting_ops, s);
+    tws_peer_set(s->peer, &tws__session_ops, s);
     tws_peer_set_timer(s->peer, UINT64_MAX);
     return true;
 }
@@ -20781,7 +20773,7 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
     }
     tws__waiting_enlist(w);
     s->phase = TWS__STORING;
-    tws_peer_set(s->peer, &tws__waiting_ops, s);
+    tws_peer_set(s->peer, &tws__session_ops, s);
     tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__STORE_MS);
     uint32_t ordered = 0;
     for (uint64_t n = 0; tws__next_event(s, &body, &n, &json); ordered++) {
@@ -21180,7 +21172,7 @@ static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_s
     }
     s->phase = TWS__AWAIT_VERDICT;
     if (s->kind != TWS__WEBSOCKET) {
-        tws_peer_set(s->peer, &tws__waiting_ops, s);
+        tws_peer_set(s->peer, &tws__session_ops, s);
     }
     tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__VERDICT_MS);
     return true;
@@ -21330,7 +21322,7 @@ static bool tws__string_member(tws_str text, const char *name, tws_json_token *v
            value->type == TWS_JSON_STRING;
 }
 
-static void tws__on_stream_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len)
+static void tws__on_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload, size_t len)
 {
     static const char pong[] = "{\"type\":\"pong\"}";
     tws__session *s = (tws__session *)tws_peer_data(p);
@@ -21451,7 +21443,7 @@ static bool tws__session_offer(tws__session *s, const tws__seat *seat, size_t n)
     return true;
 }
 
-static void tws__on_stream_output(tws_peer *p)
+static void tws__on_output(tws_peer *p)
 {
     tws__session *s = (tws__session *)tws_peer_data(p);
     tws__seat *seat = tws__session_seat(s);
@@ -21487,7 +21479,7 @@ static void tws__on_stream_output(tws_peer *p)
     seat->offered = n;
 }
 
-static void tws__on_stream_taken(tws_peer *p, size_t n)
+static void tws__on_taken(tws_peer *p, size_t n)
 {
     tws__session *s = (tws__session *)tws_peer_data(p);
     tws__seat *seat = tws__session_seat(s);
@@ -21504,7 +21496,7 @@ static void tws__on_stream_taken(tws_peer *p, size_t n)
     }
 }
 
-static void tws__on_stream_timer(tws_peer *p)
+static void tws__on_timer(tws_peer *p)
 {
     tws__session *s = (tws__session *)tws_peer_data(p);
     if (s->phase == TWS__AWAIT_TOKEN) {
@@ -21549,18 +21541,8 @@ static void tws__on_stream_timer(tws_peer *p)
     tws__session_watch(s);
 }
 
-static void tws__on_stream_leave(tws_peer *p, uint16_t code, const char *word, const char *message)
-{
-    tws__session *s = (tws__session *)tws_peer_data(p);
-    (void)code;
-    (void)message;
-    s->phase = s->kind == TWS__WEBSOCKET ? s->phase : (uint8_t)TWS__LIVE;
-    tws__session_refuse(s, word);
-}
-
 /* What Redis has been asked to store it may have stored: that answer is still waited for. */
-static void tws__on_waiting_leave(tws_peer *p, uint16_t code, const char *word,
-                                  const char *message)
+static void tws__on_leave(tws_peer *p, uint16_t code, const char *word, const char *message)
 {
     tws__session *s = (tws__session *)tws_peer_data(p);
     (void)code;
@@ -21570,7 +21552,7 @@ static void tws__on_waiting_leave(tws_peer *p, uint16_t code, const char *word,
     }
 }
 
-static void tws__on_stream_close(tws_peer *p, uint16_t code, tws_str reason)
+static void tws__on_close(tws_peer *p, uint16_t code, tws_str reason)
 {
     tws__session *s = (tws__session *)tws_peer_data(p);
     (void)code;
@@ -21730,7 +21712,7 @@ static tws__session *tws__session_for(tws_task_server *ts, tws_peer *p, const tw
         tws_peer_respond_error(p, 503, NULL, "overloaded", "no memory");
         return NULL;
     }
-    if (kind == TWS__WEBSOCKET && !tws_peer_accept(p, r, TWS__PROTOCOL, &tws__stream_ops, s)) {
+    if (kind == TWS__WEBSOCKET && !tws_peer_accept(p, r, TWS__PROTOCOL, &tws__session_ops, s)) {
         tws__session_free(s); /* answered 400 or 426 */
         return NULL;
     }
