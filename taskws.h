@@ -19317,6 +19317,16 @@ static tws__session *tws__session_of(const tws_peer *p)
     return (tws__session *)tws_peer_data_of(p, &tws__session_ops);
 }
 
+/* Its answer comes later: within so long, or the timer has the word. A WebSocket hears already. */
+static void tws__session_wait(tws__session *s, unsigned phase, uint64_t ms)
+{
+    s->phase = phase & 7u;
+    if (s->kind != TWS__WEBSOCKET) {
+        tws_peer_set(s->peer, &tws__session_ops, s);
+    }
+    tws_peer_set_timer(s->peer, ms == UINT64_MAX ? ms : tws_sys_now_ms() + ms);
+}
+
 static void tws__session_read(tws__session *s)
 {
     const tws_event_id *since = s->has_since ? &s->reader.u.since : NULL;
@@ -19413,9 +19423,7 @@ static void tws__session_snapshot(tws__session *s)
     } else if (tws__session_is_loaded(s) || tws__unready(ts) != NULL) {
         tws__session_respond_snapshot(s); /* of what is here */
     } else {
-        s->phase = TWS__LOADING;
-        tws_peer_set(s->peer, &tws__session_ops, s);
-        tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__LOAD_MS);
+        tws__session_wait(s, TWS__LOADING, TWS__LOAD_MS);
     }
 }
 
@@ -19674,9 +19682,7 @@ static bool tws__parts_wait(tws__session *s, tws__parts *g)
         return false;
     }
     g->seat->storing[g->place] += kept != g;
-    s->phase = TWS__STORING;
-    tws_peer_set(s->peer, &tws__session_ops, s);
-    tws_peer_set_timer(s->peer, UINT64_MAX);
+    tws__session_wait(s, TWS__STORING, UINT64_MAX);
     return true;
 }
 
@@ -20772,9 +20778,7 @@ static void tws__upstream_store(tws__session *s, tws_str body, uint32_t events)
         return;
     }
     tws__waiting_enlist(w);
-    s->phase = TWS__STORING;
-    tws_peer_set(s->peer, &tws__session_ops, s);
-    tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__STORE_MS);
+    tws__session_wait(s, TWS__STORING, TWS__STORE_MS);
     uint32_t ordered = 0;
     for (uint64_t n = 0; tws__next_event(s, &body, &n, &json); ordered++) {
         tws_str key = tws__event_key(s, n, memory);
@@ -21170,11 +21174,7 @@ static bool tws__session_suspend(tws__session *s, const tws_identity *who, tws_s
     if (!tws__session_keep(s, who, token, body)) {
         return false;
     }
-    s->phase = TWS__AWAIT_VERDICT;
-    if (s->kind != TWS__WEBSOCKET) {
-        tws_peer_set(s->peer, &tws__session_ops, s);
-    }
-    tws_peer_set_timer(s->peer, tws_sys_now_ms() + TWS__VERDICT_MS);
+    tws__session_wait(s, TWS__AWAIT_VERDICT, TWS__VERDICT_MS);
     return true;
 }
 
