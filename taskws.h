@@ -12096,10 +12096,11 @@ typedef struct tws__redis_user {
 typedef struct tws__redis_publish {
     struct tws__redis_publish *next;
     uint64_t ticket;
-    size_t user_len;
-    size_t json_len;
-    size_t key_len; /* user id, JSON and key follow */
-    bool lost;      /* it was sent, and its answer will not come */
+    uint32_t json_len;
+    uint8_t user_len;
+    uint8_t key_len; /* user id, JSON and key follow */
+    uint8_t kind;    /* the maker's, until the session has it */
+    bool lost;       /* it was sent, and its answer will not come */
 } tws__redis_publish;
 
 typedef struct tws__redis_queue {
@@ -12310,6 +12311,49 @@ static void tws__redis_move(tws__redis_queue *to, tws__redis_queue *from)
     *(to->first == NULL ? &to->first : &to->last->next) = from->first;
     to->last = from->last;
     from->first = NULL;
+}
+
+/* -- publishes -- */
+
+static size_t tws__redis_publish_bytes(const tws__redis_publish *p)
+{
+    return sizeof *p + p->user_len + p->json_len + p->key_len;
+}
+
+static tws_str tws__redis_publish_user(const tws__redis_publish *p)
+{
+    return tws_str_of((const char *)(p + 1), p->user_len);
+}
+
+static tws_str tws__redis_publish_json(const tws__redis_publish *p)
+{
+    return tws_str_of((const char *)(p + 1) + p->user_len, p->json_len);
+}
+
+static tws_str tws__redis_publish_key(const tws__redis_publish *p)
+{
+    return tws_str_of((const char *)(p + 1) + p->user_len + p->json_len, p->key_len);
+}
+
+/* On any thread. NULL without memory. */
+static tws__redis_publish *tws__redis_publish_create(const tws_allocator *a, tws_str user_id,
+                                                     tws_str json, tws_str key, uint64_t ticket)
+{
+    size_t bytes = sizeof(tws__redis_publish) + user_id.len + json.len + key.len;
+    tws__redis_publish *p = (tws__redis_publish *)tws_alloc(a, bytes);
+    if (p == NULL) {
+        return NULL;
+    }
+    p->ticket = ticket;
+    p->user_len = (uint8_t)user_id.len;
+    p->json_len = (uint32_t)json.len;
+    p->key_len = (uint8_t)key.len;
+    tws_buf b;
+    tws_buf_fixed(&b, p + 1, bytes - sizeof *p);
+    tws_buf_str(&b, user_id);
+    tws_buf_str(&b, json);
+    tws_buf_str(&b, key);
+    return p;
 }
 
 /* -- users -- */
@@ -13004,21 +13048,6 @@ static void tws__redis_make_beat(tws_redis *r)
     r->beat_ms = r->now_ms + r->desc.probe_ms;
 }
 
-static tws_str tws__redis_publish_user(const tws__redis_publish *p)
-{
-    return tws_str_of((const char *)(p + 1), p->user_len);
-}
-
-static tws_str tws__redis_publish_json(const tws__redis_publish *p)
-{
-    return tws_str_of((const char *)(p + 1) + p->user_len, p->json_len);
-}
-
-static tws_str tws__redis_publish_key(const tws__redis_publish *p)
-{
-    return tws_str_of((const char *)(p + 1) + p->user_len + p->json_len, p->key_len);
-}
-
 /* EVALSHA sha 1 stream JSON max_events ttl_ms [key], or EVAL script ... */
 static void tws__redis_write_publish(tws_redis *r, const tws__redis_publish *p)
 {
@@ -13429,7 +13458,7 @@ static void tws__redis_note_storing(tws_redis *r, const tws__redis_error *e, tws
 
 static void tws__redis_drop_publish(tws_redis *r, tws__redis_publish *p)
 {
-    size_t bytes = sizeof *p + p->user_len + p->json_len + p->key_len;
+    size_t bytes = tws__redis_publish_bytes(p);
     r->publish_bytes -= bytes;
     r->stats.publishing--;
     tws_release(r->desc.allocator, p, bytes);
@@ -13957,6 +13986,23 @@ TWS_API void tws_redis_closed(tws_redis *r, tws_redis_link link, const char *why
 
 /* -- publishing -- */
 
+/* Take it, which has the session's allocator; after an error it is still the caller's. */
+static tws_status tws__redis_accept(tws_redis *r, tws__redis_publish *p)
+{
+    size_t bytes = tws__redis_publish_bytes(p);
+    if (r->end[TWS_REDIS_COMMANDS].step != TWS__REDIS_UP || r->replica) {
+        return TWS_ERR_UNAVAILABLE;
+    }
+    if (r->stats.publishing >= r->desc.max_publishes ||
+        bytes > r->desc.max_publish_bytes - r->publish_bytes) {
+        return TWS_ERR_LIMIT;
+    }
+    r->publish_bytes += bytes;
+    r->stats.publishing++;
+    tws__redis_put(&r->accepted, p);
+    return TWS_OK;
+}
+
 TWS_API tws_status tws_redis_publish(tws_redis *r, tws_str user_id, tws_str json, tws_str key,
                                      uint64_t ticket)
 {
@@ -13964,32 +14010,16 @@ TWS_API tws_status tws_redis_publish(tws_redis *r, tws_str user_id, tws_str json
         json.len > r->desc.max_event_bytes || key.len > TWS_REDIS_MAX_KEY) {
         return TWS_ERR_ARGUMENT;
     }
-    if (r->end[TWS_REDIS_COMMANDS].step != TWS__REDIS_UP || r->replica) {
-        return TWS_ERR_UNAVAILABLE;
-    }
-    size_t bytes = sizeof(tws__redis_publish) + user_id.len + json.len + key.len;
-    if (r->stats.publishing >= r->desc.max_publishes ||
-        bytes > r->desc.max_publish_bytes - r->publish_bytes) {
-        return TWS_ERR_LIMIT;
-    }
-    tws__redis_publish *p = (tws__redis_publish *)tws_alloc(r->desc.allocator, bytes);
+    const tws_allocator *a = r->desc.allocator;
+    tws__redis_publish *p = tws__redis_publish_create(a, user_id, json, key, ticket);
     if (p == NULL) {
         return TWS_ERR_MEMORY;
     }
-    char *text = (char *)(p + 1);
-    p->ticket = ticket;
-    p->user_len = user_id.len;
-    p->json_len = json.len;
-    p->key_len = key.len;
-    memcpy(text, user_id.ptr, user_id.len);
-    memcpy(text + user_id.len, json.ptr, json.len);
-    if (key.len > 0) {
-        memcpy(text + user_id.len + json.len, key.ptr, key.len);
+    tws_status status = tws__redis_accept(r, p);
+    if (status != TWS_OK) {
+        tws_release(a, p, tws__redis_publish_bytes(p));
     }
-    r->publish_bytes += bytes;
-    r->stats.publishing++;
-    tws__redis_put(&r->accepted, p);
-    return TWS_OK;
+    return status;
 }
 
 /* -- time -- */
@@ -19771,13 +19801,8 @@ static void tws__session_store(tws__session *s, tws_str body, uint32_t events)
 
 enum { TWS__ORDER_JOIN, TWS__ORDER_LEAVE, TWS__ORDER_RELOAD, TWS__ORDER_PUBLISH };
 
-typedef struct tws__order {
-    struct tws__order *next;
-    uint64_t ticket;
-    size_t bytes; /* of this block; user, json and key stand behind it */
-    uint32_t json_len;
-    uint8_t kind, user_len, key_len;
-} tws__order;
+/* One to publish goes to the session as it is; of others the ticket is a join's number. */
+typedef tws__redis_publish tws__order;
 
 typedef struct tws__link {
     tws_guest guest; /* first: the loop hands guests back */
@@ -19795,8 +19820,8 @@ struct tws__upstream {
     tws_task_server *ts;
     tws_redis *session;
     tws__lookup *lookup; /* under way */
-    tws__order *orders, **orders_end;
-    tws__order *publishes, **publishes_end; /* thread 0's: they wait for room in the session */
+    tws__redis_queue orders;
+    tws__redis_queue publishes; /* thread 0's: they wait for room in the session */
     size_t order_bytes; /* of publishes not yet handed to the session */
     uint32_t state;     /* tws_redis_state, for every thread */
     uint32_t most;      /* that the hub is given before all its readers have been served, */
@@ -19847,25 +19872,12 @@ static tws_status tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str u
                                       tws_str key, uint64_t ticket)
 {
     const tws_allocator *a = up->ts->desc.allocator;
-    size_t bytes = sizeof(tws__order) + user.len + json.len + key.len;
-    tws__order *o = (tws__order *)tws_alloc(a, bytes);
+    tws__order *o = tws__redis_publish_create(a, user, json, key, ticket);
     if (o == NULL) {
         return TWS_ERR_MEMORY;
     }
-    char *text = (char *)(o + 1);
-    o->bytes = bytes;
+    const size_t bytes = tws__redis_publish_bytes(o);
     o->kind = kind;
-    o->ticket = ticket;
-    o->user_len = (uint8_t)user.len;
-    o->json_len = (uint32_t)json.len;
-    o->key_len = (uint8_t)key.len;
-    memcpy(text, user.ptr, user.len);
-    if (json.len != 0) {
-        memcpy(text + user.len, json.ptr, json.len);
-    }
-    if (key.len != 0) {
-        memcpy(text + user.len + json.len, key.ptr, key.len);
-    }
     TWS__LOCK(&up->lock);
     bool publish = kind == TWS__ORDER_PUBLISH;
     tws_status status = publish && up->over ? TWS_ERR_UNAVAILABLE : TWS_OK;
@@ -19874,8 +19886,7 @@ static tws_status tws__upstream_order(tws__upstream *up, uint8_t kind, tws_str u
     }
     if (status == TWS_OK) {
         up->order_bytes += publish ? bytes : 0;
-        *up->orders_end = o;
-        up->orders_end = &o->next;
+        tws__redis_put(&up->orders, o);
     }
     TWS__UNLOCK(&up->lock);
     if (status != TWS_OK) {
@@ -20193,7 +20204,7 @@ static void tws__upstream_want(tws__upstream *up, tws_str user, uint32_t number)
 
 static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
 {
-    tws_str user = tws_str_of((const char *)(o + 1), o->user_len);
+    tws_str user = tws__redis_publish_user(o);
     if (o->kind == TWS__ORDER_LEAVE) {
         tws_redis_drop(up->session, user);
     } else if (o->kind == TWS__ORDER_JOIN) {
@@ -20202,15 +20213,6 @@ static void tws__upstream_obey(tws__upstream *up, const tws__order *o)
         tws_redis_reload(up->session, user, true);
         tws__upstream_want(up, user, 0); /* again: to be told LOADED */
     }
-}
-
-static tws_status tws__upstream_hand_over(tws__upstream *up, const tws__order *o)
-{
-    const char *text = (const char *)(o + 1);
-    tws_str user = tws_str_of(text, o->user_len);
-    tws_str json = tws_str_of(text + o->user_len, o->json_len);
-    tws_str key = tws_str_of(text + o->user_len + o->json_len, o->key_len);
-    return tws_redis_publish(up->session, user, json, key, o->ticket);
 }
 
 /* An answer to what is under way makes room. */
@@ -20233,10 +20235,9 @@ static void tws__upstream_not_stored(tws__upstream *up, const tws__order *o, tws
 {
     tws_redis_event ev;
     memset(&ev, 0, sizeof ev);
-    ev.user_id = tws_str_of((const char *)(o + 1), o->user_len);
-    ev.reason = tws_str_c(status == TWS_ERR_MEMORY   ? "no memory"
-                          : status == TWS_ERR_CLOSED ? "one before it in its body was not"
-                                                     : "Redis cannot store events now");
+    ev.user_id = tws__redis_publish_user(o);
+    ev.reason = tws_str_c(status == TWS_ERR_CLOSED ? "one before it in its body was not"
+                                                   : "Redis cannot store events now");
     TWS__COUNT(&up->turned_away, 1);
     tws__upstream_log(up, TWS_LOG_WARN, "event not stored", &ev);
     tws__waiting_fail(tws__ticket_holder(o->ticket), ev.reason, false);
@@ -20245,50 +20246,45 @@ static void tws__upstream_not_stored(tws__upstream *up, const tws__order *o, tws
 /* As many as the session has room for: one body may bring more than that. True when some went. */
 static bool tws__upstream_publishes(tws__upstream *up)
 {
-    tws__order *o = up->publishes;
     size_t bytes = 0;
-    if (o == NULL) {
-        return false;
-    }
-    while (o != NULL) {
+    while (up->publishes.first != NULL) {
+        tws__order *o = up->publishes.first;
         tws__order *next = o->next;
-        tws_status status = tws__order_is_void(o) ? TWS_ERR_CLOSED : tws__upstream_hand_over(up, o);
+        const size_t its_bytes = tws__redis_publish_bytes(o);
+        tws_status status =
+            tws__order_is_void(o) ? TWS_ERR_CLOSED : tws__redis_accept(up->session, o);
         if (status != TWS_OK && tws__upstream_must_wait(up, status)) {
             break;
         }
         if (status != TWS_OK) {
             tws__upstream_not_stored(up, o, status);
+            tws_release(up->ts->desc.allocator, o, its_bytes);
         }
-        bytes += o->bytes;
-        tws_release(up->ts->desc.allocator, o, o->bytes);
-        o = next;
+        up->publishes.first = next;
+        bytes += its_bytes;
     }
-    up->publishes = o;
-    up->publishes_end = o == NULL ? &up->publishes : up->publishes_end;
+    if (bytes == 0) {
+        return false;
+    }
     TWS__LOCK(&up->lock);
     up->order_bytes -= bytes;
     TWS__UNLOCK(&up->lock);
-    return bytes != 0;
+    return true;
 }
 
 static void tws__upstream_orders(tws__upstream *up)
 {
+    tws__redis_queue orders = {NULL, NULL};
     TWS__LOCK(&up->lock);
-    tws__order *o = up->orders;
-    up->orders = NULL;
-    up->orders_end = &up->orders;
+    tws__redis_move(&orders, &up->orders);
     TWS__UNLOCK(&up->lock);
-    while (o != NULL) {
-        tws__order *next = o->next;
+    for (tws__order *o = tws__redis_get(&orders); o != NULL; o = tws__redis_get(&orders)) {
         if (o->kind == TWS__ORDER_PUBLISH) {
-            o->next = NULL;
-            *up->publishes_end = o;
-            up->publishes_end = &o->next;
+            tws__redis_put(&up->publishes, o);
         } else {
             tws__upstream_obey(up, o);
-            tws_release(up->ts->desc.allocator, o, o->bytes);
+            tws_release(up->ts->desc.allocator, o, tws__redis_publish_bytes(o));
         }
-        o = next;
     }
     tws__upstream_publishes(up);
 }
@@ -20641,11 +20637,10 @@ static void tws__upstream_free(tws__upstream *up)
             close(up->link[i].guest.watch.fd);
         }
     }
-    *up->publishes_end = up->orders;
-    while (up->publishes != NULL) {
-        tws__order *o = up->publishes;
-        up->publishes = o->next;
-        tws_release(up->ts->desc.allocator, o, o->bytes);
+    tws__redis_move(&up->publishes, &up->orders);
+    while (up->publishes.first != NULL) {
+        tws__order *o = tws__redis_get(&up->publishes);
+        tws_release(up->ts->desc.allocator, o, tws__redis_publish_bytes(o));
     }
     while (up->waiting != NULL) {
         tws__waiting_free(up->waiting);
@@ -20669,8 +20664,6 @@ static tws_status tws__upstream_create(tws_task_server *ts, tws_buf *error)
         return TWS_ERR_MEMORY;
     }
     up->ts = ts;
-    up->orders_end = &up->orders;
-    up->publishes_end = &up->publishes;
     TWS__MUTEX_INIT(&up->lock);
     ts->up = up;
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
