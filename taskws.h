@@ -10560,6 +10560,9 @@ static void tws__topic_close_history(tws__topic *t, tws__chores *c)
     tws__shard *s = t->shard;
     tws__history *h = t->history;
     const tws_allocator *a = s->hub->desc.allocator;
+    if (h == NULL) {
+        return;
+    }
     while (h->first < t->next) {
         tws__history_pop(h, c);
     }
@@ -11099,26 +11102,12 @@ static void tws__topic_break(tws__topic *t, tws__chores *c)
     t->hole = t->next;
 }
 
-/* Drop all that is held, and void what its ids have promised. */
-static void tws__topic_forget(tws__topic *t, tws_event_id complete_from, tws__chores *c)
-{
-    tws__topic_break(t, c);
-    while (t->history != NULL && t->history->oldest != NULL) {
-        tws__history_drop_task(t->history, t->history->oldest, c);
-    }
-    t->gone = t->next;
-    t->floor = complete_from;
-    t->last_id = complete_from;
-    t->has_ids = !tws__event_id_none(complete_from);
-    t->thin = 0;
-}
-
 /* What is kept would age: the next join brings it all. */
 static void tws__topic_leave(tws__topic *t, tws__chores *c)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
     up->leave(up->context, tws__topic_user(t));
-    tws__topic_forget(t, tws__event_id(0, 0), c);
+    tws__topic_close_history(t, c);
     tws__topic_tidy(t, c);
 }
 
@@ -11575,7 +11564,13 @@ TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete
     tws__chores c;
     tws__topic *t = tws__hub_enter(hub, user_id, &c);
     if (t != NULL && t->joining == 0) {
-        tws__topic_forget(t, complete_from, &c);
+        tws__topic_close_history(t, &c);
+        tws__topic_break(t, &c);
+        t->gone = t->next;
+        t->floor = complete_from; /* nor do its ids promise anything now */
+        t->last_id = complete_from;
+        t->has_ids = !tws__event_id_none(complete_from);
+        t->thin = 0;
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
     }
@@ -11763,9 +11758,7 @@ static void tws__shard_free(tws__shard *s)
         while (s->bucket[i] != NULL) {
             tws__topic *t = s->bucket[i];
             TWS_ASSERT(t->readers == 0);
-            if (t->history != NULL) {
-                tws__topic_close_history(t, &c);
-            }
+            tws__topic_close_history(t, &c);
             tws__topic_tidy(t, &c);
         }
     }
