@@ -10055,6 +10055,125 @@ static void tws__event_unbreak(char *p, size_t n)
     }
 }
 
+/* -- a table of what is kept of each user -- */
+
+/* First in what is kept. The user id stands behind that. */
+typedef struct tws__user {
+    struct tws__user *chain;
+    uint32_t hash;
+    uint16_t bytes; /* of what is kept, without the id */
+    uint8_t len;    /* of the id */
+} tws__user;
+
+typedef struct tws__users {
+    const tws_allocator *allocator;
+    tws__user **bucket;
+    size_t bucket_count; /* a power of two */
+    size_t count;
+} tws__users;
+
+static bool tws__users_init(tws__users *t, const tws_allocator *a, size_t buckets)
+{
+    t->allocator = a;
+    t->bucket = (tws__user **)tws_alloc(a, buckets * sizeof *t->bucket);
+    t->bucket_count = t->bucket == NULL ? 0 : buckets;
+    return t->bucket != NULL;
+}
+
+static tws_str tws__user_id(const tws__user *u)
+{
+    return tws_str_of((const char *)u + u->bytes, u->len);
+}
+
+static tws__user **tws__users_slot(const tws__users *t, uint32_t hash)
+{
+    return &t->bucket[hash & (t->bucket_count - 1)];
+}
+
+static tws__user *tws__users_find(const tws__users *t, uint32_t hash, tws_str user_id)
+{
+    tws__user *u = *tws__users_slot(t, hash);
+    while (u != NULL && (u->hash != hash || !tws_str_eq(tws__user_id(u), user_id))) {
+        u = u->chain;
+    }
+    return u;
+}
+
+/* The one behind, in no order of use to anyone; behind NULL the first, and NULL behind the last. */
+static tws__user *tws__users_next(const tws__users *t, const tws__user *u)
+{
+    size_t i = u == NULL ? 0 : (u->hash & (t->bucket_count - 1)) + 1;
+    tws__user *next = u == NULL ? NULL : u->chain;
+    while (next == NULL && i < t->bucket_count) {
+        next = t->bucket[i++];
+    }
+    return next;
+}
+
+static void tws__users_link(tws__users *t, tws__user *u)
+{
+    u->chain = *tws__users_slot(t, u->hash);
+    *tws__users_slot(t, u->hash) = u;
+}
+
+/* Without memory chains get longer, no more. */
+static void tws__users_grow(tws__users *t)
+{
+    tws__users grown;
+    if (!tws__users_init(&grown, t->allocator, t->bucket_count * 2)) {
+        return;
+    }
+    for (size_t i = 0; i < t->bucket_count; i++) {
+        for (tws__user *next, *u = t->bucket[i]; u != NULL; u = next) {
+            next = u->chain;
+            tws__users_link(&grown, u);
+        }
+    }
+    tws_release(t->allocator, t->bucket, t->bucket_count * sizeof *t->bucket);
+    t->bucket = grown.bucket;
+    t->bucket_count = grown.bucket_count;
+}
+
+/* So many bytes, zeroed, and the id. NULL without memory. */
+static tws__user *tws__users_add(tws__users *t, uint32_t hash, tws_str user_id, size_t bytes)
+{
+    tws__user *u = (tws__user *)tws_alloc(t->allocator, bytes + user_id.len);
+    if (u == NULL) {
+        return NULL;
+    }
+    if (t->count == t->bucket_count) {
+        tws__users_grow(t);
+    }
+    u->hash = hash;
+    u->bytes = (uint16_t)bytes;
+    u->len = (uint8_t)user_id.len;
+    memcpy((char *)u + bytes, user_id.ptr, user_id.len);
+    tws__users_link(t, u);
+    t->count++;
+    return u;
+}
+
+static void tws__users_remove(tws__users *t, tws__user *u)
+{
+    tws__user **at = tws__users_slot(t, u->hash);
+    while (*at != u) {
+        at = &(*at)->chain;
+    }
+    *at = u->chain;
+    t->count--;
+    tws_release(t->allocator, u, (size_t)u->bytes + u->len);
+}
+
+/* With all who are left. */
+static void tws__users_free(tws__users *t)
+{
+    for (tws__user *next, *u = tws__users_next(t, NULL); u != NULL; u = next) {
+        next = tws__users_next(t, u);
+        tws__users_remove(t, u);
+    }
+    tws_release(t->allocator, t->bucket, t->bucket_count * sizeof *t->bucket);
+}
+
 /* -- hub, topics, groups -- */
 
 /* What is retained of a topic: its newest events in a ring, and of each task the last status, which
@@ -10080,7 +10199,7 @@ typedef struct tws__history {
 } tws__history;
 
 typedef struct tws__topic {
-    struct tws__topic *chain;
+    tws__user user; /* first: the shard's table hands it back */
     struct tws__shard *shard;
     tws__history *history; /* NULL: no events */
     tws_hub_group *groups;
@@ -10089,18 +10208,16 @@ typedef struct tws__topic {
     uint64_t gone;        /* below this index nothing is held, not even a last status */
     tws_event_id last_id; /* before the first id: what that one must exceed */
     tws_event_id floor;   /* events after this id are all here */
-    uint32_t hash;
     uint32_t readers;
     uint32_t visitors;    /* of them */
     uint32_t joining;     /* tws_hub_joined with this number is waited for; 0: with none */
     uint16_t loads;       /* how often it was said to be loaded, modulo 2^16 */
-    bool idle;            /* its last reader left within the grace: it is in the shard's list, */
+    uint8_t thin;         /* what the total budget took of what an upstream had loaded */
+    bool idle : 1;        /* its last reader left within the grace: it is in the shard's list, */
     bool came_back : 1;   /* and another has come since */
     bool asked : 1;       /* upstream, for what is new, by a visitor: it is not loaded yet */
-    bool has_ids;         /* an event has had one */
-    bool loading;         /* an upstream has joined it and not said that it is loaded */
-    uint8_t thin;         /* what the total budget took of what an upstream had loaded */
-    uint8_t user_len;     /* the user id follows */
+    bool has_ids : 1;     /* an event has had one */
+    bool loading : 1;     /* an upstream has joined it and not said that it is loaded */
 } tws__topic;
 
 /* Apart, so that a topic in use takes no memory for it. */
@@ -10116,9 +10233,7 @@ typedef struct tws__idle {
 typedef struct tws__shard {
     tws__mutex lock;
     tws_hub *hub;
-    tws__topic **bucket;
-    size_t bucket_count;
-    size_t topics;
+    tws__users topics;
     tws__idle *idle; /* by `from` */
     tws__idle **idle_end;
     uint32_t sweeps; /* modulo 2^32 */
@@ -10166,11 +10281,6 @@ struct tws_hub_inbox {
     tws_hub_reader *at; /* the next one of the group that is served; the inbox's thread only */
     uint32_t wakers;    /* threads that are about to call wake */
 };
-
-static tws_str tws__topic_user(const tws__topic *t)
-{
-    return tws_str_of((const char *)(t + 1), t->user_len);
-}
 
 /* -- a shard locked, and what is to be done once it is unlocked -- */
 
@@ -10459,66 +10569,26 @@ static tws_event_id tws__topic_last_id(const tws__topic *t)
     return t->has_ids ? t->last_id : tws__event_id(0, 0);
 }
 
-static tws__topic **tws__shard_slot(const tws__shard *s, uint32_t hash)
-{
-    return &s->bucket[hash & (s->bucket_count - 1)];
-}
-
 /* Lock a user's shard and find the topic. NULL: there is none, as for what is no user id. */
 static tws__topic *tws__hub_enter(tws_hub *hub, tws_str user_id, tws__chores *c)
 {
     uint64_t hash = tws__hash(hub->hash_key, user_id);
     c->hash = (uint32_t)hash;
     tws__shard_enter(&hub->shard[(hash >> 32) & (hub->desc.shards - 1)], c);
-    tws__topic *t = *tws__shard_slot(c->shard, c->hash);
-    while (t != NULL && (t->hash != c->hash || !tws_str_eq(tws__topic_user(t), user_id))) {
-        t = t->chain;
-    }
-    return t;
-}
-
-/* Without memory chains get longer, no more. */
-static void tws__shard_grow(tws__shard *s)
-{
-    const tws_allocator *a = s->hub->desc.allocator;
-    size_t count = s->bucket_count * 2;
-    tws__topic **bucket = (tws__topic **)tws_alloc(a, count * sizeof *bucket);
-    if (bucket == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < s->bucket_count; i++) {
-        while (s->bucket[i] != NULL) {
-            tws__topic *t = s->bucket[i];
-            s->bucket[i] = t->chain;
-            t->chain = bucket[t->hash & (count - 1)];
-            bucket[t->hash & (count - 1)] = t;
-        }
-    }
-    tws_release(a, s->bucket, s->bucket_count * sizeof *bucket);
-    s->bucket = bucket;
-    s->bucket_count = count;
+    return (tws__topic *)(void *)tws__users_find(&c->shard->topics, c->hash, user_id);
 }
 
 /* What an upstream has not loaded yet has no floor: it will tell. */
 static tws__topic *tws__hub_add(tws_str user_id, const tws__chores *c)
 {
     tws__shard *s = c->shard;
-    tws__topic *t = (tws__topic *)tws_alloc(s->hub->desc.allocator, sizeof *t + user_id.len);
-    if (t == NULL) {
-        return NULL;
+    tws__topic *t =
+        (tws__topic *)(void *)tws__users_add(&s->topics, c->hash, user_id, sizeof *t);
+    if (t != NULL) {
+        t->shard = s;
+        t->floor = s->hub->desc.upstream != NULL ? tws__event_id(0, 0) : s->floor;
+        t->last_id = t->floor;
     }
-    if (s->topics == s->bucket_count) {
-        tws__shard_grow(s);
-    }
-    t->shard = s;
-    t->hash = c->hash;
-    t->floor = s->hub->desc.upstream != NULL ? tws__event_id(0, 0) : s->floor;
-    t->last_id = t->floor;
-    t->user_len = (uint8_t)user_id.len;
-    memcpy(t + 1, user_id.ptr, user_id.len);
-    t->chain = *tws__shard_slot(s, t->hash);
-    *tws__shard_slot(s, t->hash) = t;
-    s->topics++;
     return t;
 }
 
@@ -10583,20 +10653,13 @@ static void tws__topic_close_history(tws__topic *t, tws__chores *c)
 static void tws__topic_tidy(tws__topic *t, tws__chores *c)
 {
     tws__shard *s = t->shard;
-    tws__topic **at = tws__shard_slot(s, t->hash);
     if (t->history != NULL && t->history->held == 0) {
         tws__topic_close_history(t, c);
     }
-    if (t->history != NULL || t->readers > 0 || t->idle) {
-        return;
+    if (t->history == NULL && t->readers == 0 && !t->idle) {
+        s->floor = tws__event_id_max(s->floor, t->floor);
+        tws__users_remove(&s->topics, &t->user);
     }
-    while (*at != t) {
-        at = &(*at)->chain;
-    }
-    *at = t->chain;
-    s->topics--;
-    s->floor = tws__event_id_max(s->floor, t->floor);
-    tws_release(s->hub->desc.allocator, t, sizeof *t + t->user_len);
 }
 
 /* -- inboxes -- */
@@ -11013,7 +11076,7 @@ static void tws__reader_ask(tws_hub_reader *r, const tws__topic *t, bool already
     r->state = TWS__READER_AHEAD;
     r->position = t->loads;
     if (!already) {
-        up->join(up->context, tws__topic_user(t), 0);
+        up->join(up->context, tws__user_id(&t->user), 0);
     }
 }
 
@@ -11106,7 +11169,7 @@ static void tws__topic_break(tws__topic *t, tws__chores *c)
 static void tws__topic_leave(tws__topic *t, tws__chores *c)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
-    up->leave(up->context, tws__topic_user(t));
+    up->leave(up->context, tws__user_id(&t->user));
     tws__topic_close_history(t, c);
     tws__topic_tidy(t, c);
 }
@@ -11377,7 +11440,7 @@ static void tws__topic_reload(tws__topic *t)
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
     t->thin = 0;
     t->loading = true;
-    up->reload(up->context, tws__topic_user(t));
+    up->reload(up->context, tws__user_id(&t->user));
 }
 
 static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
@@ -11520,9 +11583,9 @@ static void tws__topic_rejoin(const tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
     if (t->joining == 0 && t->loading) {
-        up->reload(up->context, tws__topic_user(t));
+        up->reload(up->context, tws__user_id(&t->user));
     } else {
-        up->join(up->context, tws__topic_user(t), t->joining);
+        up->join(up->context, tws__user_id(&t->user), t->joining);
     }
 }
 
@@ -11531,10 +11594,9 @@ TWS_API void tws_hub_rejoin(tws_hub *hub)
     for (size_t i = 0; hub->desc.upstream != NULL && i < hub->desc.shards; i++) {
         tws__shard *s = &hub->shard[i];
         TWS__LOCK(&s->lock);
-        for (size_t n = 0; n < s->bucket_count; n++) {
-            for (const tws__topic *t = s->bucket[n]; t != NULL; t = t->chain) {
-                tws__topic_rejoin(t);
-            }
+        const tws__user *u = tws__users_next(&s->topics, NULL);
+        for (; u != NULL; u = tws__users_next(&s->topics, u)) {
+            tws__topic_rejoin((const tws__topic *)(const void *)u);
         }
         TWS__UNLOCK(&s->lock);
     }
@@ -11659,7 +11721,7 @@ TWS_API void tws_hub_stat(tws_hub *hub, tws_hub_stats *out)
     for (size_t i = 0; i < hub->desc.shards; i++) {
         tws__shard *s = &hub->shard[i];
         TWS__LOCK(&s->lock);
-        out->topics += s->topics;
+        out->topics += s->topics.count;
         out->readers += s->stats.readers;
         out->published += s->stats.published;
         out->repeats += s->stats.repeats;
@@ -11707,10 +11769,8 @@ static bool tws__shard_init(tws__shard *s, tws_hub *hub)
     s->idle_end = &s->idle;
     s->turn = UINT64_MAX;
     s->floor = tws__event_id(hub->desc.now_ms, UINT64_MAX);
-    s->bucket_count = TWS__HUB_BUCKETS;
-    s->bucket = (tws__topic **)tws_alloc(hub->desc.allocator, TWS__HUB_BUCKETS * sizeof *s->bucket);
     TWS__MUTEX_INIT(&s->lock);
-    return s->bucket != NULL;
+    return tws__users_init(&s->topics, hub->desc.allocator, TWS__HUB_BUCKETS);
 }
 
 TWS_API tws_status tws_hub_create(tws_hub **hub, const tws_hub_desc *desc)
@@ -11754,16 +11814,15 @@ static void tws__shard_free(tws__shard *s)
         place->topic->idle = false;
         tws_release(s->hub->desc.allocator, place, sizeof *place);
     }
-    for (size_t i = 0; i < s->bucket_count && s->bucket != NULL; i++) {
-        while (s->bucket[i] != NULL) {
-            tws__topic *t = s->bucket[i];
-            TWS_ASSERT(t->readers == 0);
-            tws__topic_close_history(t, &c);
-            tws__topic_tidy(t, &c);
-        }
+    for (tws__user *next, *u = tws__users_next(&s->topics, NULL); u != NULL; u = next) {
+        tws__topic *t = (tws__topic *)(void *)u;
+        next = tws__users_next(&s->topics, u);
+        TWS_ASSERT(t->readers == 0);
+        tws__topic_close_history(t, &c);
+        tws__topic_tidy(t, &c);
     }
     tws__shard_leave(&c);
-    tws_release(s->hub->desc.allocator, s->bucket, s->bucket_count * sizeof *s->bucket);
+    tws__users_free(&s->topics);
     TWS__MUTEX_FREE(&s->lock);
 }
 
@@ -12036,6 +12095,7 @@ static const tws__redis_error *tws__redis_classify(tws_str text)
 
 #define TWS__REDIS_PREFIX "task_status:"
 #define TWS__REDIS_CHANNEL (sizeof TWS__REDIS_PREFIX - 1 + TWS_MAX_USER_ID)
+#define TWS__REDIS_BUCKETS 64u    /* of users, at first */
 #define TWS__REDIS_PAGE 256u      /* events of one read, after the first of a user */
 #define TWS__REDIS_LOADS 128u     /* reads under way at a time */
 #define TWS__REDIS_BATCH 256u     /* channels in one SUBSCRIBE */
@@ -12074,16 +12134,14 @@ enum {
 #define TWS__REDIS_AGAIN_ONLY 128u /* why it is broken: the past is wanted again */
 
 typedef struct tws__redis_user {
-    tws__redis_node work; /* in the list of its state; first, so that its address is the user's */
-    struct tws__redis_user *chain;
+    tws__user user;       /* first: the session's table hands it back */
+    tws__redis_node work; /* in the list of its state */
     tws_event_id last;    /* newest that was given, or passed over; 0-0: none */
     tws_event_id heard;   /* newest that was pushed since the subscription began */
-    uint32_t hash;
     uint32_t turn;        /* of its latest read: the answer to an earlier one is not looked at */
-    uint32_t reads;       /* that are under way */
+    uint8_t reads;        /* that are under way, TWS__REDIS_LOADS at most, and one being given */
     uint8_t state;
     uint8_t flags;
-    uint8_t len;          /* the user id follows */
 } tws__redis_user;
 
 typedef struct tws__redis_publish {
@@ -12215,9 +12273,7 @@ struct tws_redis {
     uint64_t random;
     uint64_t hash_key[2];
     size_t memory; /* of this allocation: session, calls, input, past, text */
-    /* users */
-    tws__redis_user **bucket;
-    size_t bucket_count;
+    tws__users users;
     tws__redis_node in_state[TWS__REDIS_STATES]; /* by it, but for those to tell */
     tws__redis_node to_tell; /* live, and DUE */
     /* publishes: accepted, sent are in calls, answered NOSCRIPT, failed and not told */
@@ -12351,64 +12407,31 @@ static tws__redis_publish *tws__redis_publish_create(const tws_allocator *a, tws
 
 /* -- users -- */
 
-static tws_str tws__redis_user_id(const tws__redis_user *u)
+static tws__redis_user *tws__redis_user_of(const tws__redis_node *work)
 {
-    return tws_str_of((const char *)(u + 1), u->len);
-}
-
-static tws__redis_user **tws__redis_slot(const tws_redis *r, uint32_t hash)
-{
-    return &r->bucket[hash & (r->bucket_count - 1)];
+    return (tws__redis_user *)((uintptr_t)work - offsetof(tws__redis_user, work));
 }
 
 static tws__redis_user *tws__redis_find(const tws_redis *r, tws_str user_id)
 {
-    uint32_t hash = (uint32_t)tws__hash(r->hash_key, user_id);
-    tws__redis_user *u = *tws__redis_slot(r, hash);
-    while (u != NULL && (u->hash != hash || !tws_str_eq(tws__redis_user_id(u), user_id))) {
-        u = u->chain;
-    }
-    return u;
+    const uint32_t hash = (uint32_t)tws__hash(r->hash_key, user_id);
+    return (tws__redis_user *)(void *)tws__users_find(&r->users, hash, user_id);
 }
 
-/* Without memory chains get longer, no more. */
-static void tws__redis_grow(tws_redis *r)
+/* The one behind u, as tws__users_next. */
+static tws__redis_user *tws__redis_next_user(const tws_redis *r, const tws__redis_user *u)
 {
-    const tws_allocator *a = r->desc.allocator;
-    size_t count = r->bucket_count * 2;
-    tws__redis_user **bucket = (tws__redis_user **)tws_alloc(a, count * sizeof *bucket);
-    if (bucket == NULL) {
-        return;
-    }
-    for (size_t i = 0; i < r->bucket_count; i++) {
-        while (r->bucket[i] != NULL) {
-            tws__redis_user *u = r->bucket[i];
-            r->bucket[i] = u->chain;
-            u->chain = bucket[u->hash & (count - 1)];
-            bucket[u->hash & (count - 1)] = u;
-        }
-    }
-    tws_release(a, r->bucket, r->bucket_count * sizeof *bucket);
-    r->bucket = bucket;
-    r->bucket_count = count;
+    return (tws__redis_user *)(void *)tws__users_next(&r->users, u == NULL ? NULL : &u->user);
 }
 
 static tws__redis_user *tws__redis_add(tws_redis *r, tws_str user_id)
 {
-    tws__redis_user *u = (tws__redis_user *)tws_alloc(r->desc.allocator, sizeof *u + user_id.len);
-    if (u == NULL) {
-        return NULL;
+    const uint32_t hash = (uint32_t)tws__hash(r->hash_key, user_id);
+    tws__redis_user *u =
+        (tws__redis_user *)(void *)tws__users_add(&r->users, hash, user_id, sizeof *u);
+    if (u != NULL) {
+        tws__redis_list(&u->work);
     }
-    if (r->stats.users == r->bucket_count) {
-        tws__redis_grow(r);
-    }
-    tws__redis_list(&u->work);
-    u->hash = (uint32_t)tws__hash(r->hash_key, user_id);
-    u->len = (uint8_t)user_id.len;
-    memcpy(u + 1, user_id.ptr, user_id.len);
-    u->chain = *tws__redis_slot(r, u->hash);
-    *tws__redis_slot(r, u->hash) = u;
-    r->stats.users++;
     return u;
 }
 
@@ -12424,18 +12447,12 @@ static void tws__redis_enter(tws_redis *r, tws__redis_user *u, uint8_t state)
 /* Free a user that nobody wants and nothing points to. */
 static void tws__redis_tidy(tws_redis *r, tws__redis_user *u)
 {
-    tws__redis_user **at = tws__redis_slot(r, u->hash);
     if (u->state != TWS__REDIS_OUT || (u->flags & TWS__REDIS_WANTED) != 0 || u->reads > 0) {
         return;
     }
-    while (*at != u) {
-        at = &(*at)->chain;
-    }
-    *at = u->chain;
     tws__redis_unlink(&u->work);
     r->push.user = r->push.user == u ? NULL : r->push.user;
-    r->stats.users--;
-    tws_release(r->desc.allocator, u, sizeof *u + u->len);
+    tws__users_remove(&r->users, &u->user);
 }
 
 TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id)
@@ -12444,7 +12461,7 @@ TWS_API tws_status tws_redis_want(tws_redis *r, tws_str user_id)
         return TWS_ERR_ARGUMENT;
     }
     tws__redis_user *u = tws__redis_find(r, user_id);
-    if (u == NULL && r->stats.users >= r->desc.max_users) {
+    if (u == NULL && r->users.count >= r->desc.max_users) {
         return TWS_ERR_LIMIT;
     }
     u = u != NULL ? u : tws__redis_add(r, user_id);
@@ -12485,13 +12502,11 @@ TWS_API void tws_redis_drop(tws_redis *r, tws_str user_id)
 TWS_API void tws_redis_drop_others(tws_redis *r, bool (*has)(void *context, tws_str user_id),
                                    void *context)
 {
-    for (size_t i = 0; i < r->bucket_count; i++) {
-        const tws__redis_user *next;
-        for (const tws__redis_user *u = r->bucket[i]; u != NULL; u = next) {
-            next = u->chain;
-            if ((u->flags & TWS__REDIS_WANTED) != 0 && !has(context, tws__redis_user_id(u))) {
-                tws_redis_drop(r, tws__redis_user_id(u));
-            }
+    const tws__redis_user *next;
+    for (const tws__redis_user *u = tws__redis_next_user(r, NULL); u != NULL; u = next) {
+        next = tws__redis_next_user(r, u);
+        if ((u->flags & TWS__REDIS_WANTED) != 0 && !has(context, tws__user_id(&u->user))) {
+            tws_redis_drop(r, tws__user_id(&u->user));
         }
     }
 }
@@ -12532,11 +12547,10 @@ static void tws__redis_is_replica_now(tws_redis *r)
         return;
     }
     end->replica = true;
-    for (size_t i = 0; i < r->bucket_count; i++) {
-        for (tws__redis_user *u = r->bucket[i]; u != NULL; u = u->chain) {
-            if ((u->flags & TWS__REDIS_WANTED) != 0) {
-                tws__redis_read_again(r, u, u->state == TWS__REDIS_LIVE);
-            }
+    tws__redis_user *u = tws__redis_next_user(r, NULL);
+    for (; u != NULL; u = tws__redis_next_user(r, u)) {
+        if ((u->flags & TWS__REDIS_WANTED) != 0) {
+            tws__redis_read_again(r, u, u->state == TWS__REDIS_LIVE);
         }
     }
 }
@@ -12729,18 +12743,16 @@ static void tws__redis_lose_calls(tws_redis *r)
 /* Nothing is subscribed any more. */
 static void tws__redis_lose_subscriptions(tws_redis *r)
 {
+    tws__redis_user *next;
     memset(&r->push, 0, sizeof r->push);
-    for (size_t i = 0; i < r->bucket_count; i++) {
-        tws__redis_user *next;
-        for (tws__redis_user *u = r->bucket[i]; u != NULL; u = next) {
-            bool wanted = (u->flags & TWS__REDIS_WANTED) != 0;
-            bool unsure = tws__event_id_none(u->last); /* no event to look for, to prove the rest */
-            u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
-            u->flags |= unsure ? TWS__REDIS_BROKEN : 0u;
-            next = u->chain;
-            tws__redis_enter(r, u, wanted ? TWS__REDIS_TO_SUBSCRIBE : TWS__REDIS_OUT);
-            tws__redis_tidy(r, u);
-        }
+    for (tws__redis_user *u = tws__redis_next_user(r, NULL); u != NULL; u = next) {
+        bool wanted = (u->flags & TWS__REDIS_WANTED) != 0;
+        bool unsure = tws__event_id_none(u->last); /* no event to look for, to prove the rest */
+        u->flags &= (uint8_t)~TWS__REDIS_AGAIN_ONLY;
+        u->flags |= unsure ? TWS__REDIS_BROKEN : 0u;
+        next = tws__redis_next_user(r, u);
+        tws__redis_enter(r, u, wanted ? TWS__REDIS_TO_SUBSCRIBE : TWS__REDIS_OUT);
+        tws__redis_tidy(r, u);
     }
 }
 
@@ -12894,14 +12906,13 @@ static bool tws__redis_batch(tws_redis *r, uint8_t state, const char *command)
     }
     tws__redis_command(end, count + 1, command);
     for (const tws__redis_node *to = list->next; to != n; to = to->next) {
-        const tws__redis_user *u = (const tws__redis_user *)(const void *)to;
-        tws__redis_word_user(&end->out, tws__redis_user_id(u));
+        tws__redis_word_user(&end->out, tws__user_id(&tws__redis_user_of(to)->user));
     }
     if (!tws__redis_made(r, end, count)) {
         return false;
     }
     while (list->next != n) {
-        tws__redis_enter(r, (tws__redis_user *)(void *)list->next, (uint8_t)(state + 1));
+        tws__redis_enter(r, tws__redis_user_of(list->next), (uint8_t)(state + 1));
     }
     return true;
 }
@@ -12947,7 +12958,7 @@ static void tws__redis_write_load(tws_redis *r, const tws__redis_user *u, tws__r
     bool first = kind == TWS__REDIS_FIRST;
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     tws_buf *out = tws__redis_command(end, 6, first ? "XREVRANGE" : "XRANGE");
-    tws__redis_word_user(out, tws__redis_user_id(u));
+    tws__redis_word_user(out, tws__user_id(&u->user));
     if (kind == TWS__REDIS_MORE && !tws__event_id_none(u->last)) {
         tws__redis_word_id(out, u->last);
         tws__redis_words(out, "+ COUNT");
@@ -12991,7 +13002,7 @@ static void tws__redis_make_loads(tws_redis *r)
     bool more = true;
     const tws__redis_node *list = &r->in_state[TWS__REDIS_TO_LOAD];
     for (tws__redis_node *next, *n = list->next; n != list; n = next) {
-        tws__redis_user *u = (tws__redis_user *)(void *)n;
+        tws__redis_user *u = tws__redis_user_of(n);
         const bool waits = (u->flags & broken) == TWS__REDIS_BROKEN && r->now_ms < r->again_ms;
         next = n->next;
         more = more && r->loads < TWS__REDIS_LOADS;
@@ -13108,7 +13119,7 @@ static void tws__redis_tell(tws_redis_event *ev, tws_redis_event_type type,
                             const tws__redis_user *u, tws_event_id id, const char *reason)
 {
     ev->type = type;
-    ev->user_id = tws__redis_user_id(u);
+    ev->user_id = tws__user_id(&u->user);
     ev->id = id;
     ev->reason = tws_str_c(reason);
 }
@@ -13409,7 +13420,7 @@ static void tws__redis_give_past(tws_redis *r, tws_redis_event *ev)
 /* All that Redis had when it was asked has been given. */
 static void tws__redis_tell_current(tws_redis *r, tws_redis_event *ev)
 {
-    tws__redis_user *u = (tws__redis_user *)(void *)r->to_tell.next;
+    tws__redis_user *u = tws__redis_user_of(r->to_tell.next);
     tws__redis_enter(r, u, TWS__REDIS_LIVE);
     u->flags &= (uint8_t)~TWS__REDIS_DUE;
     tws__redis_tell(ev, TWS_REDIS_LOADED, u, tws__event_id(0, 0), NULL);
@@ -14091,6 +14102,7 @@ TWS_API uint64_t tws_redis_deadline(const tws_redis *r)
 TWS_API void tws_redis_stat(const tws_redis *r, tws_redis_stats *out)
 {
     *out = r->stats;
+    out->users = r->users.count;
 }
 
 /* -- life -- */
@@ -14172,7 +14184,6 @@ TWS_API tws_status tws_redis_create(tws_redis **session, const tws_redis_desc *d
                                     uint64_t now_ms)
 {
     tws_redis_desc d = *desc;
-    const size_t buckets = 64;
     tws__redis_configure(&d);
     size_t calls = (size_t)d.max_publishes + TWS__REDIS_LOADS + 7; /* TIME, and of two beats
                                                                              probe, try and role */
@@ -14184,14 +14195,12 @@ TWS_API tws_status tws_redis_create(tws_redis **session, const tws_redis_desc *d
     if (r == NULL) {
         return TWS_ERR_MEMORY;
     }
-    r->bucket = (tws__redis_user **)tws_alloc(d.allocator, buckets * sizeof *r->bucket);
-    if (r->bucket == NULL) {
+    if (!tws__users_init(&r->users, d.allocator, TWS__REDIS_BUCKETS)) {
         tws_release(d.allocator, r, memory);
         return TWS_ERR_MEMORY;
     }
     r->desc = d;
     r->memory = memory;
-    r->bucket_count = buckets;
     r->call = (tws__redis_call *)(r + 1);
     r->call_max = calls;
     r->past_max = past;
@@ -14199,18 +14208,6 @@ TWS_API tws_status tws_redis_create(tws_redis **session, const tws_redis_desc *d
     tws_redis_tick(r, now_ms);
     *session = r;
     return TWS_OK;
-}
-
-static void tws__redis_free_users(tws_redis *r)
-{
-    for (size_t i = 0; i < r->bucket_count; i++) {
-        while (r->bucket[i] != NULL) {
-            tws__redis_user *u = r->bucket[i];
-            r->bucket[i] = u->chain;
-            tws_release(r->desc.allocator, u, sizeof *u + u->len);
-        }
-    }
-    tws_release(r->desc.allocator, r->bucket, r->bucket_count * sizeof *r->bucket);
 }
 
 TWS_API void tws_redis_free(tws_redis *r)
@@ -14222,7 +14219,7 @@ TWS_API void tws_redis_free(tws_redis *r)
     while (r->failed.first != NULL) {
         tws__redis_drop_publish(r, tws__redis_get(&r->failed));
     }
-    tws__redis_free_users(r);
+    tws__users_free(&r->users);
     for (int i = 0; i < TWS_REDIS_LINKS; i++) {
         tws_wipe(r->end[i].out.ptr, r->end[i].out.cap); /* the password was sent */
         tws_buf_free(&r->end[i].out);

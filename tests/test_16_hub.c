@@ -182,18 +182,19 @@ static void check_hub(tws_hub *hub)
             CHECK(h->newer != NULL ? h->newer->older == h : s->newest == h);
             linked++;
         }
-        for (size_t k = 0; k < s->bucket_count; k++) {
-            for (const tws__topic *t = s->bucket[k]; t != NULL; t = t->chain) {
-                topics++;
-                readers += t->readers;
-                CHECK(t->history != NULL || t->readers > 0);
-                CHECK((t->groups != NULL) == (t->readers > 0));
-                if (t->history != NULL) {
-                    with_history++;
-                    check_history(hub, t->history);
-                    events += t->history->held;
-                    bytes += t->history->bytes + t->history->packed_bytes;
-                }
+        const tws__user *u = tws__users_next(&s->topics, NULL);
+        for (; u != NULL; u = tws__users_next(&s->topics, u)) {
+            const tws__topic *t = (const tws__topic *)(const void *)u;
+            topics++;
+            readers += t->readers;
+            CHECK(tws__users_find(&s->topics, u->hash, tws__user_id(u)) == u);
+            CHECK(t->history != NULL || t->readers > 0);
+            CHECK((t->groups != NULL) == (t->readers > 0));
+            if (t->history != NULL) {
+                with_history++;
+                check_history(hub, t->history);
+                events += t->history->held;
+                bytes += t->history->bytes + t->history->packed_bytes;
             }
         }
         CHECK_EQ(linked, with_history);
@@ -1082,7 +1083,7 @@ TEST("who is in the midst of a snapshot is told when what is left of it goes")
         for (int i = 0; way == BUDGET && i < 100; i++) {
             step(hub, "2", "z", i, NOW);
         }
-        CHECK_EQ(hub->shard[0].topics, way == BUDGET ? 2 : 1);
+        CHECK_EQ(hub->shard[0].topics.count, way == BUDGET ? 2 : 1);
         CHECK_EQ(resets, 0);
         step(hub, "1", "k", 50, NOW);
         CHECK_TEXT(drain(&r), "position_gone 50");
@@ -1320,7 +1321,7 @@ TEST("a user whose events were dropped whole has no silent gap")
     tws_hub_detach(&caught_up);
     tws_hub_detach(&behind);
     tws_hub_sweep(hub, NOW + 3 * 3600001);
-    CHECK_EQ(hub->shard[0].topics, 0);
+    CHECK_EQ(hub->shard[0].topics.count, 0);
     CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("1"), &second), TWS_OK);
     CHECK_TEXT(drain(&r), "start position_gone");
     tws_hub_detach(&r);
@@ -1549,8 +1550,9 @@ TEST("many users fit, each found again")
         CHECK_TEXT(snapshot(hub, user, NOW, &last), want);
     }
     for (size_t i = 0; i < hub->desc.shards; i++) { /* spread, and in buckets that grew along */
-        CHECK(hub->shard[i].topics > 100 && hub->shard[i].topics < 600);
-        CHECK(hub->shard[i].topics <= hub->shard[i].bucket_count);
+        const tws__users *topics = &hub->shard[i].topics;
+        CHECK(topics->count > 100 && topics->count < 600);
+        CHECK(topics->count <= topics->bucket_count);
     }
     check_hub(hub);
     tws_hub_free(hub);

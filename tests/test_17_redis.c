@@ -1512,7 +1512,7 @@ TEST("users whose drop was missed are dropped together, and the others are not")
         CHECK_EQ(tws_redis_want(r, tws_str_c(user)), TWS_OK);
     }
     tws_redis_drop_others(r, has_readers, keeps);
-    CHECK_EQ(r->stats.users, 1);
+    CHECK_EQ(r->users.count, 1);
     CHECK_STR(output(S), "SUBSCRIBE task_status:42");
     end();
 }
@@ -2823,7 +2823,7 @@ TEST("without memory at any allocation nothing is lost, repeated or leaked")
         CHECK_EQ(count_notes("stored("), accepted);
         CHECK_EQ(count_notes("failed("), 0);
         CHECK_EQ(r->stats.live, 69);
-        CHECK_EQ(r->stats.users, 69);
+        CHECK_EQ(r->users.count, 69);
         allocations = n == 0 ? test_allocations() : allocations;
         end();
         CHECK_EQ(test_live_blocks(), 0);
