@@ -12173,7 +12173,7 @@ typedef enum tws__redis_kind {
 
 typedef struct tws__redis_call {
     tws__redis_kind kind;
-    uint32_t turn;
+    uint32_t turn; /* of a read */
     void *what; /* user or publish */
 } tws__redis_call;
 
@@ -12583,18 +12583,6 @@ static bool tws__redis_is_load(tws__redis_kind kind)
     return kind == TWS__REDIS_FIRST || kind == TWS__REDIS_MORE || kind == TWS__REDIS_AGAIN;
 }
 
-static void tws__redis_push_call(tws_redis *r, tws__redis_kind kind, uint32_t turn, void *what)
-{
-    TWS_ASSERT(r->calls < r->call_max);
-    tws__redis_call *c = &r->call[(r->call_first + r->calls) % r->call_max];
-    c->kind = kind;
-    c->turn = turn;
-    c->what = what;
-    r->calls++;
-    r->loads += tws__redis_is_load(kind) ? 1u : 0u;
-    r->storing_calls += kind == TWS__REDIS_STORE ? 1u : 0u;
-}
-
 static tws__redis_call tws__redis_pop_call(tws_redis *r)
 {
     tws__redis_call c = r->call[r->call_first];
@@ -12928,13 +12916,24 @@ static void tws__redis_make_subscriptions(tws_redis *r)
 }
 
 /* A command was made on the commands' connection. False: for want of memory it was not. */
-static bool tws__redis_asked(tws_redis *r, tws__redis_kind kind, uint32_t turn, void *what)
+static bool tws__redis_asked(tws_redis *r, tws__redis_kind kind, void *what)
 {
-    const bool made = tws__redis_made(r, &r->end[TWS_REDIS_COMMANDS], 1);
-    if (made) {
-        tws__redis_push_call(r, kind, turn, what);
+    if (!tws__redis_made(r, &r->end[TWS_REDIS_COMMANDS], 1)) {
+        return false;
     }
-    return made;
+    TWS_ASSERT(r->calls < r->call_max);
+    tws__redis_call *c = &r->call[(r->call_first + r->calls) % r->call_max];
+    c->kind = kind;
+    c->what = what;
+    r->calls++;
+    if (tws__redis_is_load(kind)) {
+        tws__redis_user *u = (tws__redis_user *)what;
+        c->turn = ++u->turn;
+        u->reads++;
+        r->loads++;
+    }
+    r->storing_calls += kind == TWS__REDIS_STORE ? 1u : 0u;
+    return true;
 }
 
 /* What does Redis's clock say? False: an answer is still out, or there is no memory. */
@@ -12944,7 +12943,7 @@ static bool tws__redis_make_time(tws_redis *r)
         return false;
     }
     tws__redis_command(&r->end[TWS_REDIS_COMMANDS], 1, "TIME");
-    if (!tws__redis_asked(r, TWS__REDIS_TIME, 0, NULL)) {
+    if (!tws__redis_asked(r, TWS__REDIS_TIME, NULL)) {
         return false;
     }
     r->time_out = true;
@@ -12984,13 +12983,11 @@ static bool tws__redis_load(tws_redis *r, tws__redis_user *u)
         (void)tws__redis_make_time(r);
     }
     tws__redis_write_load(r, u, kind);
-    if (!tws__redis_asked(r, kind, u->turn + 1, u)) {
+    if (!tws__redis_asked(r, kind, u)) {
         return false;
     }
     u->flags |= (u->flags & TWS__REDIS_ASKED) != 0 ? TWS__REDIS_DUE : 0u;
     u->flags = (uint8_t)(u->flags & ~done);
-    u->turn++;
-    u->reads++;
     r->stats.loads++;
     tws__redis_enter(r, u, TWS__REDIS_LOADING);
     return true;
@@ -13028,7 +13025,7 @@ static void tws__redis_make_beat(tws_redis *r)
     if (probe) {
         tws_resp_word_c(tws__redis_command(end, 3, "PUBLISH"), r->probe_channel);
         tws_resp_word_u64(&end->out, r->probe + 1);
-        if (!tws__redis_asked(r, TWS__REDIS_PROBE, 0, NULL)) {
+        if (!tws__redis_asked(r, TWS__REDIS_PROBE, NULL)) {
             return;
         }
         r->probe++;
@@ -13039,13 +13036,13 @@ static void tws__redis_make_beat(tws_redis *r)
         tws_resp_word_c(tws__redis_command(end, 5, "SET"), r->probe_channel);
         tws_resp_word_c(&end->out, "");
         tws__redis_words(&end->out, "PX 1");
-        if (!tws__redis_asked(r, TWS__REDIS_TRY, 0, NULL)) {
+        if (!tws__redis_asked(r, TWS__REDIS_TRY, NULL)) {
             return;
         }
     }
     if (role) {
         tws__redis_command(end, 1, "HELLO");
-        if (!tws__redis_asked(r, TWS__REDIS_ROLE, 0, NULL)) {
+        if (!tws__redis_asked(r, TWS__REDIS_ROLE, NULL)) {
             return;
         }
     }
@@ -13080,7 +13077,7 @@ static void tws__redis_make_publishes(tws_redis *r)
     tws__redis_move(&r->accepted, &r->again);
     while (r->accepted.first != NULL) {
         tws__redis_write_publish(r, r->accepted.first);
-        if (!tws__redis_asked(r, TWS__REDIS_STORE, 0, r->accepted.first)) {
+        if (!tws__redis_asked(r, TWS__REDIS_STORE, r->accepted.first)) {
             return;
         }
         (void)tws__redis_get(&r->accepted);
