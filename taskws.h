@@ -13449,12 +13449,19 @@ static void tws__redis_on_probe(tws_redis *r, const tws_resp_event *in)
     }
 }
 
-/* What a command that stores was answered says whether all of them are refused. */
+static void tws__redis_stores(tws_redis *r)
+{
+    r->storing = TWS_REDIS_IS_READY;
+    r->storing_why[0] = '\0';
+}
+
+/* What a command that stores was answered may say that all of them are refused. */
 static void tws__redis_note_storing(tws_redis *r, const tws__redis_error *e, tws_str text)
 {
-    bool refused = e != NULL && e->scope == TWS__REDIS_STORING;
-    r->storing = refused ? e->state : TWS_REDIS_IS_READY;
-    tws__redis_keep_reason(r->storing_why, refused ? text : tws_str_of(NULL, 0));
+    if (e->scope == TWS__REDIS_STORING) {
+        r->storing = e->state;
+        tws__redis_keep_reason(r->storing_why, text);
+    }
 }
 
 static void tws__redis_drop_publish(tws_redis *r, tws__redis_publish *p)
@@ -13494,7 +13501,7 @@ static void tws__redis_on_stored(tws_redis *r, const tws_resp_event *in, tws_red
     ev->type = TWS_REDIS_STORED;
     ev->ticket = p->ticket;
     ev->id = id;
-    tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0));
+    tws__redis_stores(r);
     r->stats.stored++;
     tws__redis_drop_publish(r, p);
 }
@@ -13508,9 +13515,7 @@ static void tws__redis_on_store_error(tws_redis *r, const tws__redis_error *e, t
         tws__redis_put(&r->again, p);
         return;
     }
-    if (e->scope == TWS__REDIS_STORING) {
-        tws__redis_note_storing(r, e, text);
-    }
+    tws__redis_note_storing(r, e, text);
     tws__redis_tell_failed(r, p, e->state, tws__redis_said(r, text), ev);
 }
 
@@ -13546,6 +13551,7 @@ static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
         tws__redis_on_store_error(r, e, text, ev);
     } else {
         if (kind == TWS__REDIS_TRY) { /* another error: SET is forbidden, storing is not */
+            tws__redis_stores(r);
             tws__redis_note_storing(r, e, text);
         }
         (void)tws__redis_pop_call(r);
@@ -13564,7 +13570,7 @@ static void tws__redis_up(tws_redis *r, tws_redis_link link)
     if (link == TWS_REDIS_COMMANDS) {
         r->time_out = false;
         r->no_script = true;
-        tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0));
+        tws__redis_stores(r);
         if (r->replica) {
             tws__redis_is_replica_now(r);
         } else if (r->end[TWS_REDIS_SUBSCRIBER].replica) { /* data may have changed unpushed */
@@ -13667,7 +13673,7 @@ static void tws__redis_on_answer(tws_redis *r, const tws_resp_event *in, tws_red
     case TWS__REDIS_TIME: tws__redis_on_time(r, in); break;
     case TWS__REDIS_ROLE: tws__redis_on_hello(r, end, in); break;
     case TWS__REDIS_PROBE: tws__redis_on_probe(r, in); break;
-    case TWS__REDIS_TRY: tws__redis_note_storing(r, NULL, tws_str_of(NULL, 0)); break;
+    case TWS__REDIS_TRY: tws__redis_stores(r); break;
     case TWS__REDIS_STORE: tws__redis_on_stored(r, in, ev); return;
     case TWS__REDIS_FIRST:
     case TWS__REDIS_MORE:
