@@ -2742,6 +2742,15 @@ TWS_API bool tws_str_starts(tws_str s, const char *prefix)
     return tws_str_eq_c(tws_str_of(s.ptr, tws__min(s.len, strlen(prefix))), prefix);
 }
 
+/* Lay s there; returns where it ends. */
+static TWS__APART char *tws__str_copy(char *to, tws_str s)
+{
+    if (s.len > 0) {
+        memcpy(to, s.ptr, s.len);
+    }
+    return to + s.len;
+}
+
 TWS_API tws_str tws_str_from(tws_str s, size_t from)
 {
     return from < s.len ? tws_str_of(s.ptr + from, s.len - from) : tws_str_of("", 0);
@@ -10147,7 +10156,7 @@ static tws__user *tws__users_add(tws__users *t, uint32_t hash, tws_str user_id, 
     u->hash = hash;
     u->bytes = (uint16_t)bytes;
     u->len = (uint8_t)user_id.len;
-    memcpy((char *)u + bytes, user_id.ptr, user_id.len);
+    (void)tws__str_copy((char *)u + bytes, user_id);
     tws__users_link(t, u);
     t->count++;
     return u;
@@ -12397,11 +12406,8 @@ static tws__redis_publish *tws__redis_publish_create(const tws_allocator *a, tws
     p->user_len = (uint8_t)user_id.len;
     p->json_len = (uint32_t)json.len;
     p->key_len = (uint8_t)key.len;
-    tws_buf b;
-    tws_buf_fixed(&b, p + 1, bytes - sizeof *p);
-    tws_buf_str(&b, user_id);
-    tws_buf_str(&b, json);
-    tws_buf_str(&b, key);
+    char *text = tws__str_copy((char *)(p + 1), user_id);
+    (void)tws__str_copy(tws__str_copy(text, json), key);
     return p;
 }
 
@@ -18800,8 +18806,7 @@ enum {
 /* What outlives the turn of a request whose answer waits for the host. */
 typedef struct tws__pending {
     tws_identity who; /* of an open connection's new tokens the last one's */
-    size_t token_len, body_len;
-    char *token, *body; /* behind this struct */
+    tws_str token, body; /* behind this struct */
 } tws__pending;
 
 typedef struct tws__session {
@@ -19170,18 +19175,15 @@ static tws__session *tws__session_create(tws_task_server *ts, tws_peer *p, uint8
     s->key_len = (uint8_t)key.len;
     s->origin_len = (uint8_t)origin.len;
     s->expires_s = INT64_MAX;
-    tws_buf b;
-    tws_buf_fixed(&b, s + 1, bytes - sizeof *s);
-    tws_buf_str(&b, user);
-    tws_buf_str(&b, key);
-    tws_buf_str(&b, origin);
+    char *text = tws__str_copy((char *)(s + 1), user);
+    (void)tws__str_copy(tws__str_copy(text, key), origin);
     return s;
 }
 
 static void tws__pending_free(const tws_task_server *ts, tws__pending *w)
 {
     if (w != NULL) {
-        size_t bytes = sizeof *w + w->token_len + w->body_len;
+        size_t bytes = sizeof *w + w->token.len + w->body.len;
         tws_wipe(w, bytes);
         tws_release(ts->desc.allocator, w, bytes);
     }
@@ -21138,17 +21140,11 @@ static bool tws__session_keep(tws__session *s, const tws_identity *who, tws_str 
     if (w == NULL) {
         return false;
     }
+    char *text = (char *)(w + 1);
     w->who = *who;
-    w->token = (char *)(w + 1);
-    w->token_len = token.len;
-    w->body = w->token + token.len;
-    w->body_len = body.len;
-    if (token.len != 0) {
-        memcpy(w->token, token.ptr, token.len);
-    }
-    if (body.len != 0) {
-        memcpy(w->body, body.ptr, body.len);
-    }
+    w->token = tws_str_of(text, token.len);
+    w->body = tws_str_of(text + token.len, body.len);
+    (void)tws__str_copy(tws__str_copy(text, token), body);
     tws__pending_free(ts, s->pending);
     s->pending = w;
     return true;
@@ -21243,10 +21239,8 @@ static void tws__answer_posted(tws_peer *p, void *arg)
     tws__pending *w = s->pending;
     s->pending = NULL;
     if (s->phase == TWS__AWAIT_VERDICT) {
-        tws_auth_remember(seat->cache, tws_str_of(w->token, w->token_len),
-                          tws__verdict_key(s, memory), allowed);
-        tws__session_verdict(s, &w->who, allowed ? NULL : "forbidden_user",
-                             tws_str_of(w->body, w->body_len));
+        tws_auth_remember(seat->cache, w->token, tws__verdict_key(s, memory), allowed);
+        tws__session_verdict(s, &w->who, allowed ? NULL : "forbidden_user", w->body);
     } else if (w->who.expires_s > (int64_t)(tws_sys_wall_ms() / 1000)) {
         tws__session_renew(s, &w->who); /* else the old one holds, as behind one that came so */
     }
