@@ -17,15 +17,15 @@
 const FINAL = [1000, 1002, 1003, 1007, 1009, 4400, 4403, 4404]; // no second try
 const OPEN_MS = 15000; // until it speaks
 const PONG_MS = 10000;
-const STABLE_MS = 10000; // then failures are forgiven
+const STABLE_MS = 10000; // forgives failures
 const MISSES = 3; // sockets that never open, then SSE
 
 export function connectTasks({ url, token, credentials, since = '', onTask, onReset, onState, onError }) {
     let status = {};
-    let link; // the attempt in use
+    let link;
     let bearer;
-    let asking; // one call of token() at a time
-    let complaint; // the error before a close
+    let asking; // token(), once
+    let complaint; // before a close
     let openedAt;
     let failures = 0;
     let misses = 0; // -Infinity: WebSocket works, Infinity: only SSE
@@ -39,9 +39,8 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     };
     /* Async: a callback's bug costs no connection. */
     const call = async (callback, ...values) => callback?.(...values);
-    const become = (state, more) => {
+    const become = (state, more) =>
         call(onState, (status = { ...more, state, transport: link?.transport }));
-    };
     const read = async () => {
         const text = await (token?.call ? token() : token);
         return text?.trim().replace(/[^ -~]/g, '?'); // a header takes no others
@@ -56,19 +55,20 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     };
     const drop = () => {
         link?.end?.();
+        clearTimeout(link?.renewal);
         link = null;
         clearTimeout(timer);
     };
 
     async function connect(renewed) {
         drop();
-        complaint = openedAt = null;
+        complaint = openedAt = undefined;
         const sse = !globalThis.WebSocket || misses >= MISSES;
         const mine = (link = { transport: sse ? 'sse' : 'websocket' });
         after(lost, OPEN_MS, 1006, 'no answer');
         become('connecting', status);
         try {
-            const fresh = renewed ?? (await ask());
+            const fresh = renewed ?? (link && (await ask()));
             if (link !== mine) return;
             if (status.code === 4401 && fresh === bearer) return finish(status); // not twice
             bearer = fresh;
@@ -104,7 +104,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         const answer = await fetch(address('http'), { headers, credentials, signal: abort.signal });
         if (!answer.ok) {
             const { error } = await answer.json().catch(() => 0);
-            const close = answer.status < 500 ? 4000 + answer.status : 1011; // 401: 4401
+            const close = answer.status < 500 ? 4000 + answer.status : 1011;
             if (link !== mine) return;
             receive({ message: 'HTTP error', ...error, type: 'error', close });
             return lost(close);
@@ -141,7 +141,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
                 since = '';
                 return call(onReset, message.reason);
             case 'expiring':
-                return setTimeout(renew, message.expires_in * 500, link); // at half-time
+                return (link.renewal = setTimeout(renew, message.expires_in * 500)); // half-time
             case 'error':
                 if (message.close) complaint = message;
                 return call(onError, message);
@@ -155,8 +155,9 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         after(lost, PONG_MS, 1006, 'silence');
     };
 
-    async function renew(mine) {
-        const fresh = link === mine && (await ask().catch(() => bearer));
+    async function renew() {
+        const mine = link;
+        const fresh = await ask().catch(() => bearer);
         if (link !== mine || fresh === bearer) return; // 4401 follows
         if (!mine.send) return connect(fresh);
         bearer = fresh;
@@ -167,7 +168,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         if (!link) return;
         if (code === 1006) code = complaint?.close ?? code; // announced, then cut off
         const why = { code, message: complaint?.message ?? reason, error: complaint?.code };
-        if (openedAt && Date.now() - openedAt > STABLE_MS) failures = 0;
+        if (Date.now() - openedAt > STABLE_MS) failures = 0;
         if (FINAL.includes(code)) return finish(why);
         drop();
         const most = code === 1001 ? 5000 : Math.min(30000, 500 * 2 ** failures);
@@ -184,7 +185,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         become('closed', why);
     }
 
-    /* Back: sit out no delay, trust no old socket. */
+    /* Back: wait no more, trust no old socket. */
     const wake = () => {
         if (status.state === 'waiting' && status.code === 1006) connect();
         else if (openedAt && link?.send) probe();
@@ -193,9 +194,9 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         addEventListener(type, wake, { signal: over.signal });
     }
 
-    connect();
+    queueMicrotask(() => over.signal.aborted || connect()); // `tasks` is there
     return {
-        close: () => status.state !== 'closed' && finish({ code: 1000 }),
+        close: () => over.signal.aborted || finish({ code: 1000 }),
         retry: () => status.state === 'waiting' && connect(),
         get lastId() {
             return since;
@@ -203,7 +204,6 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     };
 }
 
-/* A block of an event stream as a message. */
 function parseEvent(block) {
     const said = {};
     for (const line of block.split(/\r?\n/)) {
@@ -212,5 +212,5 @@ function parseEvent(block) {
     }
     if (!said.data) return;
     const data = JSON.parse(said.data);
-    return said.event ? { ...data, type: said.event } : { type: 'task', id: said.id || null, data };
+    return said.event ? data : { type: 'task', id: said.id || null, data };
 }

@@ -1476,11 +1476,69 @@ test('taskws.js: close() and retry() work from within every callback', async () 
         });
         sockets[0].greet();
         made.push(sockets[0].closedWith);
+        sockets.length = 0;
+        await start({
+            token: () => ++asked,
+            onState: ({ state }) => {
+                if (state === 'connecting') tasks.close();
+            },
+        });
+        made.push(asked); // nor is a token asked for then
+        await start({ token: () => `token-${++asked}` });
+        sockets[0].end(1006);
+        tasks.retry();
+        tasks.close();
+        await settled();
+        made.push(sockets.length);
         return made;
     });
-    assert.deepEqual(made, [1, 2, 1000]);
+    assert.deepEqual(made, [1, 2, 1000, 0, 1]);
     await page.clock.runFor(5000);
     assert.deepEqual(await page.evaluate(() => sockets.length), 1);
+    assert.deepEqual(page.complaints, []);
+});
+
+test('taskws.js: callbacks may use what connectTasks returns, and close() leaves no timer', async () => {
+    const page = await scripted();
+    const seen = await page.evaluate(async () => {
+        const { connectTasks } = await import('/taskws.js');
+        const timers = new Set();
+        const [set, clear] = [setTimeout, clearTimeout];
+        window.setTimeout = (...then) => {
+            const timer = set(...then);
+            timers.add(timer);
+            return timer;
+        };
+        window.clearTimeout = (timer) => {
+            timers.delete(timer);
+            clear(timer);
+        };
+        const seen = [];
+        const tasks = connectTasks({
+            url: '/',
+            token: 't',
+            since: '5-0',
+            onState: ({ state }) => seen.push([state, tasks.lastId]),
+        });
+        await settled();
+        sockets[0].greet();
+        sockets[0].say({ type: 'expiring', expires_in: 40 });
+        seen.push(timers.size);
+        tasks.close();
+        seen.push(timers.size);
+        connectTasks({ url: '/', onState: ({ state }) => seen.push(state) }).close();
+        await settled();
+        return [...seen, sockets.length];
+    });
+    assert.deepEqual(seen, [
+        ['connecting', '5-0'],
+        ['open', '5-0'],
+        2,
+        ['closed', '5-0'],
+        0,
+        'closed',
+        1,
+    ]);
     assert.deepEqual(page.complaints, []);
 });
 
@@ -1561,15 +1619,15 @@ test('taskws.js: a callback that throws costs neither the connection nor the nex
 test('taskws.js: an event stream in any pieces gives the same messages as a WebSocket', async () => {
     const page = await scripted();
     const STREAM = [
-        'event: connected\ndata: {"user_id":"2","heartbeat_s":25,"last_id":"3-0","resumed":true}\n\n',
+        'event: connected\ndata: {"type":"connected","user_id":"2","heartbeat_s":25,"last_id":"3-0","resumed":true}\n\n',
         ': a comment\n\n',
         'id: \ndata: "none yet"\n\n', // an EventSource forgets 0-0
         'id: 4-0\ndata: {"task_id":"ä"}\n\n',
         'data: "no id\u2028"\n\n',
         'id: 5-0\r\ndata: {"two":\r\ndata: "lines"}\r\n\r\n',
         'id: 6-0\ndata: null\n\n',
-        'event: reset\ndata: {"reason":"slow_consumer"}\n\n',
-        'event: error\ndata: {"code":"draining","message":"bye","retry":true,"close":1001}\n\n',
+        'event: reset\ndata: {"type":"reset","reason":"slow_consumer"}\n\n',
+        'event: error\ndata: {"type":"error","code":"draining","message":"bye","retry":true,"close":1001}\n\n',
     ].join('');
     const seen = await page.evaluate(async (stream) => {
         delete window.WebSocket;
@@ -1639,7 +1697,7 @@ test('taskws.js: an event stream of a server without heartbeat is not taken for 
             return new Response(
                 new ReadableStream({
                     start(to) {
-                        const said = 'event: connected\ndata: {"heartbeat_s":0}\n\n';
+                        const said = 'event: connected\ndata: {"type":"connected","heartbeat_s":0}\n\n';
                         to.enqueue(new TextEncoder().encode(said));
                     },
                 }),
@@ -1660,10 +1718,10 @@ test('taskws.js: on `expiring` an event stream is opened anew, its token asked f
         window.fetch = async (url, { headers }) => {
             got.push(headers.Authorization);
             const said = `event: connected
-data: {"heartbeat_s":25}
+data: {"type":"connected","heartbeat_s":25}
 
 event: expiring
-data: {"expires_in":40}
+data: {"type":"expiring","expires_in":40}
 
 `;
             return new Response(
