@@ -206,8 +206,10 @@ static void check_status(doctor *d)
     client *c = &d->worker;
     char target[300];
     snprintf(target, sizeof target, "%s/status", d->common.prefix);
-    if (ask_as(d, c, "GET", target, &d->token, no_body) != 200) {
-        fail(d, "status", "%s", what_came(c));
+    const int got = ask_as(d, c, "GET", target, &d->token, no_body);
+    if (got != 200) {
+        fail(d, "status", "%s%s", got == 404 ? "nothing there; is the --prefix the server's? " : "",
+             what_came(c));
         return;
     }
     const tws_str body = tws_buf_view(&c->body);

@@ -795,6 +795,14 @@ async def _(_user):
         assert done.returncode == 0, done
 
 
+@test('doctor says so where the routes are not at the prefix')
+async def _(_user):
+    with Server('--prefix', '/live') as own:
+        done = await ends('doctor', '--url', own.origin, '--secret', SECRET)
+        assert done.returncode == 1, done
+        assert re.search('FAIL  status .*is the --prefix the server\'s', done.stdout), done.stdout
+
+
 @test('doctor finds a wrong secret')
 async def _(_user):
     with Server() as own:
