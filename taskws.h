@@ -1956,7 +1956,33 @@ TWS_API void tws_conn_free(tws_conn *c);
  * when turn->full and all was sent, next again); end. So also to write what waits, or to send or
  * answer something of your own, behind begin, or behind NONE with next until NONE once more: input
  * may have been held back for that. Memory that runs out ends the connection (tws_conn_done), never
- * the program. What end has ended so, another next tells as CLOSED. */
+ * the program. What end has ended so, another next tells as CLOSED.
+ *
+ * In a loop of your own, when the socket is as wants_input or wants_output asks or a deadline has
+ * come:
+ *     tws_conn_begin(c, t, now_ms);
+ *     // a readable socket: feed, at its end eof, when it was reset abort
+ *     do {
+ *         while (tws_conn_next(c, t, &ev) != TWS_CONN_NONE ||
+ *                tws_conn_tick(c, t, &ev) != TWS_CONN_NONE) {
+ *             // your answer to ev
+ *         }
+ *         all = write_output(c, t); // what output gives; tell sent; true if the socket took all
+ *     } while (all && t->full);
+ *     n = tws_conn_end(c, t);
+ *     if (tws_conn_wants_shut(c)) {
+ *         shutdown(fd, SHUT_WR);
+ *         tws_conn_shut(c, now_ms);
+ *     }
+ *     if (tws_conn_done(c)) { // also without CLOSED, where writing failed
+ *         tws_conn_free(c);
+ *         close(fd);
+ *     }
+ *
+ * A reader of a hub (section 16) that has begun gathers before end, if all was sent: it offers each
+ * event's wire bytes, as long as they are taken, writes once more, advances by the n of end, and
+ * then gives the batch back. It has such turns also when tws_hub_news names it, and when n was all
+ * that it had offered and there are more. Detach it at CLOSED, and of a connection that is done. */
 TWS_API void tws_conn_begin(tws_conn *c, tws_turn *t, uint64_t now_ms);
 /* Bytes in, once a turn; data is changed in place and must live until tws_conn_end. */
 TWS_API void tws_conn_feed(tws_conn *c, tws_turn *t, uint8_t *data, size_t len);

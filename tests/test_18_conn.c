@@ -2048,6 +2048,88 @@ TEST("offered units are taken whole or not at all, and a blocked connection keep
     }
 }
 
+/* A turn as section 18 sketches it. True: the reader has more to be given. */
+static bool turn_of_reader(world *w, tws_hub_reader *r)
+{
+    tws_conn_event ev;
+    tws_hub_batch b;
+    tws_str wire[TWS_EVENT_SLICES];
+    size_t offered = 0;
+    bool all;
+    memset(&b, 0, sizeof b);
+    tws_conn_begin(&w->c, w->t, w->now_ms);
+    do {
+        while (tws_conn_next(&w->c, w->t, &ev) != TWS_CONN_NONE ||
+               tws_conn_tick(&w->c, w->t, &ev) != TWS_CONN_NONE) {
+            handle(w, &ev);
+        }
+        all = write_out(w);
+    } while (all && w->t->full);
+    if (all && r->group != NULL) {
+        tws_hub_gather(r, &b);
+        while (offered < b.count &&
+               tws_conn_offer(&w->c, w->t, wire,
+                              tws_event_wire(b.event[offered], TWS_FORMAT_ENVELOPE, wire))) {
+            offered++;
+        }
+        write_out(w);
+    }
+    size_t n = tws_conn_end(&w->c, w->t);
+    bool more = all && n == offered && (b.more || offered < b.count);
+    if (b.count != 0) {
+        tws_hub_advance(r, &b, n);
+    }
+    tws_hub_batch_free(&b);
+    return more;
+}
+
+static void no_wake(void *context)
+{
+    (void)context;
+}
+
+TEST("a reader of a hub, in turns as they are sketched, has each event once, however little is taken")
+{
+    static const size_t takes[] = {1, 10, 1000, SIZE_MAX};
+    tws_hub_desc desc;
+    memset(&desc, 0, sizeof desc);
+    for (size_t i = 0; i < sizeof takes / sizeof *takes; i++) {
+        tws_hub *hub = NULL;
+        tws_hub_reader r;
+        world *w = make_open();
+        CHECK_EQ(tws_hub_create(&hub, &desc), TWS_OK);
+        tws_hub_inbox *in = tws_hub_inbox_create(hub, no_wake, NULL);
+        CHECK_EQ(tws_hub_attach(in, &r, tws_str_c("u"), NULL), TWS_OK);
+        CHECK(!turn_of_reader(w, &r));
+        w->takes = takes[i];
+        uint8_t want[16384];
+        size_t len = 0;
+        unsigned n = 0;
+        bool more = false;
+        while (n < 200 || more || tws_conn_wants_output(&w->c)) {
+            unsigned until = n < 150 ? 150 : n < 200 ? n + 1 : n; /* many, then some in between */
+            while (n < until) {
+                char text[64];
+                n++;
+                tws_hub_publish(hub, tws_str_c("u"), tws_str_c("{}"), n, NULL, NULL);
+                int bytes = snprintf(text, sizeof text,
+                                     "{\"type\":\"task\",\"id\":\"%u-0\",\"data\":{}}", n);
+                len += tws_ws_header(want + len, true, TWS_WS_TEXT, (uint64_t)bytes, NULL);
+                memcpy(want + len, text, (size_t)bytes);
+                len += (size_t)bytes;
+            }
+            while (tws_hub_news(in) != NULL) {
+            }
+            more = turn_of_reader(w, &r);
+        }
+        CHECK_MEM(w->out, w->out_len, want, len);
+        tws_hub_detach(&r);
+        tws_hub_inbox_free(in);
+        tws_hub_free(hub);
+        unmake(w);
+    }
+}
+
 TEST("nothing can be offered while output waits")
 {
     world *w = make_open();
