@@ -2214,7 +2214,8 @@ typedef struct tws_server_desc {
     tws_conn_desc limits;     /* allocator and context_use are ignored: the server's are taken */
     const tws_allocator *allocator;
     void *context;            /* of the hooks below */
-    /* At the end of every turn of every thread; also after tws_server_wake. */
+    /* At the end of every turn of every thread, and besides amid one in which some connections wait
+     * behind others; also after tws_server_wake. */
     void (*on_turn)(void *context, unsigned thread);
     /* About once a second, on thread 0. */
     void (*on_second)(void *context, uint64_t wall_ms);
