@@ -1433,7 +1433,7 @@ typedef struct tws_hub_desc {
 typedef struct tws_hub tws_hub;
 
 TWS_API tws_status tws_hub_create(tws_hub **hub, const tws_hub_desc *desc); /* TWS_ERR_MEMORY */
-TWS_API void tws_hub_free(tws_hub *hub); /* no reader may be attached */
+TWS_API void tws_hub_free(tws_hub *hub); /* after its inboxes; NULL is fine */
 
 /* Append an event to a user's topic and mark its readers' inboxes. Every event comes in this way.
  *
@@ -1477,8 +1477,9 @@ TWS_API void tws_hub_forget(tws_hub *hub, tws_str user_id, tws_event_id complete
 typedef struct tws_hub_group tws_hub_group;
 typedef struct tws_hub_inbox tws_hub_inbox;
 
-/* NULL without memory. Free it when its readers are detached; wake is not called after that. */
+/* NULL without memory. wake is needed. */
 TWS_API tws_hub_inbox *tws_hub_inbox_create(tws_hub *hub, void (*wake)(void *), void *context);
+/* Once its readers are detached, before its hub; wake is not called after that. NULL is fine. */
 TWS_API void tws_hub_inbox_free(tws_hub_inbox *in);
 
 /* A position in a topic, embedded in whatever reads; it must not be moved while attached. For its
@@ -1679,7 +1680,7 @@ typedef struct tws_redis tws_redis;
  * blocks; the time is what tws_redis_tick was told last.
  * errors  TWS_ERR_MEMORY. */
 TWS_API tws_status tws_redis_create(tws_redis **r, const tws_redis_desc *desc, uint64_t now_ms);
-TWS_API void tws_redis_free(tws_redis *r);
+TWS_API void tws_redis_free(tws_redis *r); /* NULL is fine */
 
 /* A user has readers now (tws_hub_upstream's join): subscribe and read the past; EVENTs, then
  * LOADED follow. Called again after tws_redis_drop, all of the past comes again: forget what you
@@ -2115,7 +2116,7 @@ typedef struct tws_ready {
 
 /* For one thread, except tws_loop_wake. NULL without memory or descriptors. */
 TWS_API tws_loop *tws_loop_create(const tws_allocator *a);
-TWS_API void tws_loop_free(tws_loop *l);
+TWS_API void tws_loop_free(tws_loop *l); /* NULL is fine */
 /* "epoll" or "poll". */
 TWS_API const char *tws_loop_backend(void);
 /* Level-triggered. errors  TWS_ERR_SYSTEM: errno says why; with poll(2) there was no memory. */

@@ -844,6 +844,7 @@ TEST("a loop for which there is no memory is not made, and leaves nothing behind
             break;
         }
         CHECK(l == NULL);
+        tws_loop_free(l);
         CHECK_EQ(test_live_blocks(), 0);
         CHECK_EQ(descriptors(), before);
     }
