@@ -14359,8 +14359,11 @@ static tws__context *tws__context_new(const tws_conn_desc *d, const tws_ws_compr
     return made;
 }
 
-static void tws__context_free(tws__context *x, const tws_conn_desc *d)
+/* An open WebSocket ends, and its context with it. */
+static void tws__conn_drop_context(tws_conn *c)
 {
+    const tws_conn_desc *d = c->desc;
+    tws__context *x = c->context;
     if (x == NULL) {
         return;
     }
@@ -14368,6 +14371,7 @@ static void tws__context_free(tws__context *x, const tws_conn_desc *d)
     tws_release(d->allocator, x->window.memory, tws__context_inflates(x));
     tws_release(d->allocator, x->deflater.head, tws__context_deflates(x));
     tws_release(d->allocator, x, sizeof *x);
+    c->context = NULL;
 }
 
 /* A compressed message goes out that is in the client's context and not in ours: references to what
@@ -14389,10 +14393,9 @@ static struct tws__context *tws__context_new(const tws_conn_desc *d,
     return NULL;
 }
 
-static void tws__context_free(struct tws__context *x, const tws_conn_desc *d)
+static void tws__conn_drop_context(tws_conn *c)
 {
-    (void)x;
-    (void)d;
+    (void)c;
 }
 
 static void tws__context_forget(struct tws__context *x)
@@ -14487,13 +14490,6 @@ static void tws__conn_drop(const tws_conn *c, tws_conn_kept **k)
         tws_release(c->desc->allocator, *k, sizeof **k + (*k)->cap);
         *k = NULL;
     }
-}
-
-/* An open WebSocket ends, and its context with it. */
-static void tws__conn_drop_context(tws_conn *c)
-{
-    tws__context_free(c->context, c->desc);
-    c->context = NULL;
 }
 
 TWS_API void tws_conn_free(tws_conn *c)
