@@ -4684,9 +4684,8 @@ static bool tws__http_keeps_alive(const tws__http_head *h)
 static const tws_str *tws__http_field_named(const tws_http_field *field, uint32_t count,
                                             const char *name)
 {
-    tws_str wanted = tws_str_c(name);
     for (uint32_t i = 0; i < count; i++) {
-        if (tws_str_eq_nocase(field[i].name, wanted)) {
+        if (tws__http_is_named(&field[i], name)) {
             return &field[i].value;
         }
     }
