@@ -16438,12 +16438,8 @@ static bool tws__backend_init(tws_loop *l)
     e.events = EPOLLIN; /* data.ptr NULL: no watch */
     l->epoll[0] = epoll_create1(EPOLL_CLOEXEC);
     l->epoll[1] = epoll_create1(EPOLL_CLOEXEC);
-    if (l->epoll[0] >= 0 && l->epoll[1] >= 0 &&
-        epoll_ctl(l->epoll[0], EPOLL_CTL_ADD, l->epoll[1], &e) == 0) {
-        return true;
-    }
-    tws__backend_free(l);
-    return false;
+    return l->epoll[0] >= 0 && l->epoll[1] >= 0 &&
+           epoll_ctl(l->epoll[0], EPOLL_CTL_ADD, l->epoll[1], &e) == 0;
 }
 
 static bool tws__backend_control(tws_loop *l, int operation, tws_watch *w)
@@ -16672,11 +16668,8 @@ TWS_API tws_loop *tws_loop_create(const tws_allocator *a)
     }
     l->allocator = a;
     l->tick = tws_sys_now_ms() / TWS_TIMER_STEP_MS;
-    if (!tws__backend_init(l)) {
-        tws_release(a, l, sizeof *l);
-        return NULL;
-    }
-    int fd = tws__backend_wake_pair(&l->wake_write);
+    l->wake_write = -1;
+    int fd = tws__backend_init(l) ? tws__backend_wake_pair(&l->wake_write) : -1;
     if (fd < 0 || tws_loop_add(l, &l->wake, fd, TWS_READ) != TWS_OK) {
         l->wake.fd = fd;
         tws_loop_free(l);
