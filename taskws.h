@@ -10510,13 +10510,13 @@ static void tws__history_pop(tws__history *h, tws__chores *c)
     }
 }
 
-/* Make room for so many events of so many bytes, which both caps allow. The ring yields first,
- * while it takes more than half of either cap, then the last statuses left behind: however many
- * there are, a reader may be some events behind without a reset. */
-static void tws__history_make_room(tws__history *h, const tws_hub_desc *limit, uint32_t events,
-                                   uint32_t bytes, tws__chores *c)
+/* Make room for an event of so many bytes, which the cap allows. The ring yields first, while it
+ * takes more than half of either cap, then the last statuses left behind: however many there are, a
+ * reader may be some events behind without a reset. */
+static void tws__history_make_room(tws__history *h, const tws_hub_desc *limit, uint32_t bytes,
+                                   tws__chores *c)
 {
-    while (h->held > limit->max_events - events || h->bytes > limit->max_bytes - bytes) {
+    while (h->held >= limit->max_events || h->bytes > limit->max_bytes - bytes) {
         bool long_ring = tws__history_count(h) + 1 > limit->max_events / 2 ||
                          (uint64_t)h->ring_bytes + bytes > limit->max_bytes / 2;
         bool behind = h->oldest != NULL && h->oldest->index < h->first;
@@ -10535,7 +10535,7 @@ static void tws__history_append(tws__history *h, const tws_hub_desc *limit, tws_
     if (before != NULL) {
         tws__history_drop_task(h, before, c);
     }
-    tws__history_make_room(h, limit, 1, e->bytes, c);
+    tws__history_make_room(h, limit, e->bytes, c);
     e->held = true;
     e->index = h->topic->next++;
     *tws__history_slot(h, e->index) = e;
