@@ -21932,10 +21932,10 @@ static tws_status tws__add_routes(tws_task_server *ts, tws_buf *error)
 }
 
 /* RFC 6265 4.1.1: a token, in the sense of RFC 9110. */
-static tws_status tws__check_cookie(const char *name, tws_buf *error)
+static tws_status tws__check_cookie(tws_task_server *ts, tws_buf *error)
 {
-    const tws_str s = tws_str_c(name);
-    if (name == NULL || (s.len > 0 && tws__http_all(s, TWS__HTTP_TOKEN))) {
+    const tws_str s = tws_str_c(ts->desc.token_cookie);
+    if (s.ptr == NULL || (s.len > 0 && tws__http_all(s, TWS__HTTP_TOKEN))) {
         return TWS_OK;
     }
     tws_buf_c(error, "no cookie has such a name (set token_cookie, --cookie or TASKWS_COOKIE to "
@@ -21961,9 +21961,9 @@ static bool tws__is_origin(tws_str s)
     return good && tws__auth_without(rest, port).len == rest.len;
 }
 
-static tws_status tws__check_origins(const char *origins, tws_buf *error)
+static tws_status tws__check_origins(tws_task_server *ts, tws_buf *error)
 {
-    tws_str list = tws_str_c(origins);
+    tws_str list = tws_str_c(ts->desc.origins);
     tws_str item;
     while (tws_str_split(&list, ',', &item)) {
         if (item.len != 0 && !tws_str_eq_c(item, "*") && !tws__str_is(item, "null") &&
@@ -22027,11 +22027,17 @@ static tws_status tws__make_server(tws_task_server *ts, tws_buf *error)
     return tws__add_routes(ts, error);
 }
 
-static tws_status tws__make_hub(tws_task_server *ts)
+static tws_status tws__make_upstream(tws_task_server *ts, tws_buf *error)
+{
+    return ts->desc.redis_url == NULL ? TWS_OK : tws__upstream_create(ts, error);
+}
+
+static tws_status tws__make_hub(tws_task_server *ts, tws_buf *error)
 {
     const tws_task_server_desc *d = &ts->desc;
     tws_hub_upstream seam;
     tws_hub_desc hd;
+    (void)error;
     memset(&hd, 0, sizeof hd);
     hd.allocator = d->allocator;
     hd.max_events = d->retain_events;
@@ -22049,9 +22055,10 @@ static tws_status tws__make_hub(tws_task_server *ts)
     return tws_hub_create(&ts->hub, &hd);
 }
 
-static tws_status tws__make_seats(tws_task_server *ts)
+static tws_status tws__make_seats(tws_task_server *ts, tws_buf *error)
 {
     uint8_t key[16];
+    (void)error;
     unsigned seats = tws__thread_count(ts->desc.threads);
     ts->seat = (tws__seat *)tws_alloc(ts->desc.allocator, seats * sizeof *ts->seat);
     if (ts->seat == NULL) {
@@ -22117,24 +22124,13 @@ TWS_API tws_status tws_task_server_create(tws_task_server **out, const tws_task_
     TWS__MUTEX_INIT(&ts->log_lock);
     tws__task_defaults(&ts->desc);
     tws__log_default(ts);
-    tws_status status = tws__check_cookie(desc->token_cookie, why);
-    if (status == TWS_OK) {
-        status = tws__check_origins(desc->origins, why);
-    }
-    if (status == TWS_OK) {
-        status = tws__make_ring(ts, why);
-    }
-    if (status == TWS_OK && ts->desc.redis_url != NULL) {
-        status = tws__upstream_create(ts, why);
-    }
-    if (status == TWS_OK) {
-        status = tws__make_hub(ts);
-    }
-    if (status == TWS_OK) {
-        status = tws__make_seats(ts);
-    }
-    if (status == TWS_OK) {
-        status = tws__make_server(ts, why);
+    static tws_status (*const step[])(tws_task_server *, tws_buf *) = {
+        tws__check_cookie, tws__check_origins, tws__make_ring,   tws__make_upstream,
+        tws__make_hub,     tws__make_seats,    tws__make_server,
+    };
+    tws_status status = TWS_OK;
+    for (size_t i = 0; i < sizeof step / sizeof *step && status == TWS_OK; i++) {
+        status = step[i](ts, why);
     }
     if (status == TWS_OK && ts->up != NULL) {
         tws__upstream_start(ts->up);
