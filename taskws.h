@@ -19135,14 +19135,16 @@ static void tws__session_say(tws__session *s, tws__saying *m)
     tws_peer_put(s->peer, b.ptr, b.len);
 }
 
-static void tws__session_error(tws__session *s, const char *word, const char *message, bool retry,
+/* message: NULL for the table's. close: 0 when the session goes on. */
+static void tws__session_error(tws__session *s, const char *word, const char *message,
                                uint16_t close)
 {
     tws__saying m;
+    const tws__refusal *r = tws__refusal_of(word);
     tws_buf *b = tws__saying_begin(&m, "error");
-    tws__json_text(b, "code", word);
-    tws__json_text(b, "message", message);
-    tws_json_write_member_bool(b, "retry", retry);
+    tws__json_text(b, "code", r->word);
+    tws__json_text(b, "message", message == NULL ? r->message : message);
+    tws_json_write_member_bool(b, "retry", r->retry);
     if (close != 0) {
         tws_json_write_member_u64(b, "close", close);
     }
@@ -19243,7 +19245,7 @@ static void tws__session_refuse(tws__session *s, const char *word)
     tws__log_refusal(s, word);
     if (s->kind == TWS__WEBSOCKET || s->phase == TWS__LIVE) {
         s->phase = TWS__OVER;
-        tws__session_error(s, r->word, r->message, r->retry, r->close);
+        tws__session_error(s, word, NULL, r->close);
         tws_peer_close(s->peer, r->close, r->word);
         return;
     }
@@ -21296,8 +21298,7 @@ static void tws__session_new_token(tws__session *s, tws_str token)
         error = TWS_JWT_EXPIRED; /* the leeway is for clocks that differ, not for more time */
     }
     if (error != TWS_JWT_OK) {
-        const tws__refusal *r = tws__refusal_of(tws_jwt_word(error));
-        tws__session_error(s, r->word, r->message, r->retry, 0); /* the old token still holds */
+        tws__session_error(s, tws_jwt_word(error), NULL, 0); /* the old token still holds */
         return;
     }
     const tws_str none = tws_str_of(NULL, 0);
@@ -21333,7 +21334,7 @@ static void tws__on_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload,
     }
     if (!tws__string_member(text, "type", &type)) {
         tws__session_error(s, "bad_message", "a message is a JSON object with a string \"type\"",
-                           false, 0);
+                           0);
         return;
     }
     if (tws__json_is(&type, tws_str_c("ping"))) {
@@ -21351,7 +21352,7 @@ static void tws__on_message(tws_peer *p, tws_ws_opcode opcode, uint8_t *payload,
         return;
     }
     tws__session_error(s, "bad_message", "types are \"ping\" and \"auth\" with a string \"token\"",
-                       false, 0);
+                       0);
 }
 
 /* -- events to a client -- */
@@ -21527,8 +21528,7 @@ static void tws__on_timer(tws_peer *p)
         const tws__upstream *up = tws__session_server(s)->up;
         s->told = up != NULL && tws__upstream_fault(up) != NULL && s->format != TWS_FORMAT_RAW;
         if (s->told) {
-            const char *message = "Redis does not answer now; this waits for it";
-            tws__session_error(s, "unavailable", message, true, 0);
+            tws__session_error(s, "unavailable", "Redis does not answer now; this waits for it", 0);
         }
     }
     if ((s->begun || s->told) && s->warn_ms != 0 && left_ms <= s->warn_ms) {
