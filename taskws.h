@@ -1392,7 +1392,9 @@ TWS_API void tws_event_unref(tws_event *e);
  *
  * A join with number 0, which is not given back, may come for a user who has not left: a reader's
  * `since`, from another server, is beyond the newest id here, or in the grace somebody visits. Feed
- * what is new, then call tws_hub_loaded: until then that one waits.
+ * what is new, then call tws_hub_loaded: until then that one waits. Before that neither such a join
+ * nor a reload comes again, but by tws_hub_rejoin: for whoever comes meanwhile one comes behind it,
+ * since what he is given must be read after he came.
  *
  * reload: max_total_bytes took the past from a user who has readers, and one of them wants it. Call
  * tws_hub_forget, feed the past again, then call tws_hub_loaded: until then all of them wait. (With
@@ -10251,7 +10253,8 @@ typedef struct tws__topic {
     uint8_t thin;         /* what the total budget took of what an upstream had loaded */
     bool idle : 1;        /* its last reader left within the grace: it is in the shard's list, */
     bool came_back : 1;   /* and another has come since */
-    bool asked : 1;       /* upstream, for what is new, by a visitor: it is not loaded yet */
+    bool asked : 1;       /* upstream, for what is new: it has not said yet that it is loaded */
+    bool ask_again : 1;   /* once it has: somebody came when it may already have been read */
     bool has_ids : 1;     /* an event has had one */
     bool loading : 1;     /* an upstream has joined it and not said that it is loaded */
 } tws__topic;
@@ -11067,7 +11070,7 @@ TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str j
 #define TWS__READER_SINCE 1    /* likewise; it wants what follows `since` */
 #define TWS__READER_SNAPSHOT 2 /* below snapshot_until it may miss further steps */
 #define TWS__READER_STEPS 3    /* it was promised every event */
-#define TWS__READER_AHEAD 4    /* as SINCE, or a visitor; upstream was asked at loads `position` */
+#define TWS__READER_AHEAD 4    /* as SINCE, or a visitor; upstream was asked: loads `position` */
 
 static tws_hub_group *tws__topic_group(tws__topic *t, tws_hub_inbox *in)
 {
@@ -11105,14 +11108,26 @@ static void tws__group_free(tws_hub_group *g)
     tws_release(in->hub->desc.allocator, g, sizeof *g);
 }
 
-/* What upstream has by now is fed, and then loaded once more: r may wait for that. */
-static void tws__reader_ask(tws_hub_reader *r, const tws__topic *t, bool already)
+/* What upstream has by now is fed, and then loaded once more. */
+static void tws__topic_ask(tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
+    t->asked = true;
+    up->join(up->context, tws__user_id(&t->user), 0);
+}
+
+/* r waits for what upstream has by now. While an answer is under way nothing is asked, or it would
+ * not be known which of them is loaded then, and among many who ask none ever might be. But it may
+ * have been read already: so r waits for the next one, with all who come meanwhile. */
+static void tws__reader_ask(tws_hub_reader *r, tws__topic *t)
+{
+    const bool under_way = t->asked || t->loading;
     r->state = TWS__READER_AHEAD;
-    r->position = t->loads;
-    if (!already) {
-        up->join(up->context, tws__user_id(&t->user), 0);
+    r->position = t->loads + (under_way ? 2u : 1u);
+    if (under_way) {
+        t->ask_again = true;
+    } else {
+        tws__topic_ask(t);
     }
 }
 
@@ -11142,9 +11157,8 @@ static tws_status tws__shard_attach(tws__topic *t, tws_hub_inbox *in, tws_hub_re
         t->joining = s->joinings;
         t->loading = true;
         desc->upstream->join(desc->upstream->context, user_id, t->joining);
-    } else if (t->idle && r->visits && t->thin != TWS__THIN_ALL) { /* or it is read again anyway */
-        tws__reader_ask(r, t, t->asked);
-        t->asked = true;
+    } else if (t->idle && r->visits && (t->loading || t->thin != TWS__THIN_ALL)) {
+        tws__reader_ask(r, t); /* or it is read again anyway */
     }
     return TWS_OK;
 }
@@ -11360,16 +11374,17 @@ static bool tws__reader_is_found(const tws_hub_reader *r)
 
 /* Must a new reader wait? On another server it may have seen more than this one's upstream has fed
  * yet: upstream is asked, once, before its position is said to be gone; a visitor has asked. */
-static bool tws__reader_waits(tws_hub_reader *r, const tws__topic *t)
+static bool tws__reader_waits(tws_hub_reader *r, tws__topic *t)
 {
     if (r->state != TWS__READER_SINCE && r->state != TWS__READER_AHEAD) {
         return false;
     }
     const bool ahead = r->visits || tws_event_id_compare(r->u.since, t->last_id) > 0;
     if (ahead && r->state == TWS__READER_SINCE && t->shard->hub->desc.upstream != NULL) {
-        tws__reader_ask(r, t, false);
+        tws__reader_ask(r, t);
     }
-    return ahead && r->state == TWS__READER_AHEAD && r->position == t->loads;
+    const uint16_t to_come = (uint16_t)(r->position - t->loads);
+    return ahead && r->state == TWS__READER_AHEAD && (to_come == 1 || to_come == 2);
 }
 
 /* Find a new reader's position. One that asks for all, by 0-0, is first given the last statuses
@@ -11471,12 +11486,15 @@ static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
  * each begins with what there is when it has asked so often, or none ever would. */
 #define TWS__HUB_ASKS 2
 
+/* Behind an answer that is under way, or that would be taken for this one's. */
 static void tws__topic_reload(tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
     t->thin = 0;
     t->loading = true;
-    up->reload(up->context, tws__user_id(&t->user));
+    if (!t->asked) {
+        up->reload(up->context, tws__user_id(&t->user));
+    }
 }
 
 static void tws__reader_gather(tws_hub_reader *r, const tws__topic *t, tws_hub_batch *b)
@@ -11615,13 +11633,15 @@ TWS_API void tws_hub_joined(tws_hub *hub, tws_str user_id, uint32_t number)
 }
 
 /* A topic that is loaded is joined once more, too: one of its readers may be ahead. */
-static void tws__topic_rejoin(const tws__topic *t)
+static void tws__topic_rejoin(tws__topic *t)
 {
     const tws_hub_upstream *up = t->shard->hub->desc.upstream;
-    if (t->joining == 0 && t->loading) {
+    if (t->joining != 0) {
+        up->join(up->context, tws__user_id(&t->user), t->joining);
+    } else if (t->loading && !t->asked) {
         up->reload(up->context, tws__user_id(&t->user));
     } else {
-        up->join(up->context, tws__user_id(&t->user), t->joining);
+        tws__topic_ask(t);
     }
 }
 
@@ -11630,11 +11650,27 @@ TWS_API void tws_hub_rejoin(tws_hub *hub)
     for (size_t i = 0; hub->desc.upstream != NULL && i < hub->desc.shards; i++) {
         tws__shard *s = &hub->shard[i];
         TWS__LOCK(&s->lock);
-        const tws__user *u = tws__users_next(&s->topics, NULL);
+        tws__user *u = tws__users_next(&s->topics, NULL);
         for (; u != NULL; u = tws__users_next(&s->topics, u)) {
-            tws__topic_rejoin((const tws__topic *)(const void *)u);
+            tws__topic_rejoin((tws__topic *)(void *)u);
         }
         TWS__UNLOCK(&s->lock);
+    }
+}
+
+/* What is loaded answers what was asked, so what came up meanwhile may be asked for now. */
+static void tws__topic_answered(tws__topic *t)
+{
+    const bool reload = t->asked && t->loading;
+    const bool again = t->ask_again && t->readers > 0;
+    t->loads++;
+    t->loading = false;
+    t->asked = false;
+    t->ask_again = false;
+    if (reload) {
+        tws__topic_reload(t); /* that is all there is, what is new included */
+    } else if (again) {
+        tws__topic_ask(t);
     }
 }
 
@@ -11648,9 +11684,7 @@ TWS_API void tws_hub_loaded(tws_hub *hub, tws_str user_id, tws_event_id complete
         }
         t->floor = tws__event_id_max(t->floor, complete_from);
         t->last_id = tws__event_id_max(t->last_id, complete_from);
-        t->loading = false;
-        t->asked = false;
-        t->loads++;
+        tws__topic_answered(t);
         tws__topic_mark(t, &c);
         tws__topic_tidy(t, &c);
     }
