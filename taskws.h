@@ -1391,10 +1391,10 @@ TWS_API void tws_event_unref(tws_event *e);
  * old events would be taken for the past of the new readers.
  *
  * A join with number 0, which is not given back, may come for a user who has not left: a reader's
- * `since`, from another server, is beyond the newest id here, or in the grace somebody visits. Feed
- * what is new, then call tws_hub_loaded: until then that one waits. Before that neither such a join
- * nor a reload comes again, but by tws_hub_rejoin: for whoever comes meanwhile one comes behind it,
- * since what he is given must be read after he came.
+ * `since`, from another server, is beyond the newest id here, or somebody visits. Feed what is
+ * new, then call tws_hub_loaded: until then that one waits. Before that neither such a join nor a
+ * reload comes again, but by tws_hub_rejoin: for whoever comes meanwhile one comes behind it, since
+ * what he is given must be read after he came.
  *
  * reload: max_total_bytes took the past from a user who has readers, and one of them wants it. Call
  * tws_hub_forget, feed the past again, then call tws_hub_loaded: until then all of them wait. (With
@@ -1508,8 +1508,8 @@ typedef struct tws_hub_reader {
  * errors  TWS_ERR_LIMIT (max_readers), TWS_ERR_MEMORY, TWS_ERR_ARGUMENT (user id). */
 TWS_API tws_status tws_hub_attach(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id,
                                   const tws_event_id *since);
-/* The same for one who only wants a snapshot: max_readers neither counts nor limits it. Of a user
- * in his grace it waits for what upstream has by now, as if the past had to be fed again. */
+/* The same for one who only wants a snapshot: max_readers neither counts nor limits it. It waits
+ * for what upstream has by now, whoever else reads: what is here may be behind. */
 TWS_API tws_status tws_hub_visit(tws_hub_inbox *in, tws_hub_reader *r, tws_str user_id);
 /* A detached reader is fine. */
 TWS_API void tws_hub_detach(tws_hub_reader *r);
@@ -11157,8 +11157,9 @@ static tws_status tws__shard_attach(tws__topic *t, tws_hub_inbox *in, tws_hub_re
         t->joining = s->joinings;
         t->loading = true;
         desc->upstream->join(desc->upstream->context, user_id, t->joining);
-    } else if (t->idle && r->visits && (t->loading || t->thin != TWS__THIN_ALL)) {
-        tws__reader_ask(r, t); /* or it is read again anyway */
+    } else if (desc->upstream != NULL && r->visits &&
+               (t->loading || t->thin != TWS__THIN_ALL)) { /* or it is read again anyway */
+        tws__reader_ask(r, t);
     }
     return TWS_OK;
 }

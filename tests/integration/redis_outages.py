@@ -366,7 +366,7 @@ async def _(user):
             assert client.of('reset')
 
 
-@test('who asks for the tasks of one who was here is told of all that Redis has, or of what is here')
+@test('who asks for the tasks of one who is or was here is told of all that Redis has, or of what there is')
 async def _(user):
     async def last_id():
         tasks = await server.request('GET', TASKS + user, bearer=token(user))
@@ -374,14 +374,20 @@ async def _(user):
         return tasks.json['last_id']
 
     async with Redis() as redis, Way(redis.port) as way, serving(way.url) as server:
-        redis.publish(user, redis.number(user))
-        await last_id()
-        way.deaf = True # what comes by the subscription is late
-        for _ in range(3):
+        async def told_of_all():
+            way.deaf = True # what comes by the subscription is late, but not so long that it shows
             last = redis.publish(user, redis.number(user))
             assert await last_id() == last
             last = (await post(server, user, redis.number(user))).json['id']
             assert await last_id() == last
+            return last
+
+        async with Client(server, user) as client:
+            await client.connected()
+            await told_of_all()
+            way.deaf = False
+        await becomes(server, 'ready')
+        last = await told_of_all()
         way.block() # and what Redis has is not to be had
         assert await last_id() == last
         way.open.set()
