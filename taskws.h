@@ -11469,7 +11469,7 @@ static void tws__batch_fill(tws_hub_batch *b, const tws_hub_reader *r, const tws
  * here. */
 static bool tws__reader_wants_past(const tws_hub_reader *r, const tws__topic *t)
 {
-    if (r->state == TWS__READER_NEW || r->visits) {
+    if (r->state == TWS__READER_NEW || (r->visits && !tws__reader_is_found(r))) {
         return t->thin == TWS__THIN_ALL;
     }
     switch (r->state) {

@@ -1953,6 +1953,15 @@ TEST("in the grace the total budget may take a user's past, which is read again 
                  TWS_OK);
         CHECK_TEXT(drain(&r), "");
         CHECK_TEXT(s.text, "+1 *1");
+        tws_hub_forget(hub, tws_str_c("1"), id_of(0, 5));
+        CHECK_EQ(feed(hub, 1, "a", 1), TWS_OK);
+        tws_hub_loaded(hub, tws_str_c("1"), id_of(0, 0));
+        CHECK_TEXT(drain(&r), "start 1");
+        while (shard->oldest != NULL) {
+            tws__shard_yield(shard, UINT64_MAX);
+        }
+        CHECK_TEXT(drain(&r), ""); /* he has it */
+        CHECK_TEXT(s.text, "+1 *1");
         tws_hub_detach(&r);
         tws_hub_inbox_free(in);
         tws_hub_free(hub);
