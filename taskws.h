@@ -21798,13 +21798,10 @@ static void tws__open_user_session(tws_task_server *ts, tws_peer *p, const tws_h
 static bool tws__accepts_stream(const tws_http_request *r)
 {
     tws_str item;
-    for (uint32_t i = 0; i < r->field_count; i++) {
-        tws_str list = r->field[i].value;
-        bool accept = tws__http_is_named(&r->field[i], "Accept");
-        while (accept && tws_str_split(&list, ',', &item)) {
-            if (tws__media_is(item, "text/event-stream")) {
-                return true;
-            }
+    tws__http_items types = {r->field, r->field_count, "Accept", {NULL, 0}};
+    while (tws__http_next(&types, ',', &item)) {
+        if (tws__media_is(item, "text/event-stream")) {
+            return true;
         }
     }
     return false;
