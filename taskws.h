@@ -14602,7 +14602,7 @@ static bool tws__conn_room(tws_conn *c, tws_conn_kept **k, size_t n)
 }
 
 /* Append to what is kept. */
-static bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data, size_t len)
+static TWS__APART bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data, size_t len)
 {
     if (!tws__conn_room(c, k, len)) {
         return false;
@@ -14735,7 +14735,7 @@ static void tws__turn_hand_out_here(tws_turn *t, tws_conn_event *ev, uint8_t *me
 }
 
 /* Add a slice, or lengthen the last one if this begins where that ends. */
-static void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
+static inline void tws__turn_add_slice(tws_turn *t, const void *data, size_t len)
 {
     tws_str *last = t->out_count == 0 ? NULL : &t->out[t->out_count - 1];
     t->out_bytes += len;
@@ -15650,7 +15650,7 @@ static bool tws__conn_collect(tws_conn *c, const tws_ws_event *frame)
 {
     const uint64_t whole = (uint64_t)frame->len + frame->frame_left;
     const size_t hint = frame->len < 2048 ? 4096 : frame->len * 2;
-    return tws__conn_room(c, &c->message, whole < hint ? (size_t)whole : frame->len) &&
+    return (whole >= hint || tws__conn_room(c, &c->message, (size_t)whole)) &&
            tws__conn_keep_in(c, &c->message, frame->payload, frame->len);
 }
 
