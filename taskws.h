@@ -2033,7 +2033,7 @@ TWS_API void tws_conn_stream(tws_conn *c, tws_turn *t, int status, const char *h
 TWS_API void tws_conn_accept(tws_conn *c, tws_turn *t, tws_str key, tws_str protocol,
                              const tws_ws_compression *terms);
 /* Have an open WebSocket's messages be so many bytes at most, or max_message_bytes if that is less;
- * 0: that again. One that has begun may become as long as its frames so far say. */
+ * 0: that again. One that has begun uncompressed may become as long as its frames so far say. */
 TWS_API void tws_conn_limit(tws_conn *c, uint32_t bytes);
 /* Send a message. opcode: TWS_WS_TEXT or TWS_WS_BINARY. borrowed: payload lives until it has gone
  * out or tws_conn_end (the last one received does), else it is copied. False when it was not taken:
@@ -5804,7 +5804,7 @@ static tws__ws_fault tws__ws_judge_size(const tws_ws_decoder *d, const tws__ws_f
     if (packed && d->max_message > 0) {
         most += most / 8 + 64;
     }
-    if (f->payload > most - d->message_bytes) {
+    if (f->payload > most - tws__min64(d->message_bytes, most)) { /* lowered since it began? */
         return TWS__WS_MESSAGE_LONG;
     }
     if (d->max_frames > 0 && d->frames >= d->max_frames) {
@@ -14602,7 +14602,8 @@ static bool tws__conn_room(tws_conn *c, tws_conn_kept **k, size_t n)
 }
 
 /* Append to what is kept. */
-static TWS__APART bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data, size_t len)
+static TWS__APART bool tws__conn_keep_in(tws_conn *c, tws_conn_kept **k, const void *data,
+                                         size_t len)
 {
     if (!tws__conn_room(c, k, len)) {
         return false;
@@ -15537,8 +15538,6 @@ TWS_API void tws_conn_limit(tws_conn *c, uint32_t bytes)
         return;
     }
     bytes = bytes == 0 || bytes > most ? most : bytes;
-    const uint64_t begun = c->u.ws.message_bytes;
-    bytes = begun > bytes ? (uint32_t)tws__min64(begun, most) : bytes;
     c->u.ws.max_message = bytes == TWS_OFF ? 0 : bytes;
 }
 

@@ -1168,6 +1168,9 @@ TEST("a message that has begun ends as its frames say, whatever it is bounded by
     tws_conn_limit(&w->c, 9);
     turn_frame(w, true, TWS_WS_CONTINUATION, "");
     CHECK_STR(tws_str_c(w->log), "m2:10;");
+    turn_frame(w, true, TWS_WS_BINARY, "123456789");
+    turn_frame(w, true, TWS_WS_BINARY, "0123456789"); /* the next one has the new bound */
+    CHECK_STR(tws_str_c(w->log), "m2:10;m2:9;closed 1009;");
     unmake(w);
 }
 
