@@ -22,8 +22,7 @@ const MISSES = 3; // sockets that never open, then SSE
 
 export function connectTasks({ url, token, credentials, since = '', onTask, onReset, onState, onError }) {
     let status = {};
-    let link;
-    let bearer;
+    let link, bearer, timer;
     let asking; // token(), once
     let complaint; // before a close
     let openedAt;
@@ -31,7 +30,6 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     let misses = 0; // -Infinity: WebSocket works, Infinity: only SSE
     let fellBack = false;
     let heartbeat = 25000;
-    let timer;
 
     const after = (...then) => {
         clearTimeout(timer);
@@ -141,6 +139,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
                 since = '';
                 return call(onReset, message.reason);
             case 'expiring':
+                clearTimeout(link.renewal);
                 return (link.renewal = setTimeout(renew, message.expires_in * 500)); // half-time
             case 'error':
                 if (message.close) complaint = message;

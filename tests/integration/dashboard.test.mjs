@@ -1523,6 +1523,7 @@ test('taskws.js: callbacks may use what connectTasks returns, and close() leaves
         await settled();
         sockets[0].greet();
         sockets[0].say({ type: 'expiring', expires_in: 40 });
+        sockets[0].say({ type: 'expiring', expires_in: 20 }); // instead of the one before
         seen.push(timers.size);
         tasks.close();
         seen.push(timers.size);
