@@ -4686,8 +4686,9 @@ static bool tws__http_keeps_alive(const tws__http_head *h)
 static const tws_str *tws__http_field_named(const tws_http_field *field, uint32_t count,
                                             const char *name)
 {
+    tws_str wanted = tws_str_c(name);
     for (uint32_t i = 0; i < count; i++) {
-        if (tws__http_is_named(&field[i], name)) {
+        if (tws_str_eq_nocase(field[i].name, wanted)) {
             return &field[i].value;
         }
     }
@@ -4713,9 +4714,16 @@ static int tws__http_count(const tws_http_field *field, uint32_t fields, const c
 typedef struct tws__http_items {
     const tws_http_field *field; /* still to be looked at */
     uint32_t fields;
-    const char *name;
+    tws_str name;
     tws_str rest; /* of the field before them */
 } tws__http_items;
+
+static tws__http_items tws__http_items_of(const tws_http_field *field, uint32_t fields,
+                                          const char *name)
+{
+    tws__http_items items = {field, fields, tws_str_c(name), tws_str_of(NULL, 0)};
+    return items;
+}
 
 static bool tws__http_next(tws__http_items *items, char separator, tws_str *item)
 {
@@ -4723,7 +4731,7 @@ static bool tws__http_next(tws__http_items *items, char separator, tws_str *item
         if (items->fields == 0) {
             return false;
         }
-        if (tws__http_is_named(items->field, items->name)) {
+        if (tws_str_eq_nocase(items->field->name, items->name)) {
             items->rest = items->field->value;
         }
         items->field++;
@@ -4736,7 +4744,7 @@ static bool tws__http_lists(const tws_http_field *field, uint32_t fields, const 
                             const char *token)
 {
     tws_str item;
-    tws__http_items items = {field, fields, name, {NULL, 0}};
+    tws__http_items items = tws__http_items_of(field, fields, name);
     while (tws__http_next(&items, ',', &item)) {
         if (tws__str_is(item, token)) {
             return true;
@@ -5004,7 +5012,7 @@ static tws_str tws__http_unquote(tws_str s)
 TWS_API bool tws_http_cookie(const tws_http_request *r, const char *name, tws_str *value)
 {
     tws_str pair;
-    tws__http_items cookies = {r->field, r->field_count, "cookie", {NULL, 0}};
+    tws__http_items cookies = tws__http_items_of(r->field, r->field_count, "cookie");
     while (tws__http_next(&cookies, ';', &pair)) {
         if (tws__http_pair(pair, name, value)) {
             *value = tws__http_unquote(*value);
@@ -5557,7 +5565,8 @@ TWS_API int tws_ws_check_extensions(const tws_http_request *r, unsigned context_
     memset(terms, 0, sizeof *terms);
     *reason = NULL;
     tws_str one;
-    tws__http_items offers = {r->field, r->field_count, "sec-websocket-extensions", {NULL, 0}};
+    tws__http_items offers =
+        tws__http_items_of(r->field, r->field_count, "sec-websocket-extensions");
     while (tws__http_next(&offers, ',', &one)) { /* an empty one is no harm: RFC 9110 5.6.1.2 */
         if (one.len > 0 && !tws__ws_extension_read(one, context_bits, terms)) {
             memset(terms, 0, sizeof *terms);
@@ -9298,7 +9307,7 @@ static bool tws__auth_subprotocol(const tws_http_request *r, tws_str *token)
 {
     size_t count = 0;
     tws_str offer;
-    tws__http_items offers = {r->field, r->field_count, "Sec-WebSocket-Protocol", {NULL, 0}};
+    tws__http_items offers = tws__http_items_of(r->field, r->field_count, "Sec-WebSocket-Protocol");
     while (tws__http_next(&offers, ',', &offer)) {
         if (tws_str_starts(offer, "bearer.")) {
             *token = tws_str_from(offer, strlen("bearer."));
@@ -11070,7 +11079,7 @@ TWS_API tws_status tws_hub_publish_task(tws_hub *hub, tws_str user_id, tws_str j
 #define TWS__READER_SINCE 1    /* likewise; it wants what follows `since` */
 #define TWS__READER_SNAPSHOT 2 /* below snapshot_until it may miss further steps */
 #define TWS__READER_STEPS 3    /* it was promised every event */
-#define TWS__READER_AHEAD 4    /* as SINCE, or a visitor; upstream was asked: loads `position` */
+#define TWS__READER_AHEAD 4    /* as SINCE, or a visitor; it waits until loads is `position` */
 
 static tws_hub_group *tws__topic_group(tws__topic *t, tws_hub_inbox *in)
 {
@@ -16360,9 +16369,10 @@ static bool tws__sys_resolve(const char *host, int port, bool numeric, tws__addr
 
 static void tws__sys_unix_address(const char *path, tws__addresses *out)
 {
-    struct sockaddr_un *a = (struct sockaddr_un *)(void *)&out->at[0];
-    out->count = tws__sys_unix_path(path, a) ? 1 : 0;
-    out->len[0] = (socklen_t)sizeof *a;
+    struct sockaddr_un a;
+    out->count = tws__sys_unix_path(path, &a) ? 1 : 0;
+    out->len[0] = (socklen_t)sizeof a;
+    memcpy(&out->at[0], &a, sizeof a);
 }
 
 /* Begin to connect without waiting. *now: it is connected already. -1 with errno. */
@@ -18710,7 +18720,7 @@ TWS_API void tws_peer_stream(tws_peer *p, const char *head, const char *content_
 static bool tws__peer_offered(const tws_http_request *r, const char *protocol)
 {
     tws_str offer;
-    tws__http_items offers = {r->field, r->field_count, "Sec-WebSocket-Protocol", {NULL, 0}};
+    tws__http_items offers = tws__http_items_of(r->field, r->field_count, "Sec-WebSocket-Protocol");
     while (tws__http_next(&offers, ',', &offer)) {
         if (tws_str_eq_c(offer, protocol)) {
             return true;
@@ -21797,7 +21807,7 @@ static void tws__open_user_session(tws_task_server *ts, tws_peer *p, const tws_h
 static bool tws__accepts_stream(const tws_http_request *r)
 {
     tws_str item;
-    tws__http_items types = {r->field, r->field_count, "Accept", {NULL, 0}};
+    tws__http_items types = tws__http_items_of(r->field, r->field_count, "Accept");
     while (tws__http_next(&types, ',', &item)) {
         if (tws__media_is(item, "text/event-stream")) {
             return true;
