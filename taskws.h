@@ -2002,6 +2002,10 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c);
 TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *slices, size_t max);
 /* The first n of those bytes have been written: output goes on behind them. */
 TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n);
+/* At a turn's beginning: the last len bytes that were told as sent have not been written after all,
+ * and are output again. data is copied. So a host may tell first and write for many connections one
+ * after another, if it does nothing else with one between the two. */
+TWS_API void tws_conn_unsent(tws_conn *c, const tws_turn *t, const void *data, size_t len);
 /* Ends the turn. What was not sent is kept (copied), except offered units that have not begun.
  * returns  how many of the offered units were sent or kept; the others are yours to offer again. */
 TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t);
@@ -14858,6 +14862,14 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
     }
 }
 
+TWS_API void tws_conn_unsent(tws_conn *c, const tws_turn *t, const void *data, size_t len)
+{
+    TWS_ASSERT(c->out == NULL && t->out_count == 0); /* nothing has been written behind it */
+    if (len != 0 && c->state != TWS__DONE) {
+        tws__conn_keep(c, t->now_ms, data, len);
+    }
+}
+
 TWS_API bool tws_conn_offers(const tws_conn *c, const tws_turn *t)
 {
     return tws_conn_open(c) && c->out == NULL && t->unit_count < TWS_TURN_UNITS &&
@@ -16335,6 +16347,24 @@ static long tws__sys_send(int fd, const tws_str *slices, size_t count)
     return tws__sys_again(errno) ? 0 : -2;
 }
 
+/* Bytes for a socket of many, and what became of them: sent is as tws__sys_send returns. */
+typedef struct tws__send {
+    int fd;
+    uint32_t len;
+    const uint8_t *data;
+    long sent;
+} tws__send;
+
+/* One call for each, with nothing between: the system's part of it, which is far larger than ours,
+ * stays in the processor's caches. */
+static void tws__sys_send_each(tws__send *each, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const tws_str data = tws_str_of((const char *)each[i].data, each[i].len);
+        each[i].sent = tws__sys_send(each[i].fd, &data, 1);
+    }
+}
+
 /* -- the other side: connecting, for section 22's Redis -- */
 
 #if !defined(TASKWS_NO_REDIS) && !defined(TASKWS_NO_JWT) /* section 22 alone connects */
@@ -16945,7 +16975,8 @@ enum {
     TWS__PEER_CROWDED = 32, /* its address has too many */
     TWS__PEER_LONG = 64,    /* a WebSocket or a stream */
     TWS__PEER_ASKING = 128, /* the turn's request is its own; at other times it is anybody's */
-    TWS__PEER_SSE = 256     /* a stream of events, in which comments may stand */
+    TWS__PEER_SSE = 256,    /* a stream of events, in which comments may stand */
+    TWS__PEER_GATHERED = 512 /* what it was said to be sent is still to be sent */
 };
 
 #define TWS__RESERVE 32u     /* connections beyond the limit that are told so, of the next line */
@@ -16964,6 +16995,8 @@ enum {
 #define TWS__ROOM_NEW 16u      /* a newcomer's while somebody waits: a head, or 170 pings, */
 #define TWS__ROOM_ALONE 64u    /* and while nobody does */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
+#define TWS__GATHER 64u        /* sends of news at one go, at most; */
+#define TWS__GATHER_EACH 1024u /* and what is longer is not worth a copy */
 #define TWS__EPOCH_MS 16u
 #define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB; */
 #define TWS__LEAST 128u        /* and of those for whose sake others wait */
@@ -17006,6 +17039,11 @@ struct tws__thread {
     tws_loop *loop;
     uint8_t *receive;
     size_t received; /* in the turn of the connection that is served */
+    bool gathers; /* on_turn is called: nobody reads, and receive holds what is to be sent */
+    uint32_t gathered;
+    size_t gathered_bytes;
+    tws__send send[TWS__GATHER];
+    tws_peer *send_to[TWS__GATHER];
     uint64_t now_ms;
     unsigned index;
     tws_watch listener;
@@ -17563,9 +17601,17 @@ static void tws__peer_pace(tws_peer *p)
 
 /* -- a turn of one connection: at most one read and one write -- */
 
+/* The longest send that can be gathered now; 0: what has been gathered is to be sent first. */
+static size_t tws__thread_gathers(const tws__thread *t)
+{
+    const size_t room = t->server->desc.receive_bytes - t->gathered_bytes;
+    return t->gathered == TWS__GATHER || room < TWS__GATHER_EACH ? 0 : TWS__GATHER_EACH;
+}
+
 static void tws__peer_read(tws_peer *p)
 {
     tws__thread *t = p->thread;
+    TWS_ASSERT(t->gathered == 0); /* it stands in receive */
     size_t room = tws__min((size_t)p->room * TWS__ROOM, t->server->desc.receive_bytes);
     long n = tws__sys_receive(p->watch.fd, t->receive, room);
     tws__peer_spend(p, n > 0 ? (size_t)n : 0);
@@ -17580,23 +17626,49 @@ static void tws__peer_read(tws_peer *p)
     }
 }
 
+/* News are small, and for many: they are gathered, and sent one behind another. Not so what waits,
+ * or ends a connection, or is in input's way. */
+static bool tws__peer_gather(tws_peer *p, const tws_str *slices, size_t count, size_t bytes)
+{
+    tws__thread *t = p->thread;
+    const bool plain = tws_conn_open(&p->conn) && !tws_conn_wants_output(&p->conn);
+    if (!t->gathers || !plain || t->turn.full || bytes > tws__thread_gathers(t)) {
+        return false;
+    }
+    uint8_t *at = t->receive + t->gathered_bytes;
+    tws__send *send = &t->send[t->gathered];
+    send->fd = p->watch.fd;
+    send->len = (uint32_t)bytes;
+    send->data = at;
+    for (size_t i = 0; i < count; i++) {
+        memcpy(at, slices[i].ptr, slices[i].len);
+        at += slices[i].len;
+    }
+    t->send_to[t->gathered] = p;
+    t->gathered++;
+    t->gathered_bytes += bytes;
+    p->flags |= TWS__PEER_GATHERED;
+    tws_conn_sent(&p->conn, &t->turn, bytes);
+    return true;
+}
+
 /* True when all output has gone. */
 static bool tws__peer_write(tws_peer *p)
 {
     tws__thread *t = p->thread;
     tws_str slices[TWS_TURN_SLICES];
     size_t count = tws_conn_output(&p->conn, &t->turn, slices, TWS_TURN_SLICES);
-    if (count == 0) {
+    size_t want = 0;
+    for (size_t i = 0; i < count; i++) {
+        want += slices[i].len;
+    }
+    if (count == 0 || tws__peer_gather(p, slices, count, want)) {
         return true;
     }
     long n = tws__sys_send(p->watch.fd, slices, count);
     if (n < 0) {
         tws_conn_abort(&p->conn);
         return false;
-    }
-    size_t want = 0;
-    for (size_t i = 0; i < count; i++) {
-        want += slices[i].len;
     }
     tws_count(&t->traffic.bytes_out, (uint64_t)n);
     tws_conn_sent(&p->conn, &t->turn, (size_t)n);
@@ -17648,10 +17720,15 @@ static void tws__peer_settle(tws_peer *p)
     }
 }
 
+static void tws__thread_send_gathered(tws__thread *t);
+
 static void tws__peer_begin(tws_peer *p)
 {
     tws__thread *t = p->thread;
     TWS_ASSERT(t->served == NULL); /* another's callback is no place to serve this one */
+    if ((p->flags & TWS__PEER_GATHERED) != 0 || (t->gathers && tws__thread_gathers(t) == 0)) {
+        tws__thread_send_gathered(t);
+    }
     t->served = p;
     t->received = 0;
     p->flags |= TWS__PEER_SERVED;
@@ -17689,6 +17766,36 @@ static void tws__peer_finish(tws_peer *p)
     p->flags &= ~(uint32_t)TWS__PEER_SERVED;
     t->served = NULL;
     tws__peer_settle(p);
+}
+
+/* What a socket does not take is given back to its connection, in a turn of its own, and waits
+ * there as any output does. */
+static void tws__thread_send_gathered(tws__thread *t)
+{
+    const uint32_t count = t->gathered;
+    const bool gathers = t->gathers;
+    tws__sys_send_each(t->send, count);
+    t->gathered = 0;
+    t->gathered_bytes = 0;
+    t->gathers = false; /* these sends are still being looked at */
+    for (uint32_t i = 0; i < count; i++) {
+        const tws__send *send = &t->send[i];
+        tws_peer *p = t->send_to[i];
+        const size_t sent = send->sent < 0 ? 0 : (size_t)send->sent;
+        p->flags &= ~(uint32_t)TWS__PEER_GATHERED;
+        tws_count(&t->traffic.bytes_out, sent);
+        if (sent == send->len) {
+            continue;
+        }
+        tws__peer_begin(p);
+        if (send->sent < 0) {
+            tws_conn_abort(&p->conn);
+        } else {
+            tws_conn_unsent(&p->conn, &t->turn, send->data + sent, send->len - sent);
+        }
+        tws__peer_finish(p);
+    }
+    t->gathers = gathers;
 }
 
 static void tws__peer_serve(tws_peer *p, bool readable)
@@ -18037,7 +18144,10 @@ static void tws__thread_timer(tws__thread *t, tws_timer *timer)
 static void tws__thread_news(tws__thread *t)
 {
     if (t->server->desc.on_turn != NULL) {
+        t->gathers = true;
         t->server->desc.on_turn(t->server->desc.context, t->index);
+        tws__thread_send_gathered(t);
+        t->gathers = false;
     }
 }
 

@@ -2321,6 +2321,36 @@ TEST("the rest of a lent unit is held and not copied, wherever the socket stoppe
     }
 }
 
+TEST("what was told as sent and was not is output again, before what comes behind it")
+{
+    static const size_t lengths[] = {1, 5, 8, 0};
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        world *w = make_open();
+        const tws_str unit = tws_str_c("\x81\x03one\x81\x01!");
+        test_row("unsent", lengths[i]);
+        begin(w);
+        CHECK(tws_conn_offer(&w->c, w->t, &unit, 1));
+        finish(w);
+        CHECK_EQ(w->units, 1);
+        CHECK_EQ(w->out_len, 8);
+        w->out_len -= lengths[i]; /* these have not been written */
+        w->takes = 0;
+        begin(w);
+        tws_conn_unsent(&w->c, w->t, unit.ptr + 8 - lengths[i], lengths[i]);
+        CHECK_EQ(tws_conn_offers(&w->c, w->t), lengths[i] == 0);
+        CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, "two", 3, false));
+        finish(w);
+        CHECK(tws_conn_wants_output(&w->c));
+        pass(w, 29000); /* it has waited since then */
+        CHECK_STR(tws_str_c(w->log), "");
+        w->takes = SIZE_MAX;
+        turn(w, NULL, 0);
+        CHECK_MEM(w->out, w->out_len, "\x81\x03one\x81\x01!\x81\x03two", 13);
+        CHECK(owns_nothing(w));
+        unmake(w);
+    }
+}
+
 TEST("what waits before, in and behind a lent unit is given in no more slices than are asked for")
 {
     static const tws_lender lender = {count_hold, count_release};

@@ -1538,6 +1538,151 @@ TEST("a reader that takes nothing blocks nobody, and is closed with 4409 in the 
     site_end(&s);
 }
 
+/* -- news: what on_turn pulls -- */
+
+/* Each reader is offered line after line, one a turn, and all in the same turns. */
+enum { NEWS_READERS = 40, NEWS_LINE = 504, NEWS_LINES = 60 };
+
+static struct {
+    tws_peer *reader[NEWS_READERS];
+    unsigned said[NEWS_READERS];
+    uint16_t closed[NEWS_READERS]; /* with which code */
+    size_t readers;
+    unsigned lines; /* so many are there to be read */
+    int fd_at_10;   /* whose peer leaves amid the turn in which line 10 is offered; -1: nobody's */
+} news;
+
+static size_t news_index(const tws_peer *p)
+{
+    return (size_t)(uintptr_t)tws_peer_data(p);
+}
+
+static void news_output(tws_peer *p)
+{
+    static char frame[NEWS_LINE]; /* until the turn ends */
+    const unsigned line = news.said[news_index(p)];
+    if (line == news.lines) {
+        return;
+    }
+    memset(frame, 'a' + (int)(line % 26), sizeof frame);
+    memcpy(frame, "\x81\x7e\x01\xf4", 4);
+    snprintf(frame + 4, 8, "%06u,", line);
+    frame[11] = ' ';
+    tws_str slices[2] = {tws_str_of(frame, 4), tws_str_of(frame + 4, sizeof frame - 4)};
+    CHECK(tws_peer_offer(p, slices, 2));
+}
+
+static void news_taken(tws_peer *p, size_t n)
+{
+    news.said[news_index(p)] += (unsigned)n;
+}
+
+static void news_close(tws_peer *p, uint16_t code, tws_str reason)
+{
+    (void)reason;
+    news.closed[news_index(p)] = code;
+    news.reader[news_index(p)] = NULL;
+}
+
+static const tws_peer_ops news_ops = {NULL, news_close, news_output, news_taken, NULL, NULL};
+
+static void open_news(tws_peer *p, const tws_http_request *r, void *context)
+{
+    (void)context;
+    CHECK(tws_peer_accept(p, r, NULL, &news_ops, (void *)(uintptr_t)news.readers));
+    news.reader[news.readers++] = p;
+}
+
+static void tell_news(void *context, unsigned thread)
+{
+    (void)context;
+    (void)thread;
+    for (size_t i = 0; i < NEWS_READERS; i++) {
+        if (news.said[0] == 10 && news.fd_at_10 >= 0) {
+            const struct linger at_once = {1, 0};
+            setsockopt(news.fd_at_10, SOL_SOCKET, SO_LINGER, &at_once, (socklen_t)sizeof at_once);
+            close(news.fd_at_10);
+            news.fd_at_10 = -1;
+        }
+        if (news.reader[i] != NULL && news.said[i] < news.lines) {
+            tws_peer_pull(news.reader[i]);
+        }
+        if (i == 2 && news.reader[i] != NULL && news.said[i] < news.lines) {
+            tws_peer_pull(news.reader[i]); /* a second line amid the same turn */
+        }
+    }
+}
+
+/* The next line that is whole, or none. */
+static bool news_next(peer *p, unsigned line)
+{
+    char number[8];
+    snprintf(number, sizeof number, "%06u,", line);
+    return peer_message(p) && p->body.len == NEWS_LINE - 4 && memcmp(p->body.ptr, number, 7) == 0 &&
+           (unsigned char)p->body.ptr[NEWS_LINE - 5] == 'a' + line % 26;
+}
+
+TEST("news for many go out together; who takes little has them whole, once and in order, later")
+{
+    static const uint32_t receive[] = {0, 512, 1100, 2048}; /* the memory they are gathered in */
+    for (size_t row = 0; row < sizeof receive / sizeof *receive; row++) {
+        const tws_route route = {"GET", "/news", open_news, NULL, NULL};
+        static peer p[NEWS_READERS];
+        site s;
+        tws_server_stats n;
+        test_row("receive_bytes", receive[row]);
+        memset(&news, 0, sizeof news);
+        news.fd_at_10 = -1;
+        site_init(&s);
+        s.desc.receive_bytes = receive[row];
+        s.desc.on_turn = tell_news;
+        site_start(&s, false);
+        CHECK_EQ(tws_server_route(s.server, &route, NULL), TWS_OK);
+        small_buffers(&s);
+        for (size_t i = 0; i < NEWS_READERS; i++) {
+            peer_init(&p[i]);
+            p[i].fd = peer_socket(NULL, port_of(&s), i % 2 == 0 ? 2048 : 0);
+            CHECK_EQ(peer_upgrade(&p[i], "/news", NULL), 101);
+        }
+        const int leaver = 7;
+        news.fd_at_10 = p[leaver].fd;
+        p[leaver].fd = -1;
+        news.lines = NEWS_LINES;
+        for (int i = 0; i < 2 * NEWS_LINES; i++) { /* odd ones read, even ones sleep */
+            CHECK_EQ(tws_server_step(s.server, 0), TWS_OK);
+            for (size_t k = 1; k < NEWS_READERS; k += 2) {
+                if (p[k].fd >= 0) {
+                    peer_receive(&p[k]);
+                }
+            }
+        }
+        CHECK(news.said[1] == NEWS_LINES && news.said[2] < NEWS_LINES);
+        CHECK_EQ(news.closed[leaver], 1006);
+        CHECK(news.reader[leaver] == NULL && news.said[leaver] >= 10);
+        for (size_t i = 0; i < NEWS_READERS; i++) {
+            for (unsigned line = 0; line < NEWS_LINES && p[i].fd >= 0; line++) {
+                if (!news_next(&p[i], line)) {
+                    test_row("reader", i * 1000 + line);
+                    CHECK(false);
+                    break;
+                }
+            }
+            CHECK(p[i].fd < 0 || news.said[i] == NEWS_LINES);
+        }
+        tws_server_stat(s.server, &n);
+        const uint64_t all = (NEWS_READERS - 1) * NEWS_LINES + news.said[leaver];
+        CHECK_EQ(n.messages_out, all);
+        CHECK(n.bytes_out >= (NEWS_READERS - 1) * NEWS_LINES * (uint64_t)NEWS_LINE);
+        CHECK(n.bytes_out <= all * NEWS_LINE + NEWS_READERS * 200);
+        CHECK_EQ(n.connections, NEWS_READERS - 1);
+        for (size_t i = 0; i < NEWS_READERS; i++) {
+            CHECK(p[i].fd < 0 || peer_leave(&p[i], 1000));
+            peer_close(&p[i]);
+        }
+        site_end(&s);
+    }
+}
+
 /* -- threads -- */
 
 TEST("four threads share a port, and each connection stays with its own")
