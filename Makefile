@@ -78,10 +78,10 @@ build/test/$(1)/%: tests/%.c taskws.h tests/test.h
 	@mkdir -p $$(@D)
 	$(2) $$(TEST_FLAGS) $$(call NO_SERVER,$$*) $(3) -o $$@ $(4) $$< -pthread $$(call ORACLE,$$*)
 endef
-$(eval $(call kind,gcc,gcc,$(SANITIZE)))
+$(eval $(call kind,gcc,gcc,$(SANITIZE) -DTASKWS_IO_URING=))
 $(eval $(call kind,clang,clang,$(SANITIZE)))
 $(eval $(call kind,poll,clang,$(SANITIZE) -DTASKWS_POLL))
-$(eval $(call kind,tsan,clang,-fsanitize=thread))
+$(eval $(call kind,tsan,clang,-fsanitize=thread -DTASKWS_IO_URING=))
 $(eval $(call kind,m32,gcc -m32,))
 $(eval $(call kind,musl,musl-gcc -static,))
 $(foreach system,$(FOREIGN),$(eval $(call kind,$(system),$(system)-gcc,)))

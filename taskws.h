@@ -72,6 +72,8 @@
  *     TASKWS_NO_THREADS       without mutexes and threads; one thread may use the library
  *     TASKWS_NO_SIMD          without the processor's own instructions (for SHA)
  *     TASKWS_POLL             poll(2) where epoll would be chosen
+ *     TASKWS_IO_URING         on Linux: events for many users are sent by io_uring, many in a call,
+ *                             if the system has it and permits it
  *     TASKWS_DEFLATE_TOKENS   literals and copies in a block that is compressed; see section 10
  *     TWS_ASSERT(x)           checks the caller's mistakes; default: assert(x)
  *
@@ -2207,7 +2209,7 @@ typedef struct tws_server_desc {
     int port;                 /* 0: 8000; TWS_PORT_ANY: a free one */
     const char *unix_path;    /* instead of host and port; a stale socket there is replaced */
     uint32_t threads;         /* 0: 1; at most 256, with TASKWS_NO_THREADS 1 */
-    uint32_t max_connections; /* at most, and with 0: the limit of open files, less 64 and 4 a
+    uint32_t max_connections; /* at most, and with 0: the limit of open files, less 64 and 5 a
                                  thread, and not fewer than these. 32 more are accepted to be
                                  told: see tws_peer_overload */
     uint32_t max_per_ip;      /* 0: off. While an address has more, of IPv6 its /64, a websocket
@@ -15974,6 +15976,18 @@ TWS_API bool tws_conn_steady(const tws_conn *c)
 #error "include taskws.h's implementation before any system header, or compile with -D_GNU_SOURCE"
 #endif
 
+/* Where it was asked for: a sandbox may end a process for a system call that it does not know. */
+#define TWS__IO_URING 0
+#if defined(TASKWS_IO_URING) && defined(__linux__) && defined(__has_include)
+#if __has_include(<linux/io_uring.h>)
+#undef TWS__IO_URING
+#define TWS__IO_URING 1
+#include <linux/io_uring.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#endif
+#endif
+
 #ifndef MSG_NOSIGNAL
 #define MSG_NOSIGNAL 0 /* then SIGPIPE is ignored per socket or by the host */
 #endif
@@ -16347,7 +16361,11 @@ static long tws__sys_send(int fd, const tws_str *slices, size_t count)
     return tws__sys_again(errno) ? 0 : -2;
 }
 
-/* Bytes for a socket of many, and what became of them: sent is as tws__sys_send returns. */
+/* -- sends to many sockets -- */
+
+#define TWS__SENDS 64u /* at one go, at most */
+
+/* Bytes for one of them, and what became of them: sent is as tws__sys_send returns. */
 typedef struct tws__send {
     int fd;
     uint32_t len;
@@ -16364,6 +16382,153 @@ static void tws__sys_send_each(tws__send *each, size_t count)
         each[i].sent = tws__sys_send(each[i].fd, &data, 1);
     }
 }
+
+#if TWS__IO_URING
+
+/* Of io_uring(7), one system call for all of them, and nothing else. Each is tried at once
+ * (MSG_DONTWAIT), in the call itself, and none is under way behind it. Where the system has no
+ * io_uring, or does not let us, fd is -1 and it is a call for each. */
+typedef struct tws__ring {
+    int fd;
+    uint8_t *memory; /* both rings, and the entries */
+    size_t bytes;
+    struct io_uring_sqe *sqe;
+    const struct io_uring_cqe *cqe;
+    uint32_t *sq_tail, *cq_head;
+    const uint32_t *cq_tail;
+    uint32_t sq_mask, cq_mask;
+} tws__ring;
+
+static void tws__ring_close(tws__ring *r)
+{
+    if (r->sqe != NULL) {
+        munmap(r->sqe, TWS__SENDS * sizeof *r->sqe);
+    }
+    if (r->memory != NULL) {
+        munmap(r->memory, r->bytes);
+    }
+    if (r->fd >= 0) {
+        close(r->fd);
+    }
+    memset(r, 0, sizeof *r);
+    r->fd = -1;
+}
+
+static void *tws__ring_map(const tws__ring *r, size_t bytes, uint64_t offset)
+{
+    const int flags = MAP_SHARED | MAP_POPULATE;
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, r->fd, (off_t)offset);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void tws__ring_open(tws__ring *r)
+{
+    const int before = errno;
+    struct io_uring_params p;
+    memset(&p, 0, sizeof p);
+    memset(r, 0, sizeof *r);
+    r->fd = (int)syscall(SYS_io_uring_setup, TWS__SENDS, &p);
+    errno = before; /* to be without is no error */
+    if (r->fd < 0) {
+        return;
+    }
+    const uint32_t want = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_FAST_POLL; /* Linux 5.7 */
+    if ((p.features & want) == want) {
+        r->bytes = tws__max(p.sq_off.array + p.sq_entries * sizeof(uint32_t),
+                            p.cq_off.cqes + p.cq_entries * sizeof *r->cqe);
+        r->memory = (uint8_t *)tws__ring_map(r, r->bytes, IORING_OFF_SQ_RING);
+        r->sqe = (struct io_uring_sqe *)tws__ring_map(r, TWS__SENDS * sizeof *r->sqe,
+                                                      IORING_OFF_SQES);
+    }
+    if (r->memory == NULL || r->sqe == NULL) {
+        tws__ring_close(r);
+        return;
+    }
+    r->cqe = (const struct io_uring_cqe *)(void *)(r->memory + p.cq_off.cqes);
+    r->sq_tail = (uint32_t *)(void *)(r->memory + p.sq_off.tail);
+    r->cq_head = (uint32_t *)(void *)(r->memory + p.cq_off.head);
+    r->cq_tail = (const uint32_t *)(void *)(r->memory + p.cq_off.tail);
+    r->sq_mask = p.sq_entries - 1;
+    r->cq_mask = p.cq_entries - 1;
+    uint32_t *order = (uint32_t *)(void *)(r->memory + p.sq_off.array);
+    for (uint32_t i = 0; i < p.sq_entries; i++) {
+        order[i] = i;
+    }
+}
+
+/* What has been done. Returns how many. */
+static size_t tws__ring_done(tws__ring *r, tws__send *each)
+{
+    uint32_t head = *r->cq_head;
+    const uint32_t begin = head, tail = __atomic_load_n(r->cq_tail, __ATOMIC_ACQUIRE);
+    for (; head != tail; head++) {
+        const struct io_uring_cqe *done = &r->cqe[head & r->cq_mask];
+        const bool later = done->res < 0 && tws__sys_again(-done->res);
+        each[done->user_data].sent = done->res >= 0 ? done->res : later ? 0 : -2;
+    }
+    __atomic_store_n(r->cq_head, head, __ATOMIC_RELEASE);
+    return head - begin;
+}
+
+static void tws__ring_put(tws__ring *r, tws__send *each, size_t count)
+{
+    const uint32_t tail = *r->sq_tail;
+    for (uint32_t i = 0; i < count; i++) {
+        struct io_uring_sqe *e = &r->sqe[(tail + i) & r->sq_mask];
+        memset(e, 0, sizeof *e);
+        e->opcode = IORING_OP_SEND;
+        e->fd = each[i].fd;
+        e->addr = (uintptr_t)each[i].data;
+        e->len = each[i].len;
+        e->msg_flags = MSG_NOSIGNAL | MSG_DONTWAIT;
+        e->user_data = i;
+        each[i].sent = -2; /* unless it is told otherwise */
+    }
+    __atomic_store_n(r->sq_tail, tail + (uint32_t)count, __ATOMIC_RELEASE);
+}
+
+/* count: at most TWS__SENDS. */
+static void tws__ring_send_each(tws__ring *r, tws__send *each, size_t count)
+{
+    size_t given = 0, done = 0;
+    if (r->fd >= 0) {
+        tws__ring_put(r, each, count);
+    }
+    while (r->fd >= 0 && done < count) {
+        const long n = syscall(SYS_io_uring_enter, r->fd, count - given, count - done,
+                               IORING_ENTER_GETEVENTS, NULL, 0);
+        const bool again = n < 0 && errno == EINTR;
+        const size_t more = tws__ring_done(r, each);
+        given += n > 0 ? (size_t)n : 0;
+        done += more;
+        if (n <= 0 && more == 0 && !again) {
+            tws__ring_close(r); /* the rest goes the other way, as all does from now on */
+        }
+    }
+    tws__sys_send_each(each + given, count - given);
+}
+
+#else
+
+typedef int tws__ring;
+
+static void tws__ring_open(tws__ring *r)
+{
+    *r = -1;
+}
+
+static void tws__ring_close(tws__ring *r)
+{
+    (void)r;
+}
+
+static void tws__ring_send_each(tws__ring *r, tws__send *each, size_t count)
+{
+    (void)r;
+    tws__sys_send_each(each, count);
+}
+
+#endif /* TWS__IO_URING */
 
 /* -- the other side: connecting, for section 22's Redis -- */
 
@@ -16981,7 +17146,7 @@ enum {
 
 #define TWS__RESERVE 32u     /* connections beyond the limit that are told so, of the next line */
 #define TWS__FILES 64u       /* descriptors left for all but connections in the limit, besides */
-#define TWS__THREAD_FILES 4u /* each thread's: its loop's three and its listener */
+#define TWS__THREAD_FILES 5u /* each thread's: its loop's three, its listener and its ring */
 #define TWS__ACCEPT_ALONE 64   /* in a turn, while nobody waits; */
 #define TWS__ACCEPT_US 100u    /* and while somebody does, one in so long, */
 #define TWS__ACCEPT_FEW 10u    /* or so many in a turn, when none came for so many times as long */
@@ -16995,8 +17160,7 @@ enum {
 #define TWS__ROOM_NEW 16u      /* a newcomer's while somebody waits: a head, or 170 pings, */
 #define TWS__ROOM_ALONE 64u    /* and while nobody does */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
-#define TWS__GATHER 64u        /* sends of news at one go, at most; */
-#define TWS__GATHER_EACH 1024u /* and what is longer is not worth a copy */
+#define TWS__GATHER 1024u      /* a send of news that is longer is not worth a copy */
 #define TWS__EPOCH_MS 16u
 #define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB; */
 #define TWS__LEAST 128u        /* and of those for whose sake others wait */
@@ -17042,8 +17206,9 @@ struct tws__thread {
     bool gathers; /* on_turn is called: nobody reads, and receive holds what is to be sent */
     uint32_t gathered;
     size_t gathered_bytes;
-    tws__send send[TWS__GATHER];
-    tws_peer *send_to[TWS__GATHER];
+    tws__send send[TWS__SENDS];
+    tws_peer *send_to[TWS__SENDS];
+    tws__ring ring;
     uint64_t now_ms;
     unsigned index;
     tws_watch listener;
@@ -17605,7 +17770,7 @@ static void tws__peer_pace(tws_peer *p)
 static size_t tws__thread_gathers(const tws__thread *t)
 {
     const size_t room = t->server->desc.receive_bytes - t->gathered_bytes;
-    return t->gathered == TWS__GATHER || room < TWS__GATHER_EACH ? 0 : TWS__GATHER_EACH;
+    return t->gathered == TWS__SENDS || room < TWS__GATHER ? 0 : TWS__GATHER;
 }
 
 static void tws__peer_read(tws_peer *p)
@@ -17774,7 +17939,7 @@ static void tws__thread_send_gathered(tws__thread *t)
 {
     const uint32_t count = t->gathered;
     const bool gathers = t->gathers;
-    tws__sys_send_each(t->send, count);
+    tws__ring_send_each(&t->ring, t->send, count);
     t->gathered = 0;
     t->gathered_bytes = 0;
     t->gathers = false; /* these sends are still being looked at */
@@ -18257,6 +18422,7 @@ static void tws__thread_free(tws__thread *t)
         tws__thread_close_listener(t, false);
     }
     tws_loop_free(t->loop);
+    tws__ring_close(&t->ring);
     tws_release(a, t->receive, t->server->desc.receive_bytes);
     tws_turn_free(&t->turn, a);
     tws_release(a, t->slot, t->slot_cap * sizeof *t->slot);
@@ -18281,6 +18447,7 @@ static tws__thread *tws__thread_create(tws_server *s, unsigned index)
     t->posts_end = &t->posts;
     t->now_ms = tws_sys_now_ms();
     TWS__MUTEX_INIT(&t->post_lock);
+    tws__ring_open(&t->ring);
     t->loop = tws_loop_create(s->desc.allocator);
     t->receive = (uint8_t *)tws_alloc(s->desc.allocator, s->desc.receive_bytes);
     if (t->loop == NULL || t->receive == NULL) {

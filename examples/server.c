@@ -1,5 +1,6 @@
 /* server.c: the whole endpoint as a program, with the dashboard inside. */
 #define TASKWS_IMPLEMENTATION
+#define TASKWS_IO_URING /* where it is not permitted, it is done without */
 #include "taskws.h"
 #include "web.h" /* the files of examples/web, made into C by the Makefile */
 
@@ -30,7 +31,7 @@ static const char usage[] =
     "                         and other servers publish too (a store in this process's memory);\n"
     "                         better in the environment if it has a password; no TLS\n"
     "limits\n"
-    "  --max-connections N    in all (as open files allow, less 64 and 4 a thread)\n"
+    "  --max-connections N    in all (as open files allow, less 64 and 5 a thread)\n"
     "  --max-per-user N       readers of one user; 0 off (64)\n"
     "  --max-per-ip N         connections of one address, of IPv6 one /64, closed unanswered beyond\n"
     "                         twice as many; 0 off (0)\n"

@@ -87,8 +87,11 @@ while [ $set_number -lt 128 ]; do
     try "the flags$defines" alone $defines
 done
 
-for cc in gcc clang; do
+for pair in gcc:g++ clang:clang++; do
+    cc=${pair%:*} cxx=${pair#*:}
     try "$cc without the processor's own instructions" alone -DTASKWS_NO_SIMD
+    try "$cc with io_uring" alone -DTASKWS_IO_URING
+    try "$cc with io_uring as C++" compile implementation c++ -DTASKWS_IO_URING
 done
 
 if grep -q 'ifdef TASKWS_OPENSSL' taskws.h; then

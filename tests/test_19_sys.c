@@ -526,6 +526,89 @@ TEST("one call sends as many slices as a turn has, not more")
     close_both(pair);
 }
 
+/* The ways in which many sends can be done. */
+enum { RING, RING_REFUSED, RING_BROKEN, WAYS };
+
+static void ring_open(tws__ring *r, int way)
+{
+#if TWS__IO_URING
+    tws__ring_open(r);
+    if (way == RING_REFUSED) {
+        tws__ring_close(r);
+    } else if (way == RING_BROKEN && r->fd >= 0) {
+        int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+        CHECK(dup2(null, r->fd) == r->fd);
+        close(null);
+    }
+#else
+    (void)way;
+    tws__ring_open(r);
+#endif
+}
+
+TEST("many sends, ring or not, tell each what its socket took: all, a part, nothing, or it is lost")
+{
+    static const char *const name[] = {"a ring", "none", "one that does not work any more"};
+    static uint8_t out[TWS__SENDS][3000];
+    static uint8_t much[8u << 20];
+    static char in[3000];
+    enum { FULL = 5, PART = 9, LOST = 11, NO_FD = 13 };
+    for (size_t i = 0; i < TWS__SENDS; i++) {
+        memset(out[i], 'A' + (int)i, sizeof out[i]);
+    }
+    for (int way = 0; way < WAYS; way++) {
+        tws__ring r;
+        int pair[TWS__SENDS][2];
+        size_t before = tws_sys_open_files();
+        test_row(name[way], (size_t)way);
+        ring_open(&r, way);
+        for (size_t count = 1; count <= TWS__SENDS; count = count < 16 ? 16 : count + 16) {
+            for (int round = 0; round < 3; round++) { /* the ring goes round */
+                tws__send each[TWS__SENDS];
+                for (size_t i = 0; i < count; i++) {
+                    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, pair[i]) == 0);
+                    each[i].fd = pair[i][0];
+                    each[i].data = out[i];
+                    each[i].len = (uint32_t)(i + 1);
+                    each[i].sent = 12345;
+                }
+                if (count > 1) {
+                    while (send(pair[FULL][0], in, sizeof in, MSG_NOSIGNAL) > 0) {
+                    }
+                    close_both(pair[PART]);
+                    tcp_pair(pair[PART]);
+                    int least = 1;
+                    setsockopt(pair[PART][0], SOL_SOCKET, SO_SNDBUF, &least, (socklen_t)sizeof least);
+                    tws__sys_nonblocking(pair[PART][0]);
+                    each[PART].fd = pair[PART][0];
+                    each[PART].data = much;
+                    each[PART].len = sizeof much;
+                    close(pair[LOST][1]);
+                    pair[LOST][1] = -1;
+                    each[NO_FD].fd = -1;
+                }
+                tws__ring_send_each(&r, each, count);
+                for (size_t i = 0; i < count; i++) {
+                    const bool lost = i == LOST || i == NO_FD;
+                    if (i == PART) {
+                        CHECK(each[i].sent > 0 && each[i].sent < (long)sizeof much);
+                    } else {
+                        CHECK_EQ(each[i].sent, lost ? -2 : i == FULL ? 0 : (long)i + 1);
+                    }
+                    if (i != FULL && i != PART && !lost) {
+                        CHECK_EQ(recv(pair[i][1], in, sizeof in, 0), i + 1);
+                        CHECK(memcmp(in, out[i], i + 1) == 0);
+                    }
+                    close_both(pair[i]);
+                }
+            }
+        }
+        tws__ring_send_each(&r, NULL, 0);
+        tws__ring_close(&r);
+        CHECK_EQ(tws_sys_open_files(), before);
+    }
+}
+
 TEST("an accept that fails for good is not taken for one connection's fault, or it would spin")
 {
     static const int of_one[] = {ECONNABORTED, EPROTO, ENETDOWN, ECONNRESET, ETIMEDOUT};
