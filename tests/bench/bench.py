@@ -437,6 +437,7 @@ def machine():
         'processor': f'{model.group(1) if model else platform.machine()}, {os.cpu_count()} cores',
         'kernel': platform.release(),
         'congestion control': read('/proc/sys/net/ipv4/tcp_congestion_control'),
+        'io_uring disabled': read('/proc/sys/kernel/io_uring_disabled'),
         'governor': read('/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor'),
         'compiler': compiler.split('\n')[0],
         'open files': f'{FILES:,}',
