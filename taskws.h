@@ -2004,10 +2004,10 @@ TWS_API uint64_t tws_conn_deadline(const tws_conn *c);
 TWS_API size_t tws_conn_output(const tws_conn *c, const tws_turn *t, tws_str *slices, size_t max);
 /* The first n of those bytes have been written: output goes on behind them. */
 TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n);
-/* At a turn's beginning: the last len bytes that were told as sent have not been written after all,
- * and are output again. data is copied. So a host may tell first and write for many connections one
+/* Between two turns: the last len bytes that were told as sent have not been written after all, and
+ * are output again. data is copied. So a host may tell first and write for many connections one
  * after another, if it does nothing else with one between the two. */
-TWS_API void tws_conn_unsent(tws_conn *c, const tws_turn *t, const void *data, size_t len);
+TWS_API void tws_conn_unsent(tws_conn *c, uint64_t now_ms, const void *data, size_t len);
 /* Ends the turn. What was not sent is kept (copied), except offered units that have not begun.
  * returns  how many of the offered units were sent or kept; the others are yours to offer again. */
 TWS_API size_t tws_conn_end(tws_conn *c, tws_turn *t);
@@ -14864,11 +14864,11 @@ TWS_API void tws_conn_sent(tws_conn *c, tws_turn *t, size_t n)
     }
 }
 
-TWS_API void tws_conn_unsent(tws_conn *c, const tws_turn *t, const void *data, size_t len)
+TWS_API void tws_conn_unsent(tws_conn *c, uint64_t now_ms, const void *data, size_t len)
 {
-    TWS_ASSERT(c->out == NULL && t->out_count == 0); /* nothing has been written behind it */
+    TWS_ASSERT(c->out == NULL); /* nothing has been written behind it */
     if (len != 0 && c->state != TWS__DONE) {
-        tws__conn_keep(c, t->now_ms, data, len);
+        tws__conn_keep(c, now_ms, data, len);
     }
 }
 
@@ -17885,7 +17885,39 @@ static void tws__peer_settle(tws_peer *p)
     }
 }
 
-static void tws__thread_send_gathered(tws__thread *t);
+/* What a socket did not take is given back to its connection and waits there as any output does.
+ * Nobody hears of a lost one before a turn of its own: whoever pulls one connection is not to find
+ * another one gone. */
+static void tws__peer_unsent(tws_peer *p, const tws__send *send)
+{
+    tws__thread *t = p->thread;
+    const size_t sent = send->sent < 0 ? 0 : (size_t)send->sent;
+    p->flags &= ~(uint32_t)TWS__PEER_GATHERED;
+    tws_count(&t->traffic.bytes_out, sent);
+    if (sent == send->len) {
+        return;
+    }
+    if (send->sent < 0) {
+        tws_conn_abort(&p->conn);
+    } else {
+        tws_conn_unsent(&p->conn, t->now_ms, send->data + sent, send->len - sent);
+    }
+    if (tws_conn_done(&p->conn)) {
+        tws__thread_queue(t, p);
+    } else {
+        tws__peer_settle(p);
+    }
+}
+
+static void tws__thread_send_gathered(tws__thread *t)
+{
+    tws__ring_send_each(&t->ring, t->send, t->gathered);
+    for (uint32_t i = 0; i < t->gathered; i++) {
+        tws__peer_unsent(t->send_to[i], &t->send[i]);
+    }
+    t->gathered = 0;
+    t->gathered_bytes = 0;
+}
 
 static void tws__peer_begin(tws_peer *p)
 {
@@ -17931,36 +17963,6 @@ static void tws__peer_finish(tws_peer *p)
     p->flags &= ~(uint32_t)TWS__PEER_SERVED;
     t->served = NULL;
     tws__peer_settle(p);
-}
-
-/* What a socket does not take is given back to its connection, in a turn of its own, and waits
- * there as any output does. */
-static void tws__thread_send_gathered(tws__thread *t)
-{
-    const uint32_t count = t->gathered;
-    const bool gathers = t->gathers;
-    tws__ring_send_each(&t->ring, t->send, count);
-    t->gathered = 0;
-    t->gathered_bytes = 0;
-    t->gathers = false; /* these sends are still being looked at */
-    for (uint32_t i = 0; i < count; i++) {
-        const tws__send *send = &t->send[i];
-        tws_peer *p = t->send_to[i];
-        const size_t sent = send->sent < 0 ? 0 : (size_t)send->sent;
-        p->flags &= ~(uint32_t)TWS__PEER_GATHERED;
-        tws_count(&t->traffic.bytes_out, sent);
-        if (sent == send->len) {
-            continue;
-        }
-        tws__peer_begin(p);
-        if (send->sent < 0) {
-            tws_conn_abort(&p->conn);
-        } else {
-            tws_conn_unsent(&p->conn, &t->turn, send->data + sent, send->len - sent);
-        }
-        tws__peer_finish(p);
-    }
-    t->gathers = gathers;
 }
 
 static void tws__peer_serve(tws_peer *p, bool readable)

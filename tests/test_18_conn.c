@@ -2335,8 +2335,8 @@ TEST("what was told as sent and was not is output again, before what comes behin
         CHECK_EQ(w->out_len, 8);
         w->out_len -= lengths[i]; /* these have not been written */
         w->takes = 0;
+        tws_conn_unsent(&w->c, w->now_ms, unit.ptr + 8 - lengths[i], lengths[i]);
         begin(w);
-        tws_conn_unsent(&w->c, w->t, unit.ptr + 8 - lengths[i], lengths[i]);
         CHECK_EQ(tws_conn_offers(&w->c, w->t), lengths[i] == 0);
         CHECK(tws_conn_send(&w->c, w->t, TWS_WS_TEXT, "two", 3, false));
         finish(w);

@@ -1550,6 +1550,7 @@ static struct {
     size_t readers;
     unsigned lines; /* so many are there to be read */
     int fd_at_10;   /* whose peer leaves amid the turn in which line 10 is offered; -1: nobody's */
+    const tws_peer *pulled;
 } news;
 
 static size_t news_index(const tws_peer *p)
@@ -1580,6 +1581,7 @@ static void news_taken(tws_peer *p, size_t n)
 static void news_close(tws_peer *p, uint16_t code, tws_str reason)
 {
     (void)reason;
+    CHECK(news.pulled == NULL || news.pulled == p); /* another's end would surprise who pulls */
     news.closed[news_index(p)] = code;
     news.reader[news_index(p)] = NULL;
 }
@@ -1593,6 +1595,15 @@ static void open_news(tws_peer *p, const tws_http_request *r, void *context)
     news.reader[news.readers++] = p;
 }
 
+static void pull_news(size_t i)
+{
+    if (news.reader[i] != NULL && news.said[i] < news.lines) {
+        news.pulled = news.reader[i];
+        tws_peer_pull(news.reader[i]);
+        news.pulled = NULL;
+    }
+}
+
 static void tell_news(void *context, unsigned thread)
 {
     (void)context;
@@ -1604,11 +1615,9 @@ static void tell_news(void *context, unsigned thread)
             close(news.fd_at_10);
             news.fd_at_10 = -1;
         }
-        if (news.reader[i] != NULL && news.said[i] < news.lines) {
-            tws_peer_pull(news.reader[i]);
-        }
-        if (i == 2 && news.reader[i] != NULL && news.said[i] < news.lines) {
-            tws_peer_pull(news.reader[i]); /* a second line amid the same turn */
+        pull_news(i);
+        if (i == 2) {
+            pull_news(i); /* a second line amid the same turn */
         }
     }
 }
