@@ -15976,15 +15976,18 @@ TWS_API bool tws_conn_steady(const tws_conn *c)
 #error "include taskws.h's implementation before any system header, or compile with -D_GNU_SOURCE"
 #endif
 
-/* Where it was asked for: a sandbox may end a process for a system call that it does not know. */
+/* Where it was asked for: a sandbox may end a process for a system call that it does not know. And
+ * where the headers know what is used of it, as those of Linux 5.7 do. */
 #define TWS__IO_URING 0
 #if defined(TASKWS_IO_URING) && defined(__linux__) && defined(__has_include)
 #if __has_include(<linux/io_uring.h>)
-#undef TWS__IO_URING
-#define TWS__IO_URING 1
 #include <linux/io_uring.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#if defined(IORING_FEAT_FAST_POLL) && defined(SYS_io_uring_setup)
+#undef TWS__IO_URING
+#define TWS__IO_URING 1
+#endif
 #endif
 #endif
 

@@ -94,6 +94,14 @@ for pair in gcc:g++ clang:clang++; do
     try "$cc with io_uring as C++" compile implementation c++ -DTASKWS_IO_URING
 done
 
+# Headers from before it had what is used, as of Linux 5.4, or a C library's that do not know it.
+mkdir -p $work/kernel/linux $work/libc/sys
+echo '#define IORING_FEAT_SINGLE_MMAP 1' > $work/kernel/linux/io_uring.h
+echo '#define SYS_read 0' > $work/libc/sys/syscall.h
+cc=gcc
+try "io_uring where the kernel's headers are older" alone -DTASKWS_IO_URING -I$work/kernel
+try "io_uring where the C library's headers are older" alone -DTASKWS_IO_URING -I$work/libc
+
 if grep -q 'ifdef TASKWS_OPENSSL' taskws.h; then
     cc=gcc cxx=g++
     try 'TLS as C' compile implementation c -DTASKWS_OPENSSL
