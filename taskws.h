@@ -16431,8 +16431,8 @@ static void tws__ring_open(tws__ring *r)
     memset(&p, 0, sizeof p);
     memset(r, 0, sizeof *r);
     r->fd = (int)syscall(SYS_io_uring_setup, TWS__SENDS, &p);
-    errno = before; /* to be without is no error */
     if (r->fd < 0) {
+        errno = before; /* to be without is no error */
         return;
     }
     const uint32_t want = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_FAST_POLL; /* Linux 5.7 */
@@ -16445,6 +16445,7 @@ static void tws__ring_open(tws__ring *r)
     }
     if (r->memory == NULL || r->sqe == NULL) {
         tws__ring_close(r);
+        errno = before;
         return;
     }
     r->cqe = (const struct io_uring_cqe *)(void *)(r->memory + p.cq_off.cqes);

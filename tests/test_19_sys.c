@@ -609,6 +609,26 @@ TEST("many sends, ring or not, tell each what its socket took: all, a part, noth
     }
 }
 
+#if TWS__IO_URING
+TEST("where there is no memory for a ring, none is left open, and errno says nothing of it")
+{
+    tws__ring r;
+    struct rlimit limit, none;
+    const size_t before = tws_sys_open_files();
+    CHECK(getrlimit(RLIMIT_AS, &limit) == 0);
+    none = limit;
+    none.rlim_cur = 1;
+    CHECK(setrlimit(RLIMIT_AS, &none) == 0);
+    errno = 0;
+    tws__ring_open(&r);
+    const int after = errno;
+    CHECK(setrlimit(RLIMIT_AS, &limit) == 0);
+    CHECK_EQ(after, 0);
+    CHECK_EQ(r.fd, -1);
+    CHECK_EQ(tws_sys_open_files(), before);
+}
+#endif
+
 TEST("an accept that fails for good is not taken for one connection's fault, or it would spin")
 {
     static const int of_one[] = {ECONNABORTED, EPROTO, ENETDOWN, ECONNRESET, ETIMEDOUT};
