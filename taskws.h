@@ -2224,7 +2224,8 @@ typedef struct tws_server_desc {
     const tws_allocator *allocator;
     void *context;            /* of the hooks below */
     /* At the end of every turn of every thread, and besides amid one in which some connections wait
-     * behind others; also after tws_server_wake. */
+     * behind others; also after tws_server_wake. Small output of those it pulls is gathered and sent
+     * together, the last of it once it returns: do what takes long before you pull. */
     void (*on_turn)(void *context, unsigned thread);
     /* About once a second, on thread 0. */
     void (*on_second)(void *context, uint64_t wall_ms);
