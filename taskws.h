@@ -105,6 +105,8 @@
  * MESSAGES AND CLOSE CODES
  *
  *     {"type":"connected","user_id","heartbeat_s","last_id","resumed"}   after authentication
+ *                                             (and "id", the same as last_id, if there is a past
+ *                                             but no snapshot follows: resume from it)
  *     {"type":"task","id","data"}             an event; data is the worker's JSON, byte for byte
  *     {"type":"reset","reason"}               a snapshot follows: forget older state
  *                                             (position_gone: not all after since is kept here;
@@ -19479,8 +19481,9 @@ static void tws__session_error(tws__session *s, const char *word, const char *me
     tws__session_say(s, &m);
 }
 
-/* Where no past follows, and no reset, an EventSource that loses its connection before the first
- * event goes on from the newest id; else it would pass over the rest of that. */
+/* Where no past follows, and no reset, who loses the connection before the first event goes on from
+ * the newest id; else it would pass over the rest of that. last_id alone does not say so, since a
+ * snapshot may follow. An EventSource reads the line, others, without a position, the member. */
 static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
 {
     tws__saying m;
@@ -19494,6 +19497,9 @@ static void tws__session_connected(tws__session *s, const tws_hub_batch *batch)
     tws_json_write_member_bool(b, "resumed", batch->resumed);
     if (batch->count == 0 && batch->reset == NULL) {
         m.id = id;
+        if (!batch->resumed && !tws__event_id_none(batch->last_id)) {
+            tws_json_write_member(b, "id", id);
+        }
     }
     tws__session_say(s, &m);
 }

@@ -386,8 +386,9 @@ static void on_connected(watch *w, tws_str message)
     w->connected = true;
     w->failures = 0;
     w->silence_ms = heartbeat_s == 0 ? UINT64_MAX : heartbeat_s * 1000 + 10000;
-    if (w->since[0] == '\0' && tws_str_eq_c(json_word(message, "last_id"), "0-0")) {
-        set_since(w, tws_str_c("0-0")); /* there is no past: all that comes is to be had */
+    if (w->since[0] == '\0') { /* no past follows: all that comes is to be had */
+        const bool none = tws_str_eq_c(json_word(message, "last_id"), "0-0");
+        set_since(w, none ? tws_str_c("0-0") : json_word(message, "id"));
     }
     const bool resumed = tws_str_eq_c(json_part(message, "resumed"), "true");
     notice(w, "connected%s", resumed ? ", resumed" : "");

@@ -1040,6 +1040,28 @@ TEST("an event stream that ends before its first event goes on without a gap: co
     site_end(&s);
 }
 
+TEST("a snapshot of nothing ends at the newest id, and connected says so over WebSocket, too")
+{
+    site s;
+    peer p;
+    site_init(&s);
+    site_start(&s, false);
+    const char *last = id_text(publish(&s, "2", "{\"n\":1}"));
+    watch(&p, &s, text("2?token=%s", token("2", 100, "")), NULL);
+    CHECK_TEXT(&p, text("{\"type\":\"connected\",\"user_id\":\"2\",\"heartbeat_s\":25,\"last_id\":"
+                        "\"%s\",\"resumed\":false,\"id\":\"%s\"}", last, last));
+    CHECK(peer_leave(&p, 1000));
+    /* A reset takes it back at once; who has resumed has a position. */
+    watch(&p, &s, text("2?token=%s&since=5-0", token("2", 100, "")), NULL);
+    CHECK_TEXT(&p, connected("2", last, false));
+    CHECK_TEXT(&p, "{\"type\":\"reset\",\"reason\":\"position_gone\"}");
+    CHECK(peer_leave(&p, 1000));
+    watch(&p, &s, text("2?token=%s&since=%s", token("2", 100, ""), last), NULL);
+    CHECK_TEXT(&p, connected("2", last, true));
+    CHECK(peer_leave(&p, 1000));
+    site_end(&s);
+}
+
 TEST("an event stream carries the same events by id, and the server's words as named ones")
 {
     tws_event_id id[5];

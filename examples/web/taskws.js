@@ -124,7 +124,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
         switch (message?.type) {
             case 'connected':
                 openedAt ??= Date.now();
-                if (message.last_id === '0-0') since ||= '0-0'; // no past
+                if (message.last_id === (message.id ?? '0-0')) since ||= message.last_id; // no past
                 heartbeat = Math.min(1e9, message.heartbeat_s * 1000 || (link.send ? 25000 : 1e9));
                 if (!link.send) {
                     misses = fellBack ? Infinity : MISSES - 1; // it may have been an outage

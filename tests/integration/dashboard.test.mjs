@@ -1356,6 +1356,65 @@ test('taskws.js: it resumes after the last stored event, and from nothing after 
     assert.equal(await page.evaluate(() => tasks.lastId), '0-0');
 });
 
+test('taskws.js: where no snapshot follows it resumes from the newest id, elsewhere not', async () => {
+    const page = await scripted();
+    const since = await page.evaluate(async () => {
+        const seen = [];
+        for (const said of [{ last_id: '7-0', id: '7-0' }, { last_id: '7-0' }, {}]) {
+            sockets.length = 0;
+            await start({ token: 't' });
+            sockets[0].greet(said); // and before the first event:
+            sockets[0].end(1006);
+            tasks.retry();
+            await settled();
+            seen.push([tasks.lastId, new URL(sockets[1].url).searchParams.get('since')]);
+            tasks.close();
+        }
+        return seen;
+    });
+    assert.deepEqual(since, [['7-0', '7-0'], ['', null], ['0-0', '0-0']]);
+});
+
+for (const transport of ['websocket', 'sse']) {
+    test(`an event of no task that comes while a page is away is not lost: ${transport}`, async () => {
+        const user = `early-${transport}`;
+        await publish(user, { note: 'before the page' }); // which is in no snapshot
+        const page = await newPage();
+        await keepSocket(page);
+        await page.goto(origin);
+        await page.evaluate(
+            async ([user, token, transport]) => {
+                const ask = window.fetch;
+                window.fetch = async (...request) => {
+                    const { body } = await ask(...request);
+                    const cut = (to) => (window.cut = () => to.terminate());
+                    return new Response(body.pipeThrough(new TransformStream({ start: cut })));
+                };
+                window.cut = () => socket.onclose({ code: 1006 });
+                if (transport === 'sse') delete window.WebSocket;
+                const { connectTasks } = await import('/taskws.js');
+                window.got = [];
+                window.states = [];
+                let away;
+                const back = new Promise((done) => (window.comeBack = done));
+                connectTasks({
+                    url: `/api/v1/ws/tasks/${user}`,
+                    token: () => away ?? ((away = back), token),
+                    onTask: (data) => got.push(data.note),
+                    onState: ({ state, transport }) => states.push(`${state} ${transport}`),
+                });
+            },
+            [user, token(user), transport],
+        );
+        await page.waitForFunction((open) => states.includes(open), `open ${transport}`);
+        await page.evaluate(() => cut());
+        await publish(user, { note: 'one' }, { note: 'two' });
+        await page.evaluate((token) => comeBack(token), token(user));
+        await page.waitForFunction(() => got.length >= 2);
+        assert.deepEqual(await page.evaluate(() => got), ['one', 'two']);
+    });
+}
+
 test('taskws.js: silence is answered with a ping, and a ping without a pong with a new connection', async () => {
     const page = await scripted();
     await page.evaluate(async () => {

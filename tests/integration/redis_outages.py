@@ -1197,10 +1197,16 @@ async def _(user):
 
 @test('watch, cut off before its first event, is given all that came meanwhile')
 async def _(user):
-    events = ['{"note":"one"}', '{"note":"two"}']  # of no task: a snapshot has neither
+    for past in [], ['{"note":"zero"}']:  # of no task: a snapshot has none of them
+        await cut_off_early(user + str(len(past)), past, ['{"note":"one"}', '{"note":"two"}'])
+
+
+async def cut_off_early(user, past, events):
     async with Redis() as redis:
         async with serving(redis.url) as server:
             port = server.port
+            for event in past:
+                redis.publish(user, event)
             watch = Program('watch', '--url', server.origin, '--user', user, '--raw', '--token',
                             token(user))
             await asyncio.to_thread(watch.wait_for, 'connected')
