@@ -28,7 +28,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     let openedAt;
     let failures = 0;
     let misses = 0; // -Infinity: WebSocket works, Infinity: only SSE
-    let fellBack = false;
+    let fallbacks = 0;
     let heartbeat = 25000;
 
     const after = (...then) => {
@@ -126,10 +126,7 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
                 openedAt ??= Date.now();
                 if (message.last_id === (message.id ?? '0-0')) since ||= message.last_id; // no past
                 heartbeat = Math.min(1e9, message.heartbeat_s * 1000 || (link.send ? 25000 : 1e9));
-                if (!link.send) {
-                    misses = fellBack ? Infinity : MISSES - 1; // it may have been an outage
-                    fellBack = true;
-                }
+                if (!link.send) misses = fallbacks++ ? Infinity : MISSES - 1; // maybe an outage
                 listen();
                 return become('open', message);
             case 'task':
@@ -185,7 +182,8 @@ export function connectTasks({ url, token, credentials, since = '', onTask, onRe
     }
 
     /* Back: wait no more, trust no old socket. */
-    const wake = () => {
+    const wake = ({ type }) => {
+        if (type === 'online') misses = fallbacks = 0; // maybe elsewhere
         if (status.state === 'waiting' && status.code === 1006) connect();
         else if (openedAt && link?.send) probe();
     };

@@ -1415,6 +1415,55 @@ for (const transport of ['websocket', 'sse']) {
     });
 }
 
+test('taskws.js: an outage keeps WebSocket; where the page comes online anew, all is tried anew', async () => {
+    const page = await scripted();
+    const seen = await page.evaluate(async () => {
+        window.fetch = async () => {
+            const said = 'event: connected\ndata: {"type":"connected","heartbeat_s":25}\n\n';
+            return new Response(
+                new ReadableStream({
+                    start(to) {
+                        to.enqueue(new TextEncoder().encode(said));
+                        to.close();
+                    },
+                }),
+            );
+        };
+        const seen = [];
+        const tries = async (n) => {
+            const made = [];
+            while (made.length < n) {
+                const before = sockets.length;
+                if (states.at(-1).transport === 'websocket') sockets.at(-1).end(1006);
+                for (let i = 0; i < 50 && states.at(-1).state !== 'waiting'; i++) await settled();
+                tasks.retry();
+                await settled();
+                made.push(sockets.length > before ? 'ws' : 'sse');
+            }
+            seen.push(made.join(' '));
+        };
+        await start({ token: 't' });
+        sockets[0].greet();
+        await tries(6); // it has worked: the server is away
+        dispatchEvent(new Event('visibilitychange'));
+        await tries(3);
+        dispatchEvent(new Event('online'));
+        await tries(7);
+        dispatchEvent(new Event('online'));
+        await tries(2);
+        sockets.at(-1).greet();
+        await tries(4);
+        return seen;
+    });
+    assert.deepEqual(seen, [
+        'ws ws ws ws ws ws',
+        'ws ws ws',
+        'ws ws ws sse ws sse sse', // this network lets no WebSocket pass
+        'ws ws', // the next one does
+        'ws ws ws ws',
+    ]);
+});
+
 test('taskws.js: silence is answered with a ping, and a ping without a pong with a new connection', async () => {
     const page = await scripted();
     await page.evaluate(async () => {
