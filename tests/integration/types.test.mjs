@@ -24,7 +24,7 @@ const types = web('taskws.d.ts');
 const code = web('taskws.js');
 const declared = (name) => /{\n([^}]*)}/.exec(types.slice(types.indexOf(`interface ${name}`)))[1];
 const taken = /connectTasks\({([^}]*)}\)/.exec(code.slice(code.indexOf('export function')))[1];
-const given = code.slice(code.indexOf('return {\n        close'), code.indexOf('/* A block of'));
+const given = code.slice(code.indexOf('return {\n        close'), code.indexOf('function parseEvent'));
 const member = /^ {4}(?:readonly )?(\w+)/gm;
 assert.deepEqual(words(declared('Options'), member), words(taken, /(\w+)(?: = '')?(?:,| $)/g));
 assert.deepEqual(words(declared('Tasks'), member), words(given, /^ {8}(?:get )?(\w+)[:(]/gm));
