@@ -2226,8 +2226,8 @@ typedef struct tws_server_desc {
     const tws_allocator *allocator;
     void *context;            /* of the hooks below */
     /* At the end of every turn of every thread, and besides amid one in which some connections wait
-     * behind others; also after tws_server_wake. Small output of those it pulls is gathered and sent
-     * together, the last of it once it returns: do what takes long before you pull. */
+     * behind others; also after tws_server_wake. Small output of those it pulls is gathered, and
+     * sent when there is much of it, or it returns: do what takes long before you pull. */
     void (*on_turn)(void *context, unsigned thread);
     /* About once a second, on thread 0. */
     void (*on_second)(void *context, uint64_t wall_ms);
@@ -17774,7 +17774,7 @@ static void tws__peer_pace(tws_peer *p)
 /* -- a turn of one connection: at most one read and one write -- */
 
 /* The longest send that can be gathered now; 0: what has been gathered is to be sent first. */
-static size_t tws__thread_gathers(const tws__thread *t)
+static size_t tws__thread_gather_room(const tws__thread *t)
 {
     const size_t room = t->server->desc.receive_bytes - t->gathered_bytes;
     return t->gathered == TWS__SENDS || room < TWS__GATHER ? 0 : TWS__GATHER;
@@ -17804,7 +17804,7 @@ static bool tws__peer_gather(tws_peer *p, const tws_str *slices, size_t count, s
 {
     tws__thread *t = p->thread;
     const bool plain = tws_conn_open(&p->conn) && !tws_conn_wants_output(&p->conn);
-    if (!t->gathers || !plain || t->turn.full || bytes > tws__thread_gathers(t)) {
+    if (!t->gathers || !plain || t->turn.full || bytes > tws__thread_gather_room(t)) {
         return false;
     }
     uint8_t *at = t->receive + t->gathered_bytes;
@@ -17930,7 +17930,7 @@ static void tws__peer_begin(tws_peer *p)
 {
     tws__thread *t = p->thread;
     TWS_ASSERT(t->served == NULL); /* another's callback is no place to serve this one */
-    if ((p->flags & TWS__PEER_GATHERED) != 0 || (t->gathers && tws__thread_gathers(t) == 0)) {
+    if ((p->flags & TWS__PEER_GATHERED) != 0 || (t->gathers && tws__thread_gather_room(t) == 0)) {
         tws__thread_send_gathered(t);
     }
     t->served = p;

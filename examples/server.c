@@ -1,6 +1,8 @@
 /* server.c: the whole endpoint as a program, with the dashboard inside. */
 #define TASKWS_IMPLEMENTATION
-#define TASKWS_IO_URING /* where it is not permitted, it is done without */
+/* Where it is refused it is done without. Take it away for a sandbox that does not refuse a system
+ * call, but ends who calls. */
+#define TASKWS_IO_URING
 #include "taskws.h"
 #include "web.h" /* the files of examples/web, made into C by the Makefile */
 
