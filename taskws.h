@@ -1793,7 +1793,7 @@ typedef struct tws_redis_stats {
     uint64_t round_trip_ms; /* of the last probe's command */
     uint64_t events;        /* since the start: told */
     uint64_t repeats;       /* passed over, for they had been told */
-    uint64_t dropped;       /* not told: empty or too big; and streams that cannot be read */
+    uint64_t dropped;       /* not told: empty, too big, without a field d; unreadable streams */
     uint64_t not_json;      /* not JSON: told as a JSON string, unless it was dropped */
     uint64_t lost;          /* how often a user's events were found to be gone */
     uint64_t loads;         /* reads of streams, page by page */
@@ -13344,14 +13344,19 @@ static void tws__redis_on_data(tws_redis *r, const tws__redis_call *c, const tws
 }
 
 /* An entry is complete, with an event or without one. */
-static void tws__redis_end_entry(tws_redis *r, const tws__redis_call *c)
+static void tws__redis_end_entry(tws_redis *r, const tws__redis_call *c, tws_redis_event *ev)
 {
     tws__redis_answer *a = &r->answer;
     tws__redis_user *u = (tws__redis_user *)c->what;
+    const bool first = c->kind == TWS__REDIS_FIRST;
     if (!a->has_id) {
         return;
     }
-    if (!a->skip && c->kind != TWS__REDIS_FIRST) {
+    const bool is_new = first || tws_event_id_compare(a->id, u->last) > 0;
+    if (!a->skip && !a->has_data && is_new && ev->type == TWS_REDIS_NONE) {
+        tws__redis_tell_dropped(r, ev, u, a->id, "an entry without the field d");
+    }
+    if (!a->skip && !first) {
         u->last = tws__event_id_max(u->last, a->id);
     }
     a->oldest = a->full ? a->oldest : a->id;
@@ -13436,7 +13441,7 @@ static void tws__redis_on_load(tws_redis *r, const tws_resp_event *in, tws_redis
     }
     a->skip = a->skip || tws__redis_stale(c);
     if (in->depth == 1) {
-        tws__redis_end_entry(r, c);
+        tws__redis_end_entry(r, c, ev);
     } else if (in->depth == 2 && string && !a->has_id) {
         if (!tws_event_id_parse(in->text, &id) || !tws__redis_in_order(a, c->kind, id)) {
             tws__redis_fail_c(r, TWS_REDIS_COMMANDS, TWS_REDIS_IS_NO_REDIS,
@@ -13450,7 +13455,7 @@ static void tws__redis_on_load(tws_redis *r, const tws_resp_event *in, tws_redis
         tws__redis_on_field(r, c, in, ev);
     }
     if (in->done) {
-        tws__redis_end_entry(r, c);
+        tws__redis_end_entry(r, c, ev);
         tws__redis_end_load(r, ev);
     }
 }
@@ -21172,7 +21177,7 @@ static void tws__upstream_write_metrics(tws__upstream *up, tws_buf *b)
         {"taskws_redis_failures_total", "counter", "Connections that failed or ended.",
          TWS__FIGURE(failures)},
         {"taskws_redis_events_total", "counter", "Events from Redis.", TWS__FIGURE(events)},
-        {"taskws_redis_dropped_total", "counter", "Events that were too big or empty.",
+        {"taskws_redis_dropped_total", "counter", "Events that were too big, empty, or no events.",
          TWS__FIGURE(dropped)},
         {"taskws_redis_not_json_total", "counter", "Events that were no JSON.",
          TWS__FIGURE(not_json)},

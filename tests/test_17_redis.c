@@ -802,7 +802,7 @@ TEST("an event comes with the value that names its task, of the member task_id u
     }
 }
 
-TEST("entries of every shape are read, and what is no event is passed over")
+TEST("entries of every shape are read, and what is no event is passed over, and told as dropped")
 {
     static const struct {
         const char *answer;
@@ -816,9 +816,11 @@ TEST("entries of every shape are read, and what is no event is passed over")
         {"*1\r\n*2\r\n$3\r\n5-0\r\n*2\r\n$1\r\nd\r\n$2\r\nno\r\n",
          "event(42 5-0 \"no\") loaded(42 4-max)"},
         {"*2\r\n*2\r\n$3\r\n5-0\r\n*2\r\n$1\r\nx\r\n$1\r\n7\r\n" ENTRY("4-0", "1", "4"),
-         "event(42 4-0 4) loaded(42 3-max)"},
-        {"*2\r\n*2\r\n$3\r\n5-0\r\n*-1\r\n" ENTRY("4-0", "1", "4"), "event(42 4-0 4) loaded(42 3-max)"},
-        {"*1\r\n*2\r\n$3\r\n5-0\r\n*0\r\n", "loaded(42 4-max)"},
+         "dropped(42 5-0: an entry without the field d) event(42 4-0 4) loaded(42 3-max)"},
+        {"*2\r\n*2\r\n$3\r\n5-0\r\n*-1\r\n" ENTRY("4-0", "1", "4"),
+         "dropped(42 5-0: an entry without the field d) event(42 4-0 4) loaded(42 3-max)"},
+        {"*1\r\n*2\r\n$3\r\n5-0\r\n*0\r\n",
+         "dropped(42 5-0: an entry without the field d) loaded(42 4-max)"},
         {"*1\r\n*2\r\n$3\r\n5-0\r\n*2\r\n$1\r\nd\r\n$0\r\n\r\n",
          "dropped(42 5-0: an empty event) loaded(42 4-max)"},
         {"*-1\r\n", "loaded(42 1700000000499-max)"},
@@ -1144,8 +1146,13 @@ TEST("an entry that is no event, or was dropped, is passed over for good")
     output(C);
     feed(C, "*3\r\n" ENTRY("5-0", "1", "5") ENTRY("6-0", "0", "")
             "*2\r\n$3\r\n7-0\r\n*2\r\n$1\r\nx\r\n$1\r\n7\r\n");
-    CHECK_STR(notes(), "event(42 5-0 {\"a\":5}) loaded(42 4-max) dropped(42 6-0: an empty event)");
+    CHECK_STR(notes(), "event(42 5-0 {\"a\":5}) loaded(42 4-max) dropped(42 6-0: an empty event) "
+                       "dropped(42 7-0: an entry without the field d)");
     CHECK_STR(output(C), "");
+    tws_redis_want(r, tws_str_c("42"));
+    output(C);
+    feed(C, "*1\r\n*2\r\n$3\r\n7-0\r\n*2\r\n$1\r\nx\r\n$1\r\n7\r\n");
+    CHECK_STR(notes(), "loaded(42 0-0)"); /* once */
     tws_redis_reload(r, tws_str_c("42"), false);
     CHECK_EQ(tws__redis_find(r, tws_str_c("42"))->last.ms, 7);
     end();
