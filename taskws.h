@@ -1642,8 +1642,8 @@ typedef enum tws_redis_state {
     TWS_REDIS_IS_DEAF,        /* the subscription did not hear its own probe */
     TWS_REDIS_IS_NO_REDIS,    /* what answers speaks another protocol */
     TWS_REDIS_IS_LOADING,     /* -LOADING: it reads its data */
-    TWS_REDIS_IS_READONLY,    /* a replica, or -MISCONF, -NOREPLICAS: events are delivered, none can
-                                 be stored */
+    TWS_REDIS_IS_READONLY,    /* a replica, -MISCONF, -NOREPLICAS, or the script is refused:
+                                 events are delivered, none can be stored */
     TWS_REDIS_IS_MOVED,       /* -MOVED: a cluster's node */
     TWS_REDIS_IS_NOAUTH,      /* NOAUTH: it wants a password */
     TWS_REDIS_IS_WRONGPASS,   /* WRONGPASS */
@@ -12340,6 +12340,7 @@ struct tws_redis {
     bool replica;
     bool no_script;    /* Redis may not have it: the next publish brings it */
     bool time_out;     /* TIME was not answered yet */
+    bool doubt;        /* an event was refused: is every other, too? */
     tws_redis_state told; /* the state that was */
     tws_redis_state storing; /* READY, or why no event can be stored */
     /* calls: a ring */
@@ -13096,14 +13097,24 @@ static void tws__redis_make_loads(tws_redis *r)
     }
 }
 
+/* EVALSHA sha 1, or EVAL script 1 */
+static tws_buf *tws__redis_write_script(tws_redis *r, size_t words)
+{
+    tws_buf *out = tws__redis_command(&r->end[TWS_REDIS_COMMANDS], words,
+                                      r->no_script ? "EVAL" : "EVALSHA");
+    tws_resp_word_c(out, r->no_script ? tws_redis_script() : r->sha);
+    tws_resp_word_c(out, "1");
+    return out;
+}
+
 /* TIME keeps Redis's clock known and the connection proven; the probe does it for the other one.
- * While Redis stores nothing, a key that lives a millisecond is tried: who asks for the state
- * before publishing would never learn that it stores again. */
+ * While Redis stores nothing, the script is tried on a stream that lives a millisecond: who asks
+ * for the state before publishing would never learn that it stores again. So it is where an event
+ * was refused: by that, a script that is forbidden is told from an event that is. */
 static void tws__redis_make_beat(tws_redis *r)
 {
     tws__redis_end *end = &r->end[TWS_REDIS_COMMANDS];
     bool probe = r->end[TWS_REDIS_SUBSCRIBER].step == TWS__REDIS_UP && !r->probe_out;
-    bool attempt = r->storing != TWS_REDIS_IS_READY;
     bool role = r->tells_role && r->now_ms > end->up_ms;
     if (r->now_ms < r->beat_ms || !tws__redis_make_time(r)) {
         return;
@@ -13118,10 +13129,10 @@ static void tws__redis_make_beat(tws_redis *r)
         r->probe_out = true;
         r->probe_sent = false;
     }
-    if (attempt) {
-        tws_resp_word_c(tws__redis_command(end, 5, "SET"), r->probe_channel);
-        tws_resp_word_c(&end->out, "");
-        tws__redis_words(&end->out, "PX 1");
+    if (r->doubt) {
+        tws__redis_write_script(r, 7);
+        tws_resp_word_c(&end->out, r->probe_channel);
+        tws__redis_words(&end->out, "0 1 1");
         if (!tws__redis_asked(r, TWS__REDIS_TRY, NULL)) {
             return;
         }
@@ -13135,13 +13146,10 @@ static void tws__redis_make_beat(tws_redis *r)
     r->beat_ms = r->now_ms + r->desc.probe_ms;
 }
 
-/* EVALSHA sha 1 stream JSON max_events ttl_ms [key], or EVAL script ... */
+/* The script: stream JSON max_events ttl_ms [key] */
 static void tws__redis_write_publish(tws_redis *r, const tws__redis_publish *p)
 {
-    tws_buf *out = tws__redis_command(&r->end[TWS_REDIS_COMMANDS], p->key_len > 0 ? 8 : 7,
-                                      r->no_script ? "EVAL" : "EVALSHA");
-    tws_resp_word_c(out, r->no_script ? tws_redis_script() : r->sha);
-    tws_resp_word_c(out, "1");
+    tws_buf *out = tws__redis_write_script(r, p->key_len > 0 ? 8 : 7);
     tws__redis_word_user(out, tws__redis_publish_user(p));
     tws_resp_word(out, tws__redis_publish_json(p));
     tws_resp_word_u64(out, r->desc.retain_events);
@@ -13542,6 +13550,7 @@ static void tws__redis_on_probe(tws_redis *r, const tws_resp_event *in)
 
 static void tws__redis_stores(tws_redis *r)
 {
+    r->doubt = false;
     r->storing = TWS_REDIS_IS_READY;
     r->storing_why[0] = '\0';
 }
@@ -13607,6 +13616,7 @@ static void tws__redis_on_store_error(tws_redis *r, const tws__redis_error *e, t
         return;
     }
     tws__redis_note_storing(r, e, text);
+    r->doubt = true;
     tws__redis_tell_failed(r, p, e->state, tws__redis_said(r, text), ev);
 }
 
@@ -13641,11 +13651,13 @@ static void tws__redis_on_error(tws_redis *r, tws_str text, tws_redis_event *ev)
     } else if (kind == TWS__REDIS_STORE) {
         tws__redis_on_store_error(r, e, text, ev);
     } else {
-        if (kind == TWS__REDIS_TRY) { /* another error: SET is forbidden, storing is not */
-            tws__redis_stores(r);
-            tws__redis_note_storing(r, e, text);
-        }
         (void)tws__redis_pop_call(r);
+        if (kind == TWS__REDIS_TRY && tws_str_starts(text, "NOSCRIPT")) {
+            r->no_script = true; /* and the next one brings it */
+        } else if (kind == TWS__REDIS_TRY) {
+            const tws__redis_error none = {"", TWS_REDIS_IS_READONLY, TWS__REDIS_STORING};
+            tws__redis_note_storing(r, e->scope == TWS__REDIS_STORING ? e : &none, text);
+        }
     }
 }
 

@@ -2077,30 +2077,69 @@ TEST("a publish that Redis refuses fails with the reason, and the state says whe
     }
 }
 
-TEST("while Redis stores nothing, a key is tried with every beat, until it is taken")
+/* A beat's output, with the script's try in it. */
+static const char *beat_of(int probe, const char *behind)
 {
+    static char text[160];
+    snprintf(text, sizeof text, "TIME | PUBLISH PROBE %d | EVALSHA %s 1 PROBE 0 1 1%s", probe,
+             script_sha(), behind);
+    return text;
+}
+
+TEST("after a refused event the script is tried with every beat, until it is taken")
+{
+    static const char oom[] = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    static const char no[] = "-NOPERM User taskws has no permissions to run the 'evalsha' command\r\n";
     static const struct {
-        const char *answer, *state;
+        const char *refusal, *answer, *state;
     } rows[] = {
-        {"-OOM command not allowed when used memory > 'maxmemory'.\r\n", "oom"},
-        {"-NOREPLICAS Not enough good replicas to write.\r\n", "readonly"},
-        {"+OK\r\n", "ready"},
-        {"-NOPERM User taskws has no permissions to run the 'set' command\r\n", "ready"},
+        {oom, oom, "oom"},
+        {oom, "-NOREPLICAS Not enough good replicas to write.\r\n", "readonly"},
+        {oom, "$3\r\n5-0\r\n", "ready"},
+        {no, no, "readonly"},
+        {no, "-ERR unknown command 'EVALSHA'\r\n", "readonly"},
+        {"-WRONGTYPE Operation against a key\r\n", "$3\r\n5-0\r\n", "ready"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         test_row(rows[i].answer, i);
         begin_open("redis://h");
         publish("42", "1", NULL, 1);
         output(C);
-        feed(C, "-OOM command not allowed when used memory > 'maxmemory'.\r\n");
+        feed(C, rows[i].refusal);
+        const tws_redis_state before = tws_redis_now(r, NULL);
+        CHECK_EQ(before, rows[i].refusal == oom ? TWS_REDIS_IS_OOM : TWS_REDIS_IS_READY);
         wait_ms(3000);
-        CHECK_STR(output(C), "TIME | PUBLISH PROBE 2 | SET PROBE  PX 1");
+        CHECK_STR(output(C), beat_of(2, ""));
         feed(C, "*2\r\n$1\r\n5\r\n$1\r\n0\r\n:1\r\n");
-        CHECK_EQ(tws_redis_now(r, NULL), TWS_REDIS_IS_OOM);
+        CHECK_EQ(tws_redis_now(r, NULL), before);
         feed(C, rows[i].answer);
         CHECK_STR(tws_str_c(tws_redis_state_word(tws_redis_now(r, NULL))), rows[i].state);
+        const bool ready = tws_redis_now(r, NULL) == TWS_REDIS_IS_READY;
+        feed_push("message", probe_channel, "5-0 0");
+        feed_push("message", probe_channel, "2");
+        wait_ms(3000);
+        CHECK_STR(output(C), ready ? "TIME | PUBLISH PROBE 3" : beat_of(3, ""));
         end();
     }
+}
+
+TEST("a script that is tried, and that Redis does not have, is brought by the next try")
+{
+    begin_open("redis://h");
+    publish("42", "1", NULL, 1);
+    output(C);
+    feed(C, "-NOPERM User taskws has no permissions to run the 'eval' command\r\n");
+    wait_ms(3000);
+    output(C);
+    feed(C, TIME_ANSWER ":1\r\n-NOSCRIPT No matching script.\r\n");
+    feed_push("message", probe_channel, "2");
+    CHECK_EQ(tws_redis_now(r, NULL), TWS_REDIS_IS_READY);
+    wait_ms(3000);
+    CHECK_STR(output(C), "TIME | PUBLISH PROBE 3 | EVAL SCRIPT 1 PROBE 0 1 1");
+    notes();
+    feed(C, TIME_ANSWER ":1\r\n-NOPERM no permissions to run the 'eval' command\r\n");
+    CHECK_STR(notes(), "state(readonly: NOPERM no permissions to run the 'eval' command)");
+    end();
 }
 
 TEST("an answer that says something about all of Redis fails every publish under way")
@@ -2341,7 +2380,7 @@ TEST("whose HELLO told no role is not asked for it, and one who refuses to tell 
     feed_push("message", probe_channel, "2");
     notes();
     wait_ms(3000);
-    CHECK_STR(output(C), "TIME | PUBLISH PROBE 3 | SET PROBE  PX 1 | HELLO");
+    CHECK_STR(output(C), beat_of(3, " | HELLO"));
     feed(C, TIME_ANSWER ":1\r\n-OOM no\r\n-NOPERM no\r\n");
     CHECK_EQ(tws_redis_now(r, NULL), TWS_REDIS_IS_OOM);
     tws_redis_closed(r, C, "reset");

@@ -106,6 +106,13 @@ async def status(server):
     return (await server.request('GET', PREFIX + '/status', bearer=admin())).json['redis']
 
 
+async def state_becomes(server, word, seconds=10):
+    begin = time.monotonic()
+    while (await status(server))['state'] != word:
+        assert time.monotonic() - begin < seconds, server.output()
+        await asyncio.sleep(0.1)
+
+
 async def post(server, user, event, key=None):
     headers = {'Idempotency-Key': key} if key else {}
     return await server.request('POST', TASKS + user, headers, json.dumps(event), bearer=worker())
@@ -1021,11 +1028,38 @@ async def _(user):
             assert await readiness(server) == 'ready'
             assert (await status(server))['state'] == word
             redis.client.config_set(setting, good)
-            begin = time.monotonic()
-            while (await status(server))['state'] != 'ready':
-                assert time.monotonic() - begin < 10
-                await asyncio.sleep(0.1)
+            await state_becomes(server, 'ready')
             await goes_on(redis, server, client, user)
+
+
+@test('a Redis user who may not store is found out at the first event, and delivered to; and mended')
+async def _(user):
+    rights = ['ACL', 'SETUSER', 'tasks', 'on', '>pw', 'allkeys', 'allchannels', '+@all']
+    async with Redis() as redis:
+        redis.client.execute_command(*rights)
+        async with serving(f'redis://tasks:pw@127.0.0.1:{redis.port}') as server, \
+                Client(server, user) as client:
+            await client.connected()
+            for missing in '-eval', '-evalsha', '-xadd', '%R~task_status:*':
+                redis.client.execute_command(*rights, *(['resetkeys'] if '~' in missing else []), missing)
+                await refused(server, user)
+                await state_becomes(server, 'readonly')
+                said = (await status(server))['reason']
+                assert 'NOPERM' in said or "can't run this command" in said, said
+                assert await readiness(server) == 'ready'
+                redis.client.publish('task_status:' + user, json.dumps(redis.number(user)))
+                await client.counted(redis.published[user])
+                await asyncio.sleep(4)  # another try changes nothing
+                assert (await status(server))['state'] == 'readonly'
+                redis.client.execute_command(*rights)
+                await state_becomes(server, 'ready')
+                await goes_on(redis, server, client, user)
+            assert server.output().count('state=readonly') == 4, server.output()
+            redis.client.set('task_status:other', 'no stream')
+            await refused(server, 'other')
+            await asyncio.sleep(4)
+            await goes_on(redis, server, client, user)
+            assert server.output().count('state=readonly') == 4, server.output()
 
 
 @test('200,000 events that are published in an outage arrive, once and in order')
