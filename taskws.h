@@ -190,6 +190,7 @@
  *     appends to the stream of that name, publishes "ID JSON" on the channel of that name, returns
  *     the id. The script is tws_redis_script(), printed by `server --redis-script`.
  *     Channels are one for all databases of a Redis: another environment needs another Redis.
+ *     Its setting `timeout` is 0 or at least 4: it is asked something every three seconds.
  *     With an ACL the server needs ~task_status:* ~{task_status:*}:once:* &task_status:*
  *     +@connection +@pubsub +@scripting +@stream +time +pexpire +get +set, all of them.
  *     Redis away: sockets stay open, /ready says so, a POST is answered 503, a new reader is told
@@ -14089,8 +14090,17 @@ TWS_API void tws_redis_connected(tws_redis *r, tws_redis_link link)
     tws__redis_step(r, link, TWS__REDIS_HELLO);
 }
 
+/* What a setting may have done is named, for nothing else will: a port for TLS ends what it does
+ * not understand, and Redis who is quiet for `timeout` seconds, again and again. */
 TWS_API void tws_redis_closed(tws_redis *r, tws_redis_link link, const char *why)
 {
+    const tws__redis_end *end = &r->end[link];
+    const bool idle = end->step == TWS__REDIS_UP && end->waiting == 0 && end->attempts > 0 &&
+                      r->now_ms - end->heard_ms >= 1000;
+    why = end->step == TWS__REDIS_HELLO
+              ? "ended before an answer: a port for TLS, or a proxy without its Redis?"
+          : idle && link == TWS_REDIS_COMMANDS ? "ended while idle: is Redis's timeout below 4 s?"
+                                               : why;
     tws__redis_fail_c(r, link, TWS_REDIS_IS_UNREACHABLE, why);
 }
 

@@ -2711,6 +2711,45 @@ TEST("what was not sent when a connection ended is not sent on the next")
     }
 }
 
+TEST("a connection that ends without an answer, or idle once more, names what may have ended it")
+{
+    static const char early[] = "ended before an answer: a port for TLS, or a proxy without its Redis?";
+    static const char idle[] = "ended while idle: is Redis's timeout below 4 s?";
+    static const struct {
+        uint64_t up_ms; /* and then quiet; 0: there was no answer */
+        bool again, busy;
+        const char *why;
+    } rows[] = {
+        {0, false, false, early},       {1500, false, false, "reset"}, {1500, true, false, idle},
+        {900, true, false, "reset"},    {1500, true, true, "reset"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        tws_str why;
+        test_row(rows[i].why, i);
+        begin_open("redis://h");
+        wait_ms(6000);
+        answer_beat(); /* it has stood for a while */
+        if (rows[i].again || rows[i].up_ms == 0) {
+            tws_redis_closed(r, C, "reset");
+            wait_ms(100);
+            tws_redis_connected(r, C);
+        }
+        if (rows[i].again) {
+            open_commands();
+            answer_beat();
+        }
+        wait_ms(rows[i].up_ms);
+        if (rows[i].busy) {
+            publish("42", "1", NULL, 1);
+            output(C);
+        }
+        tws_redis_closed(r, C, "reset");
+        tws_redis_now(r, &why);
+        CHECK_STR(why, rows[i].why);
+        end();
+    }
+}
+
 TEST("output is taken in any pieces")
 {
     char all[4096];
