@@ -1641,7 +1641,7 @@ typedef enum tws_redis_state {
     TWS_REDIS_IS_UNREACHABLE, /* no connection, or one that was closed */
     TWS_REDIS_IS_SILENT,      /* no answer in time */
     TWS_REDIS_IS_DEAF,        /* the subscription did not hear its own probe */
-    TWS_REDIS_IS_NO_REDIS,    /* what answers speaks another protocol */
+    TWS_REDIS_IS_NO_REDIS,    /* what answers speaks another protocol, or is a Sentinel */
     TWS_REDIS_IS_LOADING,     /* -LOADING: it reads its data */
     TWS_REDIS_IS_READONLY,    /* a replica, -MISCONF, -NOREPLICAS, or the script is refused:
                                  events are delivered, none can be stored */
@@ -13742,6 +13742,11 @@ static void tws__redis_on_opening(tws_redis *r, tws_redis_link link, const tws_r
     tws__redis_end *end = &r->end[link];
     if (end->step == TWS__REDIS_HELLO) {
         tws__redis_on_hello(r, end, in);
+        if (in->depth == 1 && tws_str_eq_c(in->text, "sentinel")) { /* its mode */
+            tws__redis_fail_c(r, link, TWS_REDIS_IS_NO_REDIS,
+                              "a Sentinel; give the address of the Redis that it watches");
+            return;
+        }
     }
     if (!in->done) {
         return;

@@ -507,6 +507,8 @@ TEST("every way in which the opening fails has its state and its reason")
          "state(refused: MASTERDOWN Link with MASTER is down)"},
         {"redis://h", HELLO_ANSWER "~-BUSY Redis is busy running a script.\r\n",
          "state(refused: BUSY Redis is busy running a script.)"},
+        {"redis://h", "%2\r\n$4\r\nmode\r\n$8\r\nsentinel\r\n$7\r\nmodules\r\n*0\r\n",
+         "state(no_redis: a Sentinel; give the address of the Redis that it watches)"},
         {"redis://h", HELLO_ANSWER "~-NOPERM this user has no permissions\r\n",
          "state(refused: NOPERM this user has no permissions)"},
         {"redis://h", "-ERR max number of clients reached\r\n",
