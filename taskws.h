@@ -2074,6 +2074,9 @@ TWS_API unsigned tws_conn_window_bits(const tws_conn *c);
 TWS_API bool tws_conn_idle(const tws_conn *c);
 /* Does a request wait for its answer? */
 TWS_API bool tws_conn_waits(const tws_conn *c);
+/* Will its deadline bring no more than a ping, or a stream's sign of life? Else what has come by
+ * then is to be read before tick: it came in time, if it was this program that stood still. */
+TWS_API bool tws_conn_pings_next(const tws_conn *c);
 /* Does it behave as served clients do: a WebSocket between two frames, a stream, or HTTP after a
  * first request? Not one that is new, amid a frame, or closing. (A server serves these first.) */
 TWS_API bool tws_conn_steady(const tws_conn *c);
@@ -15966,6 +15969,11 @@ TWS_API bool tws_conn_waits(const tws_conn *c)
     return c->state == TWS__WAIT;
 }
 
+TWS_API bool tws_conn_pings_next(const tws_conn *c)
+{
+    return tws_conn_open(c) && c->out == NULL && (c->flags & TWS__PINGED) == 0;
+}
+
 TWS_API bool tws_conn_steady(const tws_conn *c)
 {
     switch (c->state) {
@@ -17199,7 +17207,7 @@ enum {
 #define TWS__ROOM_NEW 16u      /* a newcomer's while somebody waits: a head, or 170 pings, */
 #define TWS__ROOM_ALONE 64u    /* and while nobody does */
 #define TWS__UNSENT_BYTES (128 * 1024u) /* or max_output_bytes: may wait in the system */
-#define TWS__GATHER 1024u      /* a send of news that is longer is not worth a copy */
+#define TWS__GATHER 1024u      /* a send that is longer is not worth a copy */
 #define TWS__EPOCH_MS 16u
 #define TWS__LITTLE 1024u      /* units of tws_peer.spent in an epoch: 128 reads, or 64 KiB; */
 #define TWS__LEAST 128u        /* and of those for whose sake others wait */
@@ -17242,7 +17250,7 @@ struct tws__thread {
     tws_loop *loop;
     uint8_t *receive;
     size_t received; /* in the turn of the connection that is served */
-    bool gathers; /* on_turn is called: nobody reads, and receive holds what is to be sent */
+    bool gathers; /* news are told, or timers: what is to be sent stands in receive, meanwhile */
     uint32_t gathered;
     size_t gathered_bytes;
     tws__send send[TWS__SENDS];
@@ -17812,10 +17820,14 @@ static size_t tws__thread_gather_room(const tws__thread *t)
     return t->gathered == TWS__SENDS || room < TWS__GATHER ? 0 : TWS__GATHER;
 }
 
+static void tws__thread_send_gathered(tws__thread *t);
+
 static void tws__peer_read(tws_peer *p)
 {
     tws__thread *t = p->thread;
-    TWS_ASSERT(t->gathered == 0); /* it stands in receive */
+    if (t->gathered != 0) {
+        tws__thread_send_gathered(t); /* it stands in receive */
+    }
     size_t room = tws__min((size_t)p->room * TWS__ROOM, t->server->desc.receive_bytes);
     long n = tws__sys_receive(p->watch.fd, t->receive, room);
     tws__peer_spend(p, n > 0 ? (size_t)n : 0);
@@ -17830,8 +17842,8 @@ static void tws__peer_read(tws_peer *p)
     }
 }
 
-/* News are small, and for many: they are gathered, and sent one behind another. Not so what waits,
- * or ends a connection, or is in input's way. */
+/* News and pings are small, and for many: they are gathered, and sent one behind another. Not so
+ * what waits, or ends a connection, or is in input's way. */
 static bool tws__peer_gather(tws_peer *p, const tws_str *slices, size_t count, size_t bytes)
 {
     tws__thread *t = p->thread;
@@ -17958,6 +17970,12 @@ static void tws__thread_send_gathered(tws__thread *t)
     t->gathered_bytes = 0;
 }
 
+static void tws__thread_end_gathering(tws__thread *t)
+{
+    tws__thread_send_gathered(t);
+    t->gathers = false;
+}
+
 static void tws__peer_begin(tws_peer *p)
 {
     tws__thread *t = p->thread;
@@ -18014,12 +18032,14 @@ static void tws__peer_serve(tws_peer *p, bool readable)
 }
 
 /* Who is due is served first, and read at one go: what has come by now came in time, and what the
- * socket takes by now was taken in time, if it was this thread or the machine that stood still. */
+ * socket takes by now was taken in time, if it was this thread or the machine that stood still. But
+ * not for a ping, which does no harm to who has spoken. */
 static void tws__peer_tick(tws_peer *p)
 {
     tws_conn_event ev;
     tws__thread *t = p->thread;
-    if (tws__peer_deadline(p) <= t->now_ms) {
+    const bool judged = p->user_ms <= t->now_ms || !tws_conn_pings_next(&p->conn);
+    if (judged && tws__peer_deadline(p) <= t->now_ms) {
         const uint16_t room = p->room;
         p->room = UINT16_MAX;
         tws__peer_serve(p, tws_conn_wants_input(&p->conn));
@@ -18352,8 +18372,7 @@ static void tws__thread_news(tws__thread *t)
     if (t->server->desc.on_turn != NULL) {
         t->gathers = true;
         t->server->desc.on_turn(t->server->desc.context, t->index);
-        tws__thread_send_gathered(t);
-        t->gathers = false;
+        tws__thread_end_gathering(t);
     }
 }
 
@@ -18362,10 +18381,12 @@ static void tws__thread_run_timers(tws__thread *t)
 {
     tws_timer *due = tws_timer_due(t->loop, t->now_ms);
     uint64_t until_us = due == NULL ? 0 : tws__thread_share(t);
+    t->gathers = true;
     while (due != NULL) {
         tws__thread_timer(t, due);
         due = tws__in_time(until_us) ? tws_timer_due(t->loop, t->now_ms) : NULL;
     }
+    tws__thread_end_gathering(t);
 }
 
 /* -- a turn of a thread -- */

@@ -1950,6 +1950,28 @@ TEST("a peer that never takes all of what waits costs no more memory than what w
     unmake(w);
 }
 
+TEST("only a ping comes next where one is open, nothing waits and no answer is awaited")
+{
+    world *w = make();
+    CHECK(!tws_conn_pings_next(&w->c));
+    unmake(w);
+    w = make_open();
+    CHECK(tws_conn_pings_next(&w->c));
+    w->takes = 0;
+    turn_frame(w, true, TWS_WS_TEXT, "hello");
+    CHECK(!tws_conn_pings_next(&w->c)); /* but a stall */
+    w->takes = SIZE_MAX;
+    turn(w, NULL, 0);
+    CHECK(tws_conn_pings_next(&w->c));
+    pass(w, 25000);
+    CHECK(!tws_conn_pings_next(&w->c)); /* but the end of patience */
+    turn_frame(w, true, TWS_WS_PONG, "");
+    CHECK(tws_conn_pings_next(&w->c));
+    turn_frame(w, true, TWS_WS_CLOSE, "");
+    CHECK(!tws_conn_pings_next(&w->c));
+    unmake(w);
+}
+
 TEST("output that nobody takes for 30 seconds is a stall, and progress puts it off")
 {
     world *w = make_open();

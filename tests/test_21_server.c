@@ -1449,6 +1449,38 @@ TEST("a WebSocket of an address with too many is told so and closed with 4429")
 
 /* -- deadlines -- */
 
+TEST("more quiet readers than sends at one go are all pinged, and who answers stays")
+{
+    enum { ALL = TWS__SENDS + 10 };
+    static peer p[ALL];
+    site s;
+    size_t pinged = 0;
+    site_init(&s);
+    s.desc.limits.heartbeat_ms = 30;
+    site_start(&s, false);
+    for (size_t i = 0; i < ALL; i++) {
+        peer_open(&p[i], port_of(&s));
+        CHECK_EQ(peer_upgrade(&p[i], "/ws", NULL), 101);
+    }
+    const uint64_t until_ms = tws_sys_now_ms() + 20000;
+    while (pinged < ALL && tws_sys_now_ms() < until_ms) {
+        CHECK_EQ(tws_server_step(s.server, 10), TWS_OK);
+        pinged = 0;
+        for (size_t i = 0; i < ALL; i++) {
+            peer_receive(&p[i]);
+            CHECK(!peer_decode(&p[i])); /* no message; pings are answered */
+            pinged += p[i].pings >= 3;
+        }
+    }
+    CHECK_EQ(pinged, ALL);
+    CHECK_EQ(connections(&s), ALL);
+    for (size_t i = 0; i < ALL; i++) {
+        CHECK(peer_leave(&p[i], 1000));
+        peer_close(&p[i]);
+    }
+    site_end(&s);
+}
+
 TEST("a silent WebSocket is pinged, and one that does not answer is told 4408 and closed")
 {
     static const char *const target[] = {"/ws", "/plain"};
