@@ -52,7 +52,7 @@ for file in tests/fuzz_*.c; do
     [ "$name" = fuzz_main ] && continue
     [ "$name" != fuzz_inflate ] || needs zlib || continue
     built replay "$name" "tests/corpus/${name#fuzz_}/*"
-    needs clang && suite "$name.fuzz" "make -s build/test/fuzz/$name && sh tests/fuzz.sh $name 20"
+    needs clang && suite "$name.fuzz" "make -s build/test/fuzz/$name && sh tests/fuzz.sh $name 12"
 done
 
 python=/usr/bin/python3
