@@ -17843,12 +17843,13 @@ static void tws__peer_read(tws_peer *p)
 }
 
 /* News and pings are small, and for many: they are gathered, and sent one behind another. Not so
- * what waits, or ends a connection, or is in input's way. */
+ * what waits, or ends a connection, or comes while receive holds this turn's input. */
 static bool tws__peer_gather(tws_peer *p, const tws_str *slices, size_t count, size_t bytes)
 {
     tws__thread *t = p->thread;
     const bool plain = tws_conn_open(&p->conn) && !tws_conn_wants_output(&p->conn);
-    if (!t->gathers || !plain || t->turn.full || bytes > tws__thread_gather_room(t)) {
+    if (!t->gathers || !plain || t->received != 0 || t->turn.full ||
+        bytes > tws__thread_gather_room(t)) {
         return false;
     }
     uint8_t *at = t->receive + t->gathered_bytes;

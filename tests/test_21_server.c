@@ -1481,6 +1481,46 @@ TEST("more quiet readers than sends at one go are all pinged, and who answers st
     site_end(&s);
 }
 
+/* Two messages, of the second one only a part, between what was ready in a turn and its timers. */
+static void speak_late(tws_peer *none, void *arg)
+{
+    tws_buf b;
+    CHECK(none == NULL);
+    tws_buf_init(&b, NULL, 1u << 20);
+    peer_write_frame(&b, true, TWS_WS_TEXT, "first message", 13);
+    peer_write_frame(&b, true, TWS_WS_TEXT, "second message", 14);
+    CHECK(send(((peer *)arg)->fd, b.ptr, b.len - 5, MSG_NOSIGNAL) == (ssize_t)b.len - 5);
+    tws_buf_free(&b);
+    poll(NULL, 0, 20); /* it arrives */
+}
+
+TEST("what is read before a timer is answered as it came, and its rest is waited for")
+{
+    site s;
+    peer p;
+    tws_buf b;
+    site_init(&s);
+    site_start(&s, false);
+    peer_open(&p, port_of(&s));
+    CHECK_EQ(peer_upgrade(&p, "/ws", NULL), 101);
+    peer_say(&p, "timer");
+    peer_say(&p, "hello");
+    CHECK_TEXT(&p, "hello");
+    poll(NULL, 0, 40); /* the time has come */
+    CHECK_EQ(tws_server_post(s.server, 0, speak_late, &p), TWS_OK);
+    CHECK_EQ(tws_server_step(s.server, 0), TWS_OK);
+    CHECK_TEXT(&p, "first message");
+    CHECK_TEXT(&p, "time");
+    tws_buf_init(&b, NULL, 1u << 20);
+    peer_write_frame(&b, true, TWS_WS_TEXT, "second message", 14);
+    CHECK(peer_send(&p, b.ptr + b.len - 5, 5));
+    tws_buf_free(&b);
+    CHECK_TEXT(&p, "second message");
+    CHECK(peer_leave(&p, 1000));
+    peer_close(&p);
+    site_end(&s);
+}
+
 TEST("a silent WebSocket is pinged, and one that does not answer is told 4408 and closed")
 {
     static const char *const target[] = {"/ws", "/plain"};
